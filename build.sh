@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Sets everything up in .venv and runs one verb. Idempotent; quick when nothing has changed.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+VENV=$ROOT/.venv
+CHECKPOINT=$ROOT/model_repository/diffusion/checkpoint
+NEEDED_DISK_MIB=3000
+TRITON_WHEEL=nvidia-pytriton==0.7.0 # carries tritonserver 2.51.0; only its binaries are used, so without its dependencies
+
+usage() {
+  cat <<'USAGE'
+usage: ./build.sh VERB [options]
+
+  demo [--out DIR]     install, start a Triton server, make pictures through it, stop it
+  serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--model FOLDER_OR_HUB_ID]
+                       install and run a Triton server on loopback until Ctrl-C
+  test [pytest args]   install and run the tests
+  check                install and run ruff and mypy
+  lock                 write requirements.lock anew from pyproject.toml
+USAGE
+}
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+fail() {
+  printf 'build.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+# Installs Debian packages where we may, else says what to install.
+need_packages() {
+  command -v apt-get >/dev/null || fail "missing: $*. Install what your system calls these packages."
+  local as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    sudo -n true 2>/dev/null || fail "missing: $*. Run: sudo apt-get install $*"
+    as_root=(sudo -n)
+  fi
+  say "Installing system packages: $*"
+  "${as_root[@]}" apt-get update -q=2 >&2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q=2 --no-install-recommends "$@" >&2 ||
+    fail "apt-get could not install: $*"
+}
+
+check_python() {
+  PYTHON=${PYTHON:-python3}
+  command -v "$PYTHON" >/dev/null || need_packages python3
+  local version
+  version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  case $version in
+    3.10 | 3.11 | 3.12) ;;
+    *) fail "Python $version does not fit; 3.10 to 3.12 do. Point PYTHON at one: PYTHON=python3.11 ./build.sh …" ;;
+  esac
+  local missing=()
+  "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || missing+=("python$version-venv")
+  # Triton's python backend embeds Python, so it needs the shared library.
+  has_shared_python || missing+=("libpython$version")
+  command -v curl >/dev/null || missing+=(curl)
+  [ ${#missing[@]} = 0 ] || need_packages "${missing[@]}"
+  has_shared_python || fail "$("$PYTHON" -c 'import sys; print(sys.executable)') has no shared libpython$version; use one that has"
+}
+
+has_shared_python() {
+  "$PYTHON" - 2>/dev/null <<'PY'
+import ctypes, os, sysconfig
+name = sysconfig.get_config_var("INSTSONAME")
+folder = sysconfig.get_config_var("LIBDIR")
+ctypes.CDLL(os.path.join(folder, name) if os.path.exists(os.path.join(folder, name)) else name)
+PY
+}
+
+has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; }
+
+install_torch() {
+  local version
+  version=$(sed -n 's/^ *"torch==\([^"]*\)".*/\1/p' "$ROOT/pyproject.toml")
+  if has_gpu; then
+    say "Installing PyTorch $version with CUDA"
+    pip_install "torch==$version"
+  else
+    say "Installing PyTorch $version for the CPU"
+    pip_install "torch==$version+cpu" 2>/dev/null || {
+      say "No CPU build in your package index: taking the default one, which brings several GB of CUDA along."
+      say "To avoid that, set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels."
+      pip_install "torch==$version"
+    }
+  fi
+}
+
+pip_install() {
+  local quiet=(-q)
+  [ -t 2 ] && quiet=() # progress bars on a terminal
+  "$VENV/bin/python" -m pip --disable-pip-version-check install "${quiet[@]}" "$@" >&2
+}
+
+setup() {
+  check_python
+  local stamp
+  stamp=$({
+    cat "$ROOT/requirements.lock" "$ROOT/pyproject.toml" "$ROOT/client/pyproject.toml" "$ROOT/build.sh"
+    "$PYTHON" -VV
+    has_gpu && echo gpu
+    echo "$ROOT"
+  } | sha256sum)
+  if [ "$stamp" != "$(cat "$VENV/.installed" 2>/dev/null)" ]; then
+    local free_mib
+    free_mib=$(($(df -Pk "$ROOT" | awk 'NR == 2 { print $4 }') / 1024))
+    [ "$free_mib" -ge "$NEEDED_DISK_MIB" ] || fail "$free_mib MiB free on the disk; $NEEDED_DISK_MIB MiB are needed"
+    say "Making the Python environment .venv ($("$PYTHON" -V))"
+    rm -f "$VENV/.installed"
+    "$PYTHON" -m venv "$VENV"
+    install_torch
+    say "Installing the Python packages of requirements.lock"
+    pip_install -r "$ROOT/requirements.lock"
+    say "Installing the Triton server ($TRITON_WHEEL)"
+    pip_install --no-deps "$TRITON_WHEEL" -e "$ROOT" -e "$ROOT/client"
+    echo "$stamp" >"$VENV/.installed"
+  fi
+  if [ ! -e "$CHECKPOINT/model_index.json" ]; then
+    say "Making a small checkpoint"
+    run -m deploy.random_checkpoint "$CHECKPOINT"
+  fi
+}
+
+run() { PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} "$VENV/bin/python" "$@"; }
+
+check() {
+  cd "$ROOT"
+  run -m ruff check .
+  run -m ruff format --check .
+  run -m mypy imagegen client/imagegen_client deploy tests/unit tests/service
+  local model
+  for model in image_preprocess diffusion image_postprocess; do # each has a model.py, so one at a time
+    run -m mypy "model_repository/$model/1"
+  done
+}
+
+verb=${1:-}
+[ $# = 0 ] || shift
+case $verb in
+  demo | serve)
+    setup
+    export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
+    exec "$VENV/bin/python" -m "deploy.$verb" "$@"
+    ;;
+  test)
+    setup
+    cd "$ROOT"
+    exec "$VENV/bin/python" -m pytest "$@"
+    ;;
+  check)
+    setup
+    check
+    ;;
+  lock)
+    setup
+    pip_install pip-tools
+    "$VENV/bin/python" -m piptools compile -q --extra dev --strip-extras --no-emit-index-url --no-emit-find-links \
+      --no-emit-trusted-host --unsafe-package torch --unsafe-package setuptools --no-header --annotation-style=line \
+      -o "$ROOT/requirements.lock" "$ROOT/pyproject.toml"
+    ;;
+  *)
+    usage >&2
+    [ "$verb" = help ] || exit 2
+    ;;
+esac

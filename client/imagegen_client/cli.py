@@ -1,0 +1,153 @@
+"""The `imagegen` command.
+
+Exit status: 0 done, 2 wrong usage or an argument the server refuses, 130 interrupted, 1 anything else.
+Paths (or URLs) and seeds go to standard output; progress, timings and errors to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from imagegen_client.arguments import GenerateArguments, Image
+from imagegen_client.errors import ImageGenerationError, InvalidArgument
+from imagegen_client.files import slug, write_picture
+from imagegen_client.over_grpc import ImageClient
+from imagegen_client.over_http import HttpImageClient
+from imagegen_client.results import GenerateResult
+
+_CLIENTS: dict[str, type[ImageClient] | type[HttpImageClient]] = {"grpc": ImageClient, "http": HttpImageClient}
+_PORTS = {"grpc": 8001, "http": 8000}  # Triton's defaults
+_SUMMARY = ("model", "task", "size", "steps", "guidance")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with `argv` (the process's own when None); the exit status."""
+    options = build_parser().parse_args(argv)
+    try:
+        _generate(options)
+    except KeyboardInterrupt:
+        return _failed("interrupted", 130)
+    except InvalidArgument as error:
+        return _failed(error, 2)
+    except (ImageGenerationError, OSError) as error:
+        return _failed(error, 1)
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line: every field of `GenerateArguments`, and where to send and to put things."""
+    parser = _Parser(prog="imagegen", description="Make pictures with an image generation server.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    generate = commands.add_parser("generate", help="make pictures and write them to files")
+
+    add = generate.add_argument_group("picture").add_argument
+    add("prompt", help="what to draw")
+    add("--negative-prompt", metavar="TEXT", help="what to stay away from")
+    add("--image", type=_image, action="append", metavar="IN", help="file, http(s) or data URL, or -; repeatable")
+    add("--mask", type=_image, metavar="IN", help="what to repaint: transparent or white parts; needs --image")
+    add("-n", "--n", type=int, metavar="COUNT", help="number of pictures")
+    add("--size", metavar="WxH", help='in pixels, or "auto"')
+    add("--num-inference-steps", "--steps", type=int, metavar="STEPS", help="denoising steps")
+    add("--guidance-scale", type=float, metavar="SCALE", help="how closely to follow the prompt")
+    add("--strength", type=float, metavar="FRACTION", help="how far to move away from --image, up to 1")
+    add("--scheduler", metavar="NAME", help="sampler, such as euler or dpmpp_2m")
+    add("--seed", type=int, action="append", help="one, or one per picture; repeatable")
+    add("--output-format", choices=("png", "jpeg", "webp"), help="png unless given")
+    add("--output-compression", type=int, metavar="0..100", help="effort for png, quality for jpeg and webp")
+
+    add = generate.add_argument_group("request").add_argument
+    add("--url", metavar="HOST:PORT", help="the server; localhost unless given")
+    add("--protocol", choices=tuple(_CLIENTS), default="grpc")
+    add("--response-format", choices=("bytes", "b64_json", "url"), help="url: the server stores the picture")
+    add("--timeout-ms", type=int, metavar="MS", help="deadline on the server")
+    add("--timeout-s", type=float, metavar="S", default=600.0, help="how long to wait for the answer (%(default)s)")
+    add("--priority", type=int, default=0, help="1 is the most urgent")
+    add("--user", metavar="ID", help="opaque id for storage paths and logs")
+
+    add = generate.add_argument_group("output").add_argument
+    add("--out", type=Path, default=Path(), metavar="DIR", help="folder for the pictures; made if missing")
+    add("--overwrite", action="store_true", help="replace files of the same name instead of choosing a free one")
+    add("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _image(text: str) -> Image:
+    """What `--image` and `--mask` stand for."""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    return text if text.startswith(("http://", "https://", "data:")) else Path(text)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    arguments = {field.name: getattr(options, field.name) for field in fields(GenerateArguments)}
+    if options.response_format != "url":
+        options.out.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+    url = options.url or f"localhost:{_PORTS[options.protocol]}"
+    with _CLIENTS[options.protocol](url) as client, _progress():
+        result = client.generate(**arguments)
+    places = list(result.urls) or _write(result, options)
+    if options.json:
+        images = [
+            {"url" if result.urls else "path": place, "seed": seed}
+            for place, seed in zip(places, result.seeds, strict=True)
+        ]
+        print(json.dumps({"images": images, "metadata": result.metadata}, ensure_ascii=False))
+        return
+    for place, seed in zip(places, result.seeds, strict=True):
+        print(f"{place}  seed {seed}")
+    _print_timings(result.metadata)
+
+
+def _write(result: GenerateResult, options: argparse.Namespace) -> list[str]:
+    """Write every picture as `DIR/<prompt>-seed<seed>-<i>.<format>`; the paths."""
+    paths = []
+    for index, (content, seed) in enumerate(zip(result.images, result.seeds, strict=True)):
+        stem = f"{slug(options.prompt)}-seed{seed}-{index}"
+        extension = options.output_format or "png"
+        paths.append(str(write_picture(options.out, stem, extension, content, overwrite=options.overwrite)))
+    return paths
+
+
+@contextmanager
+def _progress() -> Iterator[None]:
+    """A spinner with the elapsed time while the server works; nothing when nobody watches."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("generating"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task("generating", total=None)
+        yield
+
+
+def _print_timings(metadata: dict[str, Any]) -> None:
+    summary = " · ".join(f"{key} {metadata[key]}" for key in _SUMMARY if metadata.get(key) is not None)
+    table = Table("stage", title=summary or None, title_justify="left")
+    table.add_column("ms", justify="right")
+    for stage, milliseconds in (metadata.get("milliseconds") or {}).items():
+        table.add_row(str(stage), f"{milliseconds:.1f}")
+    if table.rows:
+        Console(stderr=True).print(table)
+
+
+def _failed(reason: object, status: int) -> int:
+    print("imagegen: " + " ".join(str(reason).split()), file=sys.stderr)
+    return status

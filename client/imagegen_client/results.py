@@ -1,0 +1,67 @@
+"""The answer to a request."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from imagegen_client.errors import InternalError
+
+
+class Outputs(Protocol):
+    """What the `InferResult` classes of tritonclient share."""
+
+    def as_numpy(self, name: str) -> npt.NDArray[Any] | None:
+        """The output of that name, None when the answer has none."""
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """The pictures of one request.
+
+    Attributes:
+        images: n encoded pictures, ready to be written to files; empty with `response_format="url"`.
+        urls: n addresses with `response_format="url"`, else empty.
+        seeds: n seeds; one of them, sent with n=1, gives the same picture again.
+        metadata: what the server tells: model, task, size, steps, guidance, milliseconds per stage, warnings.
+    """
+
+    images: tuple[bytes, ...]
+    urls: tuple[str, ...]
+    seeds: tuple[int, ...]
+    metadata: dict[str, Any]
+
+
+def parse_result(outputs: Outputs, response_format: str | None) -> GenerateResult:
+    """The outputs of the model as a `GenerateResult`.
+
+    Args:
+        outputs: generated_image BYTES [n], used_seed INT64 [n], metadata BYTES [1].
+        response_format: as it was requested.
+
+    Raises:
+        InternalError: the answer is not what this version of the client understands.
+    """
+    try:
+        pictures = tuple(bytes(item) for item in _output(outputs, "generated_image"))
+        urls: tuple[str, ...] = ()
+        if response_format == "url":
+            urls, pictures = tuple(item.decode() for item in pictures), ()
+        elif response_format == "b64_json":
+            pictures = tuple(base64.b64decode(item, validate=True) for item in pictures)
+        seeds = tuple(int(seed) for seed in _output(outputs, "used_seed"))
+        metadata = json.loads(bytes(_output(outputs, "metadata")[0]))
+    except (ValueError, IndexError) as error:
+        raise InternalError(f"the server's answer cannot be read: {error}") from error
+    return GenerateResult(images=pictures, urls=urls, seeds=seeds, metadata=metadata)
+
+
+def _output(outputs: Outputs, name: str) -> npt.NDArray[Any]:
+    array = outputs.as_numpy(name)
+    if array is None:
+        raise ValueError(f"it has no output {name}")
+    return array

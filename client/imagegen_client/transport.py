@@ -1,0 +1,40 @@
+"""What the four clients share: which model they call and how a request is put into tritonclient's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tritonclient.utils import np_to_triton_dtype
+
+from imagegen_client.arguments import GenerateArguments
+from imagegen_client.errors import InvalidArgument
+
+MODEL = "image_generation"
+
+
+def infer_options(kind: type[Any], arguments: GenerateArguments) -> dict[str, Any]:
+    """Keyword arguments for tritonclient's `infer`.
+
+    Args:
+        kind: the `InferInput` class of the protocol.
+        arguments: the request.
+
+    Raises:
+        InvalidArgument: see `GenerateArguments.tensors`.
+    """
+    inputs = []
+    for name, array in arguments.tensors().items():
+        tensor = kind(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        inputs.append(tensor.set_data_from_numpy(array))
+    return {"inputs": inputs, "priority": arguments.priority}
+
+
+def checked_address(url: str) -> str:
+    """`url` itself when it is `host:port`.
+
+    Raises:
+        InvalidArgument: it has a scheme, which tritonclient does not take.
+    """
+    if not url or "://" in url:
+        raise InvalidArgument(f"{url!r} is not HOST:PORT, without http:// or grpc://", "url")
+    return url

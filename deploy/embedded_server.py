@@ -1,0 +1,246 @@
+"""A real Triton Inference Server from the PyPI wheel `nvidia-pytriton`, run as a child process on loopback.
+
+For demos, tests, benchmarks and development. The wheel holds release 24.10, which lacks later security
+fixes: never expose it; production runs the official container with the same model repository.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from deploy.repository import stage_repository
+
+HOST = "127.0.0.1"
+_EXIT_TIMEOUT_S = 6  # in-flight requests get this long; the whole stop stays under 10 s
+_SHM_FOLDER = Path("/dev/shm")
+
+
+class ServerError(RuntimeError):
+    """The server could not start; the message says why, in the server's own words where it had any."""
+
+
+class EmbeddedServer:
+    """Starts on entering the context, ready to serve; leaves no process, stub or shared memory behind.
+
+    Args:
+        repository: the model repository.
+        parameters: `{"model.parameter": value}`, set over those in the `config.pbtxt` files.
+        http_port, grpc_port, metrics_port: 0 picks a free one.
+        log_file: where the server's output goes; a file in a temporary folder when None.
+        ready_timeout_s: longest wait for every model to be loaded and warm.
+
+    Raises:
+        ServerError: on entering, when a port is busy, a model fails to load or the server does not get ready.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        http_port: int = 0,
+        grpc_port: int = 0,
+        metrics_port: int = 0,
+        log_file: Path | None = None,
+        ready_timeout_s: float = 600.0,
+    ) -> None:
+        self._repository = repository
+        self._parameters = dict(parameters or {})
+        self._requested_ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
+        self._ready_timeout_s = ready_timeout_s
+        self._run_folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
+        self._log_file = log_file
+        self.http_port = self.grpc_port = self.metrics_port = 0
+
+    @property
+    def http_url(self) -> str:
+        """`host:port`, as tritonclient wants it."""
+        return f"{HOST}:{self.http_port}"
+
+    @property
+    def grpc_url(self) -> str:
+        """`host:port`, as tritonclient wants it."""
+        return f"{HOST}:{self.grpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """The Prometheus endpoint."""
+        return f"http://{HOST}:{self.metrics_port}/metrics"
+
+    @property
+    def log_file(self) -> Path:
+        """The server's log."""
+        assert self._log_file is not None, "the server has not been started"
+        return self._log_file
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
+    def __enter__(self) -> EmbeddedServer:
+        try:
+            self._start()
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait(self) -> int:
+        """Block until the server exits by itself; its exit status."""
+        assert self._process is not None, "the server is not running"
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """End the server and everything it started. Safe to call twice."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_EXIT_TIMEOUT_S + 2)
+            # The server leads its own process group: stubs that outlived it go with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for segment in _SHM_FOLDER.glob(self._shm_prefix + "*"):
+                segment.unlink(missing_ok=True)
+        if self._run_folder is not None:
+            shutil.rmtree(self._run_folder, ignore_errors=True)
+            self._run_folder = None
+
+    def _start(self) -> None:
+        ports = {name: _port(name, port) for name, port in self._requested_ports.items()}
+        self.http_port, self.grpc_port, self.metrics_port = ports["http"], ports["grpc"], ports["metrics"]
+        self._run_folder = Path(tempfile.mkdtemp(prefix="imagegen-"))
+        wheel = _wheel_folder()
+        backends = _prepare_backends(wheel, self._run_folder / "backends")
+        repository = stage_repository(self._repository, self._run_folder / "repository", self._parameters)
+        if self._log_file is None:
+            self._log_file = Path(tempfile.mkdtemp(prefix="imagegen-log-")) / "tritonserver.log"
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        command = [
+            str(wheel / "tritonserver" / "bin" / "tritonserver"),
+            f"--model-repository={repository}",
+            f"--backend-directory={backends}",
+            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            "--model-control-mode=none",
+            "--disable-auto-complete-config",  # every config.pbtxt is complete; saves one stub start a model
+            f"--http-address={HOST}",
+            f"--http-port={self.http_port}",
+            f"--grpc-address={HOST}",
+            f"--grpc-port={self.grpc_port}",
+            f"--metrics-address={HOST}",
+            f"--metrics-port={self.metrics_port}",
+            f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
+        ]
+        setpriv = shutil.which("setpriv")
+        if setpriv:  # so that the server goes even when this process is killed outright
+            command = [setpriv, "--pdeathsig", "TERM", *command]
+        with self._log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment(wheel),
+                start_new_session=True,  # Ctrl-C in a terminal reaches us alone; we end it in order
+            )
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + self._ready_timeout_s
+        while not _answers(f"http://{self.http_url}/v2/health/ready"):
+            if self._process.poll() is not None:
+                raise ServerError(f"the server ended while starting: {_reason(self.log_file)}")
+            if time.monotonic() > deadline:
+                raise ServerError(f"not ready after {self._ready_timeout_s:.0f} s; its log is {self.log_file}")
+            time.sleep(0.1)
+
+
+def _port(name: str, port: int) -> int:
+    """`port` itself when nobody listens on it; a free one for 0."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ServerError(f"{name} port {port} is not available: {error.strerror}; give another one") from None
+        return int(probe.getsockname()[1])
+
+
+def _wheel_folder() -> Path:
+    """The folder of the `pytriton` package; found, not imported, since only its binaries are wanted."""
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise ServerError("no tritonserver here: the package nvidia-pytriton is not installed; run ./build.sh demo")
+    return Path(spec.origin).parent
+
+
+def _prepare_backends(wheel: Path, folder: Path) -> Path:
+    """A private backend folder with the stub that matches the running Python."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = wheel / "tritonserver" / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.exists():
+        raise ServerError(f"the server has no python backend for Python {version}; use 3.10 to 3.12")
+    python_backend = folder / "python"
+    python_backend.mkdir(parents=True)
+    for source in (wheel / "tritonserver" / "backends" / "python").glob("*[yo]"):
+        shutil.copy(source, python_backend)
+    shutil.copy(stub, python_backend)
+    (python_backend / stub.name).chmod(0o755)
+    return folder
+
+
+def _environment(wheel: Path) -> dict[str, str]:
+    environment = dict(os.environ)
+    libraries = [wheel.parent / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
+    inherited = environment.get("LD_LIBRARY_PATH")
+    environment["LD_LIBRARY_PATH"] = ":".join([*map(str, libraries), *([inherited] if inherited else [])])
+    # The stub embeds Python and takes its environment from the first `python3` on the path.
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
+    environment.setdefault("PYTHONUNBUFFERED", "1")
+    return environment
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _reason(log_file: Path) -> str:
+    """The model's own error message from the log, else the log's last lines."""
+    text = log_file.read_text(errors="replace")
+    failures = re.findall(r"failed to load '([^']+)' version \d+: (.*?)(?=\n[EIW]\d{4} |\Z)", text, re.DOTALL)
+    if failures:
+        return "; ".join(f"model {model}: {' '.join(message.split())}" for model, message in failures)
+    errors = re.findall(r"^E\d{4} [^\]]*\] (.*)$", text, re.MULTILINE)
+    return " · ".join(errors[-3:] or text.splitlines()[-5:]) + f" (log: {log_file})"

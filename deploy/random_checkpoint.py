@@ -1,0 +1,104 @@
+"""Makes a tiny Stable Diffusion checkpoint with random weights, in diffusers' folder format.
+
+It draws coloured noise, in milliseconds a step on a CPU: enough to run the whole server offline. The same seed
+gives the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+_SEED = 2024
+_TEXT_WIDTH = 32
+_LATENT_SIDE = 16  # 128 pixels
+
+
+def make_checkpoint(folder: Path) -> None:
+    """Write the checkpoint to `folder`, which appears complete or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".checkpoint-") as scratch:
+        made = Path(scratch) / "checkpoint"
+        random_pipeline(Path(scratch)).save_pretrained(made)
+        for name in ("vocab.json", "merges.txt"):  # transformers 5 saves the fast form only; others read these
+            shutil.copy(Path(scratch) / name, made / "tokenizer" / name)
+        made.rename(folder)
+
+
+def random_pipeline(scratch: Path) -> StableDiffusionPipeline:
+    """The pipeline itself; `scratch` takes the tokenizer's files."""
+    torch.manual_seed(_SEED)
+    tokenizer = _byte_tokenizer(scratch)
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=_TEXT_WIDTH,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 16, 16, 32),
+        norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        sample_size=_LATENT_SIDE * 8,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=_LATENT_SIDE,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=_TEXT_WIDTH,
+        attention_head_dim=8,
+        norm_num_groups=8,
+    )
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder.eval(),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DDIMScheduler(timestep_spacing="trailing", clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def _byte_tokenizer(scratch: Path) -> CLIPTokenizer:
+    """CLIP's byte-pair tokenizer without merges: any text tokenises, a token a byte."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    # GPT-2's byte alphabet: unprintable bytes are shown as characters from 256 on.
+    letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
+    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    (scratch / "vocab.json").write_text(json.dumps(vocabulary))
+    (scratch / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    if not (folder / "model_index.json").exists():
+        make_checkpoint(folder)
+        print(f"checkpoint with random weights: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The public tensors of `image_generation` and `image_generation_stream`, defined once.
+
+Validation (`imagegen.request`), the `config.pbtxt` files, the client's arguments and the table in the
+README come from this list or are compared with it by a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_IMAGES = 16  # OpenAI's images API: at most 16 input images
+MAX_N = 10  # OpenAI's images API: n is 1..10
+MAX_PROMPT_CHARACTERS = 32_000  # OpenAI's images API
+MAX_USER_CHARACTERS = 256
+MAX_TIMEOUT_MS = 3_600_000  # one hour: longer is a mistake in the unit
+MAX_SEED = 2**63 - 1  # INT64
+
+OUTPUT_FORMATS = ("png", "jpeg", "webp")
+RESPONSE_FORMATS = ("bytes", "b64_json", "url")
+SCHEDULERS = (
+    "ddim",
+    "ddpm",
+    "deis",
+    "dpmpp_2m",
+    "dpmpp_sde",
+    "euler",
+    "euler_ancestral",
+    "heun",
+    "lcm",
+    "pndm",
+    "unipc",
+)
+
+
+@dataclass(frozen=True)
+class PublicTensor:
+    """One row of the documented table.
+
+    Attributes:
+        name: the tensor's name, lower case, as in OpenAI's images API or diffusers.
+        data_type: Triton's name of the element type in `config.pbtxt`, without the `TYPE_` prefix.
+        dims: Triton dims; -1 is any length.
+        default: what applies when the input is absent, as documented.
+        rule: the values accepted and what they mean, as documented.
+    """
+
+    name: str
+    data_type: str
+    dims: tuple[int, ...]
+    default: str
+    rule: str
+
+    @property
+    def required(self) -> bool:
+        return self.default == "required"
+
+
+INPUTS = (
+    PublicTensor("prompt", "STRING", (1,), "required", "1..32000 characters, UTF-8"),
+    PublicTensor("negative_prompt", "STRING", (1,), '""', "0..32000 characters, UTF-8"),
+    PublicTensor(
+        "image",
+        "STRING",
+        (-1,),
+        "none",
+        "1..16 images, each an http(s) URL, `data:image/...;base64,`, bare base64, or raw PNG/JPEG/WEBP bytes;"
+        " selects image-to-image",
+    ),
+    PublicTensor(
+        "mask",
+        "STRING",
+        (1,),
+        "none",
+        "as image, same size as the image; alpha 0 or white = repaint; needs image; selects inpainting",
+    ),
+    PublicTensor("n", "INT32", (1,), "1", "1..10 pictures"),
+    PublicTensor(
+        "size", "STRING", (1,), '"auto"', '"WxH" in pixels, or "auto": the model\'s native size, or the input image\'s'
+    ),
+    PublicTensor("num_inference_steps", "INT32", (1,), "the model's", "1..the configured cap; above it an error"),
+    PublicTensor("guidance_scale", "FP32", (1,), "the model's", "0..the configured cap; 0 is a value, not unset"),
+    PublicTensor("strength", "FP32", (1,), "0.8", "above 0, up to 1; only with image"),
+    PublicTensor(
+        "scheduler", "STRING", (1,), "the model's", "one of " + ", ".join(SCHEDULERS) + " that fits the model"
+    ),
+    PublicTensor("timeout_ms", "INT32", (1,), "none", "1..3600000, counted from arrival at the diffusion model"),
+    PublicTensor("seed", "INT64", (-1,), "random", "0..2^63-1; one value (picture i gets seed+i) or n values"),
+    PublicTensor("output_format", "STRING", (1,), "png", "one of " + ", ".join(OUTPUT_FORMATS)),
+    PublicTensor(
+        "output_compression",
+        "INT32",
+        (1,),
+        "none",
+        "0..100: zlib effort for png, quality for jpeg (90 when absent) and webp (80 when absent; 100 is lossless)",
+    ),
+    PublicTensor("response_format", "STRING", (1,), "bytes", "one of " + ", ".join(RESPONSE_FORMATS)),
+    PublicTensor("user", "STRING", (1,), "none", "1..256 characters: opaque id for storage paths and logs"),
+)
+
+OUTPUTS = (
+    PublicTensor("generated_image", "STRING", (-1,), "", "n encoded images, base64 texts, or URLs"),
+    PublicTensor("used_seed", "INT64", (-1,), "", "n seeds; one of them with n=1 gives the same picture again"),
+    PublicTensor(
+        "metadata",
+        "STRING",
+        (1,),
+        "",
+        "JSON: model, task, size, steps, guidance, format, per-stage milliseconds, batch occupancy, warnings",
+    ),
+)
+
+INPUT_NAMES = tuple(tensor.name for tensor in INPUTS)

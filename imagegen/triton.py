@@ -1,0 +1,116 @@
+"""Between Triton's python backend and plain modules: arrays in, exactly one answer out.
+
+The only module outside the `model.py` files that imports Triton.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
+
+from imagegen.errors import ImageGenError, InvalidArgument, as_client_error
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_log = logging.getLogger(__name__)
+
+
+def start_logging() -> None:
+    """Send Python's log to the server's log."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+
+
+class Answer:
+    """The one answer that a request is owed.
+
+    Whatever is sent first counts, what comes later is ignored. Safe from any thread.
+    """
+
+    def __init__(self, request: Any) -> None:
+        self.request_id: str = request.request_id()
+        self._request = request
+        self._sender = request.get_response_sender()
+        self._lock = threading.Lock()
+        self._open = True
+
+    def arrays(self) -> Arrays:
+        """The inputs that are present, by name; BYTES as object arrays of `bytes`.
+
+        Raises:
+            InvalidArgument: the request carries a parameter. All our inputs are tensors; an HTTP client that
+                misspells one on /generate would otherwise be ignored in silence.
+        """
+        for name in json.loads(self._request.parameters() or "{}"):
+            raise InvalidArgument(name, "no such input or parameter")
+        return {tensor.name(): tensor.as_numpy() for tensor in self._request.inputs()}
+
+    def is_cancelled(self) -> bool:
+        """Whether the client has walked away."""
+        return bool(self._sender.is_cancelled())
+
+    def send(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Answer with output tensors."""
+        tensors = [pb_utils.Tensor(name, array) for name, array in arrays.items()]
+        self._send(pb_utils.InferenceResponse(output_tensors=tensors))
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error. One that is not made for clients is logged and shown without its detail."""
+        shown = as_client_error(error)
+        if shown is not error:
+            _log.error("request %r failed", self.request_id, exc_info=error)
+        self._send(pb_utils.InferenceResponse(error=_triton_error(shown)))
+
+    def _send(self, response: Any) -> None:
+        with self._lock:
+            if not self._open:
+                return
+            self._open = False
+        self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+def _triton_error(error: ImageGenError) -> Any:
+    return pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, error.triton_code))
+
+
+class RequestThreads:
+    """Handles each request on a thread of its own, a bounded number at a time.
+
+    `run` blocks while every thread is busy, so that the line of waiting requests is Triton's own.
+    """
+
+    def __init__(self, threads: int, handle: Callable[[Arrays], Mapping[str, npt.NDArray[Any]]]) -> None:
+        self._handle = handle
+        self._free = threading.BoundedSemaphore(threads)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
+
+    def run(self, request: Any) -> None:
+        """Have `request` handled and answered."""
+        answer = Answer(request)
+        self._free.acquire()
+        self._pool.submit(self._answer, answer)
+
+    def close(self) -> None:
+        """Finish what was begun."""
+        self._pool.shutdown(wait=True)
+
+    def _answer(self, answer: Answer) -> None:
+        try:
+            answer.send(self._handle(answer.arrays()))
+        except BaseException as error:  # every request is answered, whatever happens
+            answer.fail(error)
+        finally:
+            self._free.release()
+
+
+def text_tensor(text: str) -> npt.NDArray[np.object_]:
+    """One text as a BYTES tensor of shape [1]."""
+    return np.array([text.encode()], dtype=np.object_)

@@ -1,0 +1,48 @@
+"""Watches whether clients of running requests have walked away, off the device thread.
+
+Asking Triton costs a round trip between processes, so it is not done between two steps.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from order import Order
+
+_POLL_S = 0.01  # well under one step of most models
+
+
+class CancellationWatch:
+    """Cancels orders whose client has gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[Order, Callable[[], bool]] = {}
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cancellation", daemon=True)
+        self._thread.start()
+
+    def add(self, order: Order, is_cancelled: Callable[[], bool]) -> None:
+        """Watch an order until `remove`."""
+        with self._lock:
+            self._watched[order] = is_cancelled
+
+    def remove(self, order: Order) -> None:
+        """Stop watching an order."""
+        with self._lock:
+            self._watched.pop(order, None)
+
+    def close(self) -> None:
+        """End the watch."""
+        self._closed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.wait(_POLL_S):
+            with self._lock:
+                watched = list(self._watched.items())
+            for order, is_cancelled in watched:
+                if is_cancelled():
+                    order.cancel()
+                    self.remove(order)

@@ -1,0 +1,55 @@
+"""Keys that are equal exactly when two values are: tensors by content, everything else by type and value."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from torch.utils.weak import WeakTensorKeyDictionary
+
+_DIGEST_BYTES = 16
+_SCALARS = (bool, int, float, str, bytes, torch.dtype, torch.device, type(None))
+
+# Pipelines pass the same rope ids at every step; the device is asked for their bytes once.
+_remembered: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def tensor_key(tensor: torch.Tensor) -> Hashable:
+    """Shape, dtype, device and a 128-bit hash of the content; 0-d tensors and empty ones too.
+
+    The hash of an unchanged tensor object is remembered. Reads the tensor back from its device otherwise.
+    """
+    if tensor.is_inference():  # has no version counter that would tell of a change in place
+        digest = _digest(tensor)
+    else:
+        version, digest = _remembered[tensor] if tensor in _remembered else (None, b"")  # noqa: SIM401
+        if version != tensor._version:
+            digest = _digest(tensor)
+            _remembered[tensor] = (tensor._version, digest)
+    return (tuple(tensor.shape), tensor.dtype, tensor.device, digest)
+
+
+def content_key(value: Any) -> Hashable:
+    """A key for tensors, scalars, strings, None, dtypes, devices, and lists, tuples and dicts of them.
+
+    Raises:
+        TypeError: anything else, for instance a generator or a KV cache.
+    """
+    if isinstance(value, torch.Tensor):
+        return tensor_key(value)
+    if isinstance(value, _SCALARS):
+        return (type(value), value)  # 1, 1.0 and True are equal in Python
+    if isinstance(value, (list, tuple)):
+        return (type(value), tuple(content_key(element) for element in value))
+    if isinstance(value, dict):
+        return (type(value), tuple((name, content_key(element)) for name, element in value.items()))
+    raise TypeError(f"{type(value).__name__} has no content key")
+
+
+def _digest(tensor: torch.Tensor) -> bytes:
+    flat = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    if flat.is_complex():
+        flat = torch.view_as_real(flat).reshape(-1)
+    return hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=_DIGEST_BYTES).digest()

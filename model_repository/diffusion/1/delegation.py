@@ -1,0 +1,42 @@
+"""Stands in for a torch module: everything but the call goes to the module itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Delegate:
+    """Base of proxies for modules.
+
+    Attributes, methods and `isinstance` are those of the real module. What a subclass names in `__slots__` is its
+    own; setting anything else sets it on the real module.
+    """
+
+    __slots__ = ("__weakref__", "_module")
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_module"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):  # a slot
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._module, name, value)
+
+    @property
+    def __class__(self) -> type:  # pipelines ask isinstance, for instance for MultiControlNetModel
+        return type(self._module)
+
+    @__class__.setter
+    def __class__(self, value: type) -> None:
+        raise TypeError("a proxy's class follows its module")
+
+
+def undelegated(module: Any) -> Any:
+    """The real module behind any number of proxies."""
+    while issubclass(type(module), Delegate):
+        module = module._module
+    return module

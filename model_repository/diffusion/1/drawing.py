@@ -1,0 +1,132 @@
+"""Draws one picture of a plan: one unmodified pipeline call, pixels in and out as uint8."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines import Pipelines
+from plan import Pixels, Plan
+from proxy import attach
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One finished picture and what it took.
+
+    Attributes:
+        frame: uint8 [H, W, 3].
+        encode_s: seconds from the start to the first denoiser call: text encoding, and the VAE for images.
+        denoise_s: seconds from the first denoiser call to the end of the last.
+        decode_s: seconds from there to the frame.
+        forwards: denoiser calls made.
+        batch_rows: rows of the forwards those calls were part of, added up.
+    """
+
+    frame: Pixels
+    encode_s: float
+    denoise_s: float
+    decode_s: float
+    forwards: int
+    batch_rows: int
+
+
+def draw(plan: Plan, index: int, offers: Pipelines, park: Callable[[Any], Any]) -> Drawing:
+    """Draw picture `index` of `plan`.
+
+    Args:
+        plan: the request.
+        index: which of its pictures, 0..len(seeds)-1.
+        offers: the loaded checkpoint.
+        park: does one denoiser call, `Hub.call`.
+
+    Returns:
+        The picture. Outside an inpainting mask its pixels are the input's own.
+    """
+    meter = _Meter(park)
+    width, height = plan.size
+    task = offers.tasks[plan.task]
+    pipeline = attach(task.pipeline, meter.park, width * height)
+    if plan.scheduler is not None:
+        pipeline.__dict__["scheduler"] = copy.deepcopy(offers.schedulers[plan.scheduler])
+    image = mask = None
+    if plan.images is not None:
+        image = _to_device(plan.images[index % len(plan.images)], plan.size, offers.device)
+    if plan.mask is not None:
+        mask = _mask_to_device(plan.mask, plan.size, offers.device)
+    asked = {
+        "prompt": plan.prompt,
+        "negative_prompt": plan.negative_prompt,
+        "width": width,
+        "height": height,
+        "num_inference_steps": plan.num_inference_steps,
+        "guidance_scale": plan.guidance_scale,
+        "strength": plan.strength,
+        "image": image,
+        "mask_image": mask,
+        # On the CPU, so that a seed means the same picture on every device.
+        "generator": torch.Generator("cpu").manual_seed(plan.seeds[index]),
+        "output_type": "pt",
+    }
+    arguments = {name: value for name, value in asked.items() if value is not None and name in task.accepts}
+    picture = pipeline(**arguments).images[0]  # [3, H, W], 0..1
+    frame = picture.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    if image is not None and mask is not None:
+        frame = torch.where(mask[0] >= 0.5, frame, image[0].mul(255).round().to(torch.uint8))
+    return meter.drawing(np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy()))
+
+
+class _Meter:
+    """Times the stages of a picture by its denoiser calls."""
+
+    def __init__(self, park: Callable[[Any], Any]) -> None:
+        self._park = park
+        self._started_s = time.monotonic()
+        self._first_call_s = self._last_call_s = self._started_s
+        self._forwards = self._batch_rows = 0
+
+    def park(self, call: Any) -> Any:
+        """Have a call done and note when."""
+        if not self._forwards:
+            self._first_call_s = time.monotonic()
+        output = self._park(call)
+        self._last_call_s = time.monotonic()
+        self._forwards += 1
+        self._batch_rows += call.forward_rows
+        return output
+
+    def drawing(self, frame: Pixels) -> Drawing:
+        """The finished picture."""
+        return Drawing(
+            frame=frame,
+            encode_s=self._first_call_s - self._started_s,
+            denoise_s=self._last_call_s - self._first_call_s,
+            decode_s=time.monotonic() - self._last_call_s,
+            forwards=self._forwards,
+            batch_rows=self._batch_rows,
+        )
+
+
+def _to_device(image: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """uint8 [H, W, 3] to float32 [1, 3, height, width] in 0..1."""
+    tensor = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float().div(255)
+    width, height = size
+    if tensor.shape[-2:] == (height, width):
+        return tensor
+    resized = torch.nn.functional.interpolate(tensor, (height, width), mode="bicubic", antialias=True)
+    return resized.clamp(0, 1)
+
+
+def _mask_to_device(mask: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """uint8 [H, W] to float32 [1, 1, height, width], 1 = repaint, nothing in between."""
+    tensor = torch.from_numpy(mask).to(device)[None, None].float().div(255)
+    width, height = size
+    if tensor.shape[-2:] != (height, width):
+        tensor = torch.nn.functional.interpolate(tensor, (height, width), mode="nearest")
+    return (tensor >= 0.5).float()

@@ -1,0 +1,247 @@
+"""The hub: step-level continuous batching of unmodified pipeline calls.
+
+Every picture is a greenlet that runs a plain pipeline call. Where the pipeline calls its denoiser it parks
+instead, with the `Call` it wants done. The hub merges parked calls of equal signature into one forward,
+hands each its share and lets it run on to its next call. Pictures join and leave at any step.
+
+    tick = start what was submitted · end what asked to stop · forward the oldest group · resume it
+
+Pure: no Triton, no I/O, no clock, no torch. One thread drives it; only `submit` may be called from others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import greenlet
+
+
+class Call(Protocol):
+    """One module call that a picture waits for.
+
+    Attributes:
+        signature: calls of equal signature may share a forward.
+        rows: length of the batch dimension, 1 or more.
+        pixels: rows times the picture's pixels, a measure of the memory a forward takes.
+    """
+
+    @property
+    def signature(self) -> Hashable: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def pixels(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one forward. A single call larger than a bound still runs, alone.
+
+    Attributes:
+        max_batch_rows: most rows of a forward.
+        max_batch_pixels: most rows x pixels of a forward; 0 for no bound.
+    """
+
+    max_batch_rows: int = 16
+    max_batch_pixels: int = 0
+
+
+@dataclass(eq=False)
+class Picture:
+    """One greenlet's work.
+
+    Attributes:
+        run: the pipeline call; runs inside the greenlet, on the hub's thread.
+        done: called exactly once, on the hub's thread, with the result of `run` or the exception that ended it.
+        stop: asked before every forward; an exception ends the picture with it, None lets it go on.
+    """
+
+    run: Callable[[], Any]
+    done: Callable[[Any, BaseException | None], None]
+    stop: Callable[[], Exception | None] = lambda: None
+    _greenlet: Any = field(default=None, init=False, repr=False)
+    _call: Any = field(default=None, init=False, repr=False)
+
+
+Forward = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+class Hub:
+    """Runs pictures to their end, sharing forwards.
+
+    Args:
+        forward: runs calls of one signature in one go and returns their outputs in order. May raise: the
+            group is then halved until only the call that fails by itself sees the exception.
+        limits: bounds of one forward.
+        out_of_memory: exceptions that mean "too many rows at once", not "this call is bad".
+    """
+
+    REGROW_AFTER = 64  # forwards without out-of-memory before one more row is tried
+
+    def __init__(
+        self, forward: Forward, limits: Limits, out_of_memory: tuple[type[BaseException], ...] = (MemoryError,)
+    ) -> None:
+        self._forward = forward
+        self._limits = limits
+        self._out_of_memory = out_of_memory
+        self._submitted: deque[Picture] = deque()
+        self._parked: deque[Picture] = deque()  # the longest-waiting call first
+        self._live: set[Picture] = set()  # started and not ended
+        self._running: Picture | None = None
+        self._greenlet: Any = None
+        self._row_limit = limits.max_batch_rows
+        self._since_out_of_memory = 0
+        self.isolation_retries = 0
+
+    @property
+    def active(self) -> int:
+        """Pictures that have not ended."""
+        return len(self._submitted) + len(self._live)
+
+    @property
+    def row_limit(self) -> int:
+        """Rows of a forward at the moment: `max_batch_rows`, or less after out-of-memory."""
+        return self._row_limit
+
+    def submit(self, picture: Picture) -> None:
+        """Take a picture; it starts at the next tick. Safe from any thread."""
+        self._submitted.append(picture)
+
+    def call(self, call: Any) -> Any:
+        """Have `call` done, from inside `Picture.run`: parks the picture until its forward has run.
+
+        Outside any picture the call runs at once, alone.
+        """
+        picture = self._running
+        if picture is None or picture._greenlet is not greenlet.getcurrent():
+            return self._forward([call])[0]
+        picture._call = call
+        return self._greenlet.switch()
+
+    def tick(self) -> bool:
+        """One round. Returns False when there was nothing to do."""
+        if not self.active:
+            return False
+        self._greenlet = greenlet.getcurrent()
+        while self._submitted:
+            self._start(self._submitted.popleft())
+        self._end_stopped()
+        group = self._oldest_group()
+        for picture, outcome in zip(group, self._isolated([picture._call for picture in group]), strict=True):
+            self._resume(picture, outcome)
+        return True
+
+    def abandon(self, error: Exception) -> None:
+        """End every picture with `error`."""
+        self._greenlet = greenlet.getcurrent()
+        while self._submitted:
+            self._submitted.popleft().done(None, error)
+        for picture in self._take_parked():
+            self._resume(picture, _Failure(error))
+        self._parked.clear()
+        for picture in list(self._live):  # ran on although told to end, or lost by what broke the hub
+            self._end(picture, None, error)
+
+    def _start(self, picture: Picture) -> None:
+        self._live.add(picture)
+        error = picture.stop()
+        if error is not None:
+            self._end(picture, None, error)
+            return
+        picture._greenlet = greenlet.greenlet(picture.run)
+        self._resume(picture, None)
+
+    def _end(self, picture: Picture, result: Any, error: BaseException | None) -> None:
+        picture._greenlet = picture._call = None
+        self._live.discard(picture)
+        picture.done(result, error)
+
+    def _end_stopped(self) -> None:
+        for picture in self._take_parked():
+            error = picture.stop()
+            if error is None:
+                self._parked.append(picture)
+            else:
+                self._resume(picture, _Failure(error))
+
+    def _take_parked(self) -> list[Picture]:
+        taken = list(self._parked)
+        self._parked.clear()
+        return taken
+
+    def _resume(self, picture: Picture, outcome: Any) -> None:
+        """Let a picture run until it parks again or ends."""
+        picture._call = None
+        self._running = picture
+        try:
+            if isinstance(outcome, _Failure):
+                result = picture._greenlet.throw(outcome.error)
+            elif picture._greenlet:
+                result = picture._greenlet.switch(outcome)
+            else:
+                result = picture._greenlet.switch()
+        except BaseException as error:  # SystemExit from a pipeline must not take the others down
+            self._end(picture, None, error)
+            return
+        finally:
+            self._running = None
+        if picture._greenlet.dead:
+            self._end(picture, result, None)
+        else:
+            self._parked.append(picture)
+
+    def _oldest_group(self) -> list[Picture]:
+        """The longest-waiting call and those it can share a forward with, in order of age, within the limits."""
+        group: list[Picture] = []
+        rows = pixels = 0
+        for picture in self._parked:
+            call = picture._call
+            if group and call.signature != group[0]._call.signature:
+                continue
+            fits_pixels = not self._limits.max_batch_pixels or pixels + call.pixels <= self._limits.max_batch_pixels
+            if group and not (rows + call.rows <= self._row_limit and fits_pixels):
+                continue
+            group.append(picture)
+            rows += call.rows
+            pixels += call.pixels
+        chosen = set(map(id, group))
+        self._parked = deque(picture for picture in self._parked if id(picture) not in chosen)
+        return group
+
+    def _isolated(self, calls: Sequence[Any]) -> list[Any]:
+        """Outputs of the calls in order, a `_Failure` for each that fails also by itself."""
+        if not calls:
+            return []
+        try:
+            outputs = list(self._forward(calls))
+            if len(outputs) != len(calls):
+                raise RuntimeError(f"{len(outputs)} outputs for {len(calls)} calls")
+        except Exception as error:
+            if isinstance(error, self._out_of_memory):
+                rows = sum(call.rows for call in calls)
+                self._row_limit = max(1, min(self._row_limit, rows // 2))
+                self._since_out_of_memory = 0
+            if len(calls) == 1:
+                return [_Failure(error)]
+        else:
+            self._regrow()
+            return outputs
+        # Outside the except block: the exception's traceback holds the tensors of the failed forward.
+        self.isolation_retries += 1
+        half = len(calls) // 2
+        return self._isolated(calls[:half]) + self._isolated(calls[half:])
+
+    def _regrow(self) -> None:
+        if self._row_limit < self._limits.max_batch_rows:
+            self._since_out_of_memory += 1
+            if self._since_out_of_memory >= self.REGROW_AFTER:
+                self._row_limit += 1
+                self._since_out_of_memory = 0
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception

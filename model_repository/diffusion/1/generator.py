@@ -1,0 +1,158 @@
+"""From a request's arrays to its frames: plan, slot, pictures on the device thread, one answer.
+
+submit (Triton's thread): arrays -> parse_request -> make_plan -> slot (blocks) -> Order
+device thread:            hub of pictures -> frames
+answer threads:           frames and report -> answer
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import collate
+import numpy as np
+import numpy.typing as npt
+import torch
+from cancellation import CancellationWatch
+from device_thread import DeviceThread
+from diffusion_settings import DiffusionSettings
+from drawing import Drawing, draw
+from engine import Hub, Limits
+from order import Order
+from pipelines import Pipelines
+from plan import Plan, make_plan
+from slots import Slots
+
+from imagegen.request import parse_request
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_ANSWER_THREADS = 2  # copying frames into a response must not hold up the device thread
+
+
+class AnswerPort(Protocol):
+    """What the generator needs of a request: its inputs, whether it is still wanted, and a way to answer it."""
+
+    def arrays(self) -> Arrays: ...
+    def is_cancelled(self) -> bool: ...
+    def send(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
+
+
+@dataclass
+class _Work:
+    answer: AnswerPort
+    plan: Plan
+    report: dict[str, Any]
+    arrived_s: float
+    started_s: float
+
+
+class Generator:
+    """Draws requests with one checkpoint on one device.
+
+    Args:
+        settings: the model's configuration.
+        offers: the loaded checkpoint.
+    """
+
+    def __init__(self, settings: DiffusionSettings, offers: Pipelines) -> None:
+        self._settings = settings
+        self._offers = offers
+        limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
+        self._hub = Hub(collate.forward, limits, (MemoryError, torch.OutOfMemoryError))
+        self._slots = Slots(settings.max_active_requests)
+        self._cancellation = CancellationWatch()
+        self._answers = ThreadPoolExecutor(_ANSWER_THREADS, thread_name_prefix="answer")
+        self._device_thread = DeviceThread(self._hub)
+
+    def submit(self, answer: AnswerPort) -> None:
+        """Take a request; blocks while no slot is free. It is answered exactly once, from any thread."""
+        try:
+            self._begin(answer, time.monotonic())
+        except BaseException as error:  # every request is answered, whatever happens
+            answer.fail(error)
+
+    def close(self) -> None:
+        """Finish what is being drawn within `drain_timeout_s`, refuse the rest."""
+        self._device_thread.close(self._settings.drain_timeout_s)
+        self._cancellation.close()
+        self._answers.shutdown(wait=True)
+
+    def _begin(self, answer: AnswerPort, arrived_s: float) -> None:
+        arrays = answer.arrays()
+        report_so_far = arrays.pop("preprocess_report", None)
+        pixels = arrays.pop("pixels", None)
+        mask = arrays.pop("mask_pixels", None)
+        request = parse_request(
+            arrays, self._settings, granularity_px=self._offers.granularity_px, has_images=pixels is not None
+        )
+        plan = make_plan(request, pixels, mask, self._offers, self._settings)
+        report = {} if report_so_far is None else json.loads(report_so_far[0])
+        deadline_s = None if plan.timeout_ms is None else arrived_s + plan.timeout_ms / 1000
+        self._slots.take(answer.is_cancelled, deadline_s)
+        work = _Work(answer, plan, report, arrived_s, time.monotonic())
+        order = Order(
+            draw=lambda index: draw(plan, index, self._offers, self._hub.call),
+            count=len(plan.seeds),
+            finished=lambda drawings, error: self._finished(order, work, drawings, error),
+            deadline_s=deadline_s,
+        )
+        self._cancellation.add(order, answer.is_cancelled)
+        self._device_thread.submit(order)
+
+    def _finished(
+        self, order: Order, work: _Work, drawings: Sequence[Drawing] | None, error: BaseException | None
+    ) -> None:
+        """On the device thread: free the slot, leave the answering to others."""
+        self._cancellation.remove(order)
+        self._slots.give_back()
+        self._answers.submit(self._answer, work, drawings, error)
+
+    def _answer(self, work: _Work, drawings: Sequence[Drawing] | None, error: BaseException | None) -> None:
+        try:
+            if drawings is None:
+                assert error is not None
+                raise error
+            work.answer.send(
+                {
+                    "frames": np.stack([drawing.frame for drawing in drawings]),
+                    "used_seed": np.array(work.plan.seeds, dtype=np.int64),
+                    "diffusion_report": np.array([json.dumps(self._report(work, drawings)).encode()], dtype=np.object_),
+                }
+            )
+        except BaseException as failure:  # every request is answered, whatever happens
+            work.answer.fail(failure)
+
+    def _report(self, work: _Work, drawings: Sequence[Drawing]) -> dict[str, Any]:
+        """The request's metadata so far; milliseconds of a stage are those of its slowest picture."""
+        plan = work.plan
+        seconds = {
+            "queue": work.started_s - work.arrived_s,
+            "encode": max(drawing.encode_s for drawing in drawings),
+            "denoise": max(drawing.denoise_s for drawing in drawings),
+            "decode": max(drawing.decode_s for drawing in drawings),
+            "diffusion": time.monotonic() - work.arrived_s,
+        }
+        milliseconds = work.report.get("milliseconds", {})
+        milliseconds |= {stage: round(value * 1000, 2) for stage, value in seconds.items()}
+        forwards = sum(drawing.forwards for drawing in drawings)
+        rows = sum(drawing.batch_rows for drawing in drawings)
+        return {
+            "model": self._offers.name,
+            "task": plan.task,
+            "size": f"{plan.size[0]}x{plan.size[1]}",
+            "num_inference_steps": plan.num_inference_steps,
+            "guidance_scale": plan.guidance_scale,
+            "strength": plan.strength,
+            "scheduler": plan.scheduler or self._offers.scheduler_name,
+            "mean_batch_rows": round(rows / forwards, 2) if forwards else 0,
+            "warnings": list(plan.warnings),
+            **work.report,
+            "milliseconds": milliseconds,
+        }

@@ -1,0 +1,34 @@
+"""`diffusion`: prompt, parameters and pixels in, frames uint8 [n,H,W,3] out; requests share denoiser forwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from diffusion_settings import DiffusionSettings
+from generator import Generator
+from pipelines import load_pipelines
+
+from imagegen.config import read_parameters
+from imagegen.triton import Answer, start_logging
+
+
+class TritonPythonModel:
+    """Adapter; `generator` draws the way of a request."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the checkpoint and start the device thread."""
+        start_logging()
+        settings = read_parameters(args["model_config"], DiffusionSettings)
+        device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
+        offers = load_pipelines(settings, Path(args["model_repository"]), device)
+        self._generator = Generator(settings, offers)
+
+    def execute(self, requests: list[Any]) -> None:
+        """Take requests; blocks while no slot is free, and they are answered from other threads."""
+        for request in requests:
+            self._generator.submit(Answer(request))
+
+    def finalize(self) -> None:
+        """Finish what is being drawn, refuse the rest."""
+        self._generator.close()

@@ -1,0 +1,71 @@
+"""One request being drawn: its pictures as greenlets of the hub, one outcome for all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine import Picture
+from imagegen.errors import Cancelled, DeadlineExceeded
+
+Frames = list[Any]
+
+
+@dataclass(eq=False)
+class Order:
+    """The pictures of one request.
+
+    Any picture that fails, a cancel or the deadline ends all of them. `finished` is called exactly once, on the
+    hub's thread, after the last picture has left the hub.
+
+    Attributes:
+        draw: draws picture i and returns its frame; runs on the hub's thread.
+        count: number of pictures.
+        finished: takes the frames in order, or None and the error.
+        deadline_s: on the clock of `time.monotonic`; None for none.
+    """
+
+    draw: Callable[[int], Any]
+    count: int
+    finished: Callable[[Frames | None, BaseException | None], None]
+    deadline_s: float | None = None
+    _frames: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
+    _ended: int = field(default=0, init=False)
+    _error: BaseException | None = field(default=None, init=False)
+    _cancelled: bool = field(default=False, init=False)
+
+    def pictures(self) -> list[Picture]:
+        """The work for the hub; submit all of it."""
+        return [self._picture(index) for index in range(self.count)]
+
+    def cancel(self) -> None:
+        """Leave the hub before the next forward. Safe from any thread."""
+        self._cancelled = True
+
+    def _picture(self, index: int) -> Picture:
+        def done(frame: Any, error: BaseException | None) -> None:
+            self._picture_ended(index, frame, error)
+
+        return Picture(run=lambda: self.draw(index), done=done, stop=self._stop)
+
+    def _stop(self) -> Exception | None:
+        if self._error is not None or self._cancelled:
+            return Cancelled("the client cancelled the request")
+        if self.deadline_s is not None and time.monotonic() > self.deadline_s:
+            return DeadlineExceeded("timeout_ms passed before the picture was finished")
+        return None
+
+    def _picture_ended(self, index: int, frame: Any, error: BaseException | None) -> None:
+        self._ended += 1
+        if error is not None:
+            self._error = self._error or error
+        else:
+            self._frames[index] = frame
+        if self._ended < self.count:
+            return
+        if self._error is not None:
+            self.finished(None, self._error)
+        else:
+            self.finished([self._frames[i] for i in range(self.count)], None)

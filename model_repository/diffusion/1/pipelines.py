@@ -1,0 +1,169 @@
+"""One checkpoint on one device: its tasks, what it accepts and its defaults. All tasks share the weights."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoPipelineForImage2Image,
+    AutoPipelineForInpainting,
+    AutoPipelineForText2Image,
+    DiffusionPipeline,
+)
+
+from diffusion_settings import DiffusionSettings
+from schedulers import fitting_schedulers
+
+TEXT_TO_IMAGE = "text-to-image"
+IMAGE_TO_IMAGE = "image-to-image"
+INPAINTING = "inpainting"
+
+_FALLBACK_NATIVE_SIDE_PX = 1024
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TaskPipeline:
+    """A pipeline for one task.
+
+    Attributes:
+        pipeline: the diffusers pipeline; never called itself, copied for each picture.
+        accepts: the names of its call arguments.
+        defaults: its call's default values by name.
+    """
+
+    pipeline: Any
+    accepts: frozenset[str]
+    defaults: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pipelines:
+    """What a loaded checkpoint offers.
+
+    Attributes:
+        name: how the checkpoint is called in metadata; a folder's last part only.
+        device: where it computes.
+        tasks: pipelines by task.
+        schedulers: by public name; deep-copied per picture.
+        scheduler_name: the public name of the checkpoint's own scheduler, or its class name.
+        native_size: (width, height) in pixels of size "auto".
+        granularity_px: both sides of a picture are multiples of this.
+    """
+
+    name: str
+    device: torch.device
+    tasks: dict[str, TaskPipeline]
+    schedulers: dict[str, Any]
+    scheduler_name: str
+    native_size: tuple[int, int]
+    granularity_px: int
+
+
+def load_pipelines(settings: DiffusionSettings, model_folder: Path, instance_device: str) -> Pipelines:
+    """Load the checkpoint of `settings` with all tasks it can do.
+
+    Args:
+        settings: the model's configuration.
+        model_folder: where a relative `model` path starts.
+        instance_device: the device that Triton assigned to this instance, as torch names it.
+
+    Raises:
+        OSError: no such checkpoint.
+        ValueError: the checkpoint or a setting does not fit.
+    """
+    device = torch.device(instance_device if settings.device == "auto" else settings.device)
+    if settings.cpu_threads and device.type == "cpu":
+        torch.set_num_threads(settings.cpu_threads)
+    folder = model_folder / settings.model
+    source = str(folder) if folder.is_dir() else settings.model
+    base = DiffusionPipeline.from_pretrained(
+        source, revision=settings.revision, variant=settings.variant, torch_dtype=_dtype(settings.dtype, device)
+    ).to(device)
+    return describe_pipelines(base, settings.native_size_px, name=Path(settings.model).name, device=device)
+
+
+def describe_pipelines(base: Any, native_size_px: tuple[int, ...], *, name: str, device: torch.device) -> Pipelines:
+    """What the loaded pipeline `base` offers; `native_size_px` is (width, height), or empty for its own."""
+    schedulers = fitting_schedulers(base.scheduler)
+    own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]
+    width, height = native_size_px or _native_size_px(base)
+    return Pipelines(
+        name=name,
+        device=device,
+        tasks=_tasks(base),
+        schedulers=schedulers,
+        scheduler_name=own[0] if own else type(base.scheduler).__name__,
+        native_size=(width, height),
+        granularity_px=_granularity_px(base),
+    )
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        name = "float32" if device.type == "cpu" else "bfloat16"
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def _tasks(base: Any) -> dict[str, TaskPipeline]:
+    base.set_progress_bar_config(disable=True)
+    tasks = {_own_task(base): _task_pipeline(base)}
+    unet = getattr(base, "unet", None)
+    if unet is not None and unet.config.in_channels != base.vae.config.latent_channels:
+        return tasks  # the denoiser expects mask or image channels: it can do nothing but its own task
+    for task, auto in (
+        (TEXT_TO_IMAGE, AutoPipelineForText2Image),
+        (IMAGE_TO_IMAGE, AutoPipelineForImage2Image),
+        (INPAINTING, AutoPipelineForInpainting),
+    ):
+        if task not in tasks:
+            try:
+                derived = auto.from_pipe(base)
+            except ValueError:
+                _log.info("%s does no %s", type(base).__name__, task)
+                continue
+            derived.set_progress_bar_config(disable=True)
+            tasks[task] = _task_pipeline(derived)
+    return tasks
+
+
+def _own_task(pipeline: Any) -> str:
+    arguments = inspect.signature(pipeline.__call__).parameters
+    if "mask_image" in arguments:
+        return INPAINTING
+    return IMAGE_TO_IMAGE if "image" in arguments else TEXT_TO_IMAGE
+
+
+def _task_pipeline(pipeline: Any) -> TaskPipeline:
+    arguments = inspect.signature(pipeline.__call__).parameters
+    defaults = {name: a.default for name, a in arguments.items() if a.default is not inspect.Parameter.empty}
+    return TaskPipeline(pipeline, frozenset(arguments), defaults)
+
+
+def _granularity_px(pipeline: Any) -> int:
+    """What both sides must be multiples of: the VAE's factor times the denoiser's patch."""
+    processor = getattr(pipeline, "image_processor", None)
+    by_processor = processor.config.vae_scale_factor if processor is not None else 1
+    transformer = getattr(pipeline, "transformer", None)
+    patch = getattr(transformer.config, "patch_size", 1) if transformer is not None else 1
+    by_patch = getattr(pipeline, "vae_scale_factor", 8) * (patch if isinstance(patch, int) else 2)
+    return int(max(by_processor, by_patch))
+
+
+def _native_size_px(pipeline: Any) -> tuple[int, int]:
+    factor = getattr(pipeline, "vae_scale_factor", 8)
+    sample_size = getattr(pipeline, "default_sample_size", None)
+    if sample_size is None:
+        denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+        sample_size = getattr(denoiser.config, "sample_size", None) if denoiser is not None else None
+    if sample_size is None:
+        return _FALLBACK_NATIVE_SIDE_PX, _FALLBACK_NATIVE_SIDE_PX
+    height, width = sample_size if isinstance(sample_size, (list, tuple)) else (sample_size, sample_size)
+    return int(width * factor), int(height * factor)

@@ -1,0 +1,162 @@
+"""What one request will draw, every default resolved and every combination checked. Decided before any denoising."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from diffusion_settings import DiffusionSettings
+from pipelines import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Pipelines, TaskPipeline
+
+from imagegen.errors import InvalidArgument
+from imagegen.request import ImageRequest, check_size
+
+Pixels = npt.NDArray[np.uint8]
+
+DEFAULT_STRENGTH = 0.8  # diffusers' image-to-image pipelines of Stable Diffusion
+_RANDOM_SEED_BITS = 32  # enough to be distinct, short enough to write down and exact in JSON
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One request, ready to be drawn.
+
+    Attributes:
+        task: one of the names in `pipelines`.
+        prompt, negative_prompt: text; negative_prompt is None when absent.
+        size: (width, height) in pixels.
+        num_inference_steps: 1 or more.
+        guidance_scale: None for pipelines that take none.
+        strength: None unless the task starts from an image.
+        scheduler: a public name, or None for the checkpoint's own.
+        seeds: one a picture.
+        images: uint8 [N, H, W, 3], N is 1 or the number of pictures, or None.
+        mask: uint8 [H, W], 255 = repaint, or None.
+        timeout_ms: None for no deadline.
+        warnings: what the client should know though it is no error.
+    """
+
+    task: str
+    prompt: str
+    negative_prompt: str | None
+    size: tuple[int, int]
+    num_inference_steps: int
+    guidance_scale: float | None
+    strength: float | None
+    scheduler: str | None
+    seeds: tuple[int, ...]
+    images: Pixels | None
+    mask: Pixels | None
+    timeout_ms: int | None
+    warnings: tuple[str, ...] = ()
+
+
+def make_plan(
+    request: ImageRequest, images: Pixels | None, mask: Pixels | None, offers: Pipelines, settings: DiffusionSettings
+) -> Plan:
+    """Resolve a request against what the checkpoint offers.
+
+    Args:
+        request: the validated public request.
+        images: uint8 [N, H, W, 3] or None.
+        mask: uint8 [1, H, W] or None.
+        offers: the loaded checkpoint.
+        settings: defaults and caps.
+
+    Raises:
+        InvalidArgument: the checkpoint cannot do what is asked.
+    """
+    task = TEXT_TO_IMAGE if images is None else IMAGE_TO_IMAGE if mask is None else INPAINTING
+    if task not in offers.tasks:
+        field = {TEXT_TO_IMAGE: "image", IMAGE_TO_IMAGE: "image", INPAINTING: "mask"}[task]
+        raise InvalidArgument(field, f"the model {offers.name} does no {task}; it does {', '.join(offers.tasks)}")
+    pipeline = offers.tasks[task]
+    if images is not None and len(images) not in (1, request.n):
+        raise InvalidArgument("image", f"{len(images)} images; give 1, or one for each of the n={request.n} pictures")
+    if mask is not None and images is not None and mask.shape[1:] != images.shape[1:3]:
+        raise InvalidArgument("mask", "its size differs from the image's; both must be the same")
+    if request.scheduler is not None and request.scheduler not in offers.schedulers:
+        fitting = ", ".join(offers.schedulers)
+        raise InvalidArgument("scheduler", f"{request.scheduler} does not fit this model; {fitting} do")
+    if request.negative_prompt and "negative_prompt" not in pipeline.accepts:
+        raise InvalidArgument("negative_prompt", f"the model {offers.name} takes none")
+    steps = _steps(request, pipeline, settings)
+    guidance = _guidance(request, pipeline, offers, settings)
+    strength = _strength(request, pipeline, steps)
+    warnings = []
+    if request.negative_prompt and guidance is not None and guidance <= 1:
+        warnings.append(f"negative_prompt has no effect at guidance_scale {guidance:g}")
+    return Plan(
+        task=task,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        size=_size(request, images, offers, settings),
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        strength=strength,
+        scheduler=request.scheduler,
+        seeds=_seeds(request),
+        images=images,
+        mask=None if mask is None else mask[0],
+        timeout_ms=request.timeout_ms,
+        warnings=tuple(warnings),
+    )
+
+
+def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: DiffusionSettings) -> int:
+    if request.num_inference_steps is not None:
+        return request.num_inference_steps
+    if settings.default_num_inference_steps is not None:
+        return settings.default_num_inference_steps
+    return min(int(pipeline.defaults.get("num_inference_steps") or 50), settings.max_num_inference_steps)
+
+
+def _guidance(
+    request: ImageRequest, pipeline: TaskPipeline, offers: Pipelines, settings: DiffusionSettings
+) -> float | None:
+    if "guidance_scale" not in pipeline.accepts:
+        if request.guidance_scale is not None:
+            raise InvalidArgument("guidance_scale", f"the model {offers.name} takes none")
+        return None
+    if request.guidance_scale is not None:
+        return request.guidance_scale
+    if settings.default_guidance_scale is not None:
+        return settings.default_guidance_scale
+    default = pipeline.defaults.get("guidance_scale")
+    return None if default is None else float(default)
+
+
+def _strength(request: ImageRequest, pipeline: TaskPipeline, steps: int) -> float | None:
+    if "strength" not in pipeline.accepts:
+        if request.strength is not None:
+            raise InvalidArgument("strength", "the model edits by instruction and takes none")
+        return None
+    strength = DEFAULT_STRENGTH if request.strength is None else request.strength
+    if int(steps * strength) < 1:  # diffusers runs int(steps x strength) steps
+        raise InvalidArgument("strength", f"{strength:g} of {steps} steps leaves no step; use {1 / steps:.3g} or more")
+    return strength
+
+
+def _size(
+    request: ImageRequest, images: Pixels | None, offers: Pipelines, settings: DiffusionSettings
+) -> tuple[int, int]:
+    if request.size is not None:
+        return request.size
+    if images is None:
+        return offers.native_size
+    height, width = images.shape[1:3]
+    grain = offers.granularity_px
+    scale = min(1.0, settings.max_side_px / max(width, height), (settings.max_area_px / (width * height)) ** 0.5)
+    size = max(grain, int(width * scale) // grain * grain), max(grain, int(height * scale) // grain * grain)
+    check_size(size, settings, grain)
+    return size
+
+
+def _seeds(request: ImageRequest) -> tuple[int, ...]:
+    if len(request.seeds) == request.n:
+        return request.seeds
+    first = request.seeds[0] if request.seeds else secrets.randbits(_RANDOM_SEED_BITS)
+    return tuple(first + index for index in range(request.n))

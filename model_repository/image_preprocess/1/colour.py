@@ -1,0 +1,56 @@
+"""Any colour mode of a PNG, JPEG or WebP to plain sRGB and alpha."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+from PIL import Image, ImageCms
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An RGB image in sRGB, transparent parts over white.
+
+    An embedded ICC profile that fits the image is applied; a broken one is ignored, as browsers do.
+    """
+    colours, alpha = split_alpha(image)
+    rgb = _to_srgb(colours, image.info.get("icc_profile"))
+    if alpha is None:
+        return rgb
+    return Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+
+
+def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The colours in mode L, RGB or CMYK, and the alpha in mode L (255 = opaque), None when all is opaque.
+
+    16-bit samples keep their upper 8 bits, which is also what Pillow does where it reads 16-bit colour.
+    """
+    if image.mode.startswith("I"):  # 16-bit grey
+        samples = np.asarray(image)
+        clear = image.info.get("transparency")
+        alpha = None if clear is None else Image.fromarray(np.where(samples == clear, 0, 255).astype(np.uint8))
+        return Image.fromarray((samples >> 8).astype(np.uint8)), alpha
+    is_grey = image.mode in ("1", "L", "LA")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return (rgba.getchannel("R") if is_grey else rgba.convert("RGB")), rgba.getchannel("A")
+    if image.mode in ("L", "RGB", "CMYK"):
+        return image, None
+    return image.convert("L" if is_grey else "RGB"), None
+
+
+def _to_srgb(colours: Image.Image, profile: bytes | None) -> Image.Image:
+    if profile:
+        try:
+            converted = ImageCms.profileToProfile(
+                colours, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+        except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
+            _LOGGER.info("embedded colour profile ignored: %s", error)
+        else:
+            if converted is not None:
+                return converted
+    return colours.convert("RGB")

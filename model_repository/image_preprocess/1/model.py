@@ -1,0 +1,51 @@
+"""`image_preprocess`: checks the whole request and turns its images into pixels.
+
+arrays -> parse_request -> ImageLoader -> pixels uint8 [N,H,W,3], mask_pixels uint8 [1,H,W]
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from load import ImageLoader
+from loading_settings import LoadingSettings
+
+from imagegen.config import read_parameters
+from imagegen.request import parse_request
+from imagegen.triton import Arrays, RequestThreads, start_logging, text_tensor
+
+
+class TritonPythonModel:
+    """Adapter; see the module's docstring."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the configuration."""
+        start_logging()
+        self._settings = read_parameters(args["model_config"], LoadingSettings)
+        self._loader = ImageLoader(self._settings)
+        self._threads = RequestThreads(self._settings.request_threads, self._preprocess)
+
+    def execute(self, requests: list[Any]) -> None:
+        """Take requests; each is answered from its own thread."""
+        for request in requests:
+            self._threads.run(request)
+
+    def finalize(self) -> None:
+        """Finish what was begun."""
+        self._threads.close()
+        self._loader.close()
+
+    def _preprocess(self, arrays: Arrays) -> Arrays:
+        started = time.perf_counter()
+        request = parse_request(arrays, self._settings)
+        outputs: Arrays = {}
+        if request.images:
+            loaded = self._loader.load(request.images, request.mask, request.size)
+            outputs["pixels"] = loaded.pixels
+            if loaded.mask is not None:
+                outputs["mask_pixels"] = loaded.mask
+        milliseconds = {"preprocess": round((time.perf_counter() - started) * 1000, 2)}
+        outputs["preprocess_report"] = text_tensor(json.dumps({"milliseconds": milliseconds}))
+        return outputs

@@ -1,0 +1,108 @@
+"""Tells by content what a client sent as an image: a URL, a data URL, file bytes, or base64.
+
+bytes ─┬─ PNG, JPEG, WEBP magic ──────────────────────────────► Encoded
+       ├─ http://  https:// ──────────────────────────────────► Url      (fetch.py turns it into bytes)
+       ├─ data:image/…;base64,  or bare base64 ── decoded ────► Encoded  (decode.py turns it into pixels)
+       └─ anything else: refused
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+import pybase64
+
+from loading_settings import LoadingSettings
+from refusal import Refused
+from signature import other_format, supported_format
+
+_MAX_URL_BYTES = 8192  # what servers commonly accept of a request line
+_MAX_DATA_HEADER_BYTES = 256
+_WHITE_SPACE = b" \t\r\n\v\f"
+_SCHEME = re.compile(rb"([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
+_URL_SAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")  # RFC 4648, section 5
+_NOT_A_SOURCE = (
+    "is neither an http(s) URL, a data:image/...;base64, URL, base64 nor the bytes of a file in an accepted format ({})"
+)
+
+
+@dataclass(frozen=True)
+class Url:
+    """An http or https URL, not yet fetched."""
+
+    address: str
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The bytes of an image file, not yet decoded; their format is still to be checked."""
+
+    data: bytes
+
+
+def parse_source(blob: bytes, settings: LoadingSettings) -> Url | Encoded:
+    """Find out what `blob` is.
+
+    Raises:
+        Refused: it is too large, of a known but unsupported format, of a URL scheme that is not allowed, or unknown.
+    """
+    if supported_format(blob):
+        _check_bytes(len(blob), settings)
+        return Encoded(blob)
+    if other := other_format(blob):
+        raise Refused(f"is in the {other} format; accepted formats are {', '.join(settings.formats)}")
+    text = blob.strip(_WHITE_SPACE)
+    match = _SCHEME.match(text)
+    if match is None:
+        return Encoded(_from_base64(text, settings))
+    scheme = match[1].decode().lower()
+    if scheme == "data":
+        return Encoded(_from_data_url(text, settings))
+    if scheme not in ("http", "https"):
+        raise Refused(f"has the URL scheme {scheme!r}; allowed are http, https and data:image/...;base64,")
+    return Url(_checked_url(text))
+
+
+def _check_bytes(size_bytes: int, settings: LoadingSettings) -> None:
+    if size_bytes > settings.max_image_bytes:
+        raise Refused(f"is larger than {settings.max_image_bytes} bytes")
+
+
+def _checked_url(text: bytes) -> str:
+    if len(text) > _MAX_URL_BYTES:
+        raise Refused(f"is a URL of {len(text)} bytes; at most {_MAX_URL_BYTES} are allowed")
+    if not text.lower().startswith((b"http://", b"https://")):
+        raise Refused("is a malformed URL; it starts with http:// or https://")
+    try:
+        url = text.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused("is a malformed URL; it is not UTF-8") from None
+    if not url.isprintable() or " " in url:
+        raise Refused("is a malformed URL; it contains white space or control characters")
+    return url
+
+
+def _from_data_url(text: bytes, settings: LoadingSettings) -> bytes:
+    header_end = text.find(b",", 0, _MAX_DATA_HEADER_BYTES)
+    header = text[: max(header_end, 0)].lower()
+    if not (header.startswith(b"data:image/") and header.endswith(b";base64")):
+        raise Refused("is a malformed data URL; it starts with data:image/...;base64,")
+    payload = text[header_end + 1 :]
+    if b"%" in payload:
+        payload = unquote_to_bytes(payload)  # RFC 2397 lets +, / and = be percent-encoded
+    return _from_base64(payload, settings)
+
+
+def _from_base64(text: bytes, settings: LoadingSettings) -> bytes:
+    digits = text.translate(_URL_SAFE_TO_STANDARD, _WHITE_SPACE).rstrip(b"=")
+    if not digits:
+        raise Refused("is empty")
+    _check_bytes(len(digits) * 3 // 4, settings)
+    try:
+        decoded: bytes = pybase64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused(_NOT_A_SOURCE.format(", ".join(settings.formats))) from None
+    return decoded

@@ -1,0 +1,47 @@
+"""The settings refuse values that would switch a limit off, and are read from a model configuration."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imagegen.config import read_parameters
+from loading_settings import LoadingSettings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_image_bytes", 0),
+        ("max_image_side_px", -1),
+        ("max_image_pixels", 0),
+        ("fetch_threads", 0),
+        ("request_threads", 0),
+        ("connect_timeout_s", 0.0),
+        ("read_timeout_s", float("inf")),
+        ("fetch_timeout_s", float("nan")),
+        ("formats", ()),
+        ("formats", ("PNG", "GIF")),
+    ],
+)
+def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: .* not allowed"):
+        LoadingSettings(**{name: value})
+
+
+def test_private_addresses_are_refused_unless_asked_for() -> None:
+    assert not LoadingSettings().allow_private_addresses
+
+
+def test_every_kind_of_field_is_read_from_a_model_configuration() -> None:
+    texts = {
+        "max_image_bytes": "1000",
+        "allow_private_addresses": "true",
+        "fetch_timeout_s": "2.5",
+        "formats": "PNG, WEBP",
+    }
+    config = json.dumps({"parameters": {name: {"string_value": text} for name, text in texts.items()}})
+    assert read_parameters(config, LoadingSettings) == LoadingSettings(
+        max_image_bytes=1000, allow_private_addresses=True, fetch_timeout_s=2.5, formats=("PNG", "WEBP")
+    )

@@ -1,0 +1,114 @@
+"""Each form a client may send an image in is told apart by content, and nothing else gets through."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from loading_settings import LoadingSettings
+from refusal import Refused
+from source import Encoded, Url, parse_source
+
+SETTINGS = LoadingSettings()
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+PNG_BASE64 = base64.b64encode(PNG)
+
+
+@pytest.mark.parametrize("data", [PNG, b"\xff\xd8\xff\xe0rest", b"RIFF\x10\x00\x00\x00WEBPVP8 rest"])
+def test_file_bytes_are_kept(data: bytes) -> None:
+    assert parse_source(data, SETTINGS) == Encoded(data)
+
+
+@pytest.mark.parametrize(
+    ("blob", "address"),
+    [
+        (b"http://example.com/a.png", "http://example.com/a.png"),
+        (b"HTTPS://Example.com/A.png?x=1#y", "HTTPS://Example.com/A.png?x=1#y"),
+        (b"  https://example.com/\n", "https://example.com/"),
+        ("https://example.com/ä.png".encode(), "https://example.com/ä.png"),
+    ],
+)
+def test_urls(blob: bytes, address: str) -> None:
+    assert parse_source(blob, SETTINGS) == Url(address)
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        PNG_BASE64,
+        PNG_BASE64.rstrip(b"="),
+        base64.urlsafe_b64encode(PNG),
+        base64.urlsafe_b64encode(PNG).rstrip(b"="),
+        base64.encodebytes(PNG),
+        b"\r\n " + PNG_BASE64 + b" \n",
+        b"data:image/png;base64," + PNG_BASE64,
+        b"data:image/png;base64," + base64.urlsafe_b64encode(PNG).rstrip(b"="),
+        b"DATA:Image/PNG;charset=utf-8;Base64," + PNG_BASE64,
+        b"data:image/png;base64," + PNG_BASE64.replace(b"+", b"%2B").replace(b"/", b"%2f").replace(b"=", b"%3D"),
+    ],
+)
+def test_every_spelling_of_base64_gives_the_same_bytes(blob: bytes) -> None:
+    assert parse_source(blob, SETTINGS) == Encoded(PNG)
+
+
+@pytest.mark.parametrize("scheme", ["file", "ftp", "gopher", "FILE", "javascript", "httpx", "view-source", "blob"])
+def test_other_schemes_are_refused_by_name(scheme: str) -> None:
+    with pytest.raises(Refused, match=f"URL scheme '{scheme.lower()}'; allowed are http, https and data:image"):
+        parse_source(f"{scheme}:///etc/passwd".encode(), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("blob", "name"),
+    [
+        (b"GIF89a\x01\x00", "GIF"),
+        (b"BM\x00\x00\x00\x00", "BMP"),
+        (b"II*\x00\x08", "TIFF"),
+        (b"MM\x00*\x00", "TIFF"),
+        (b"\x00\x00\x00\x20ftypavif", "AVIF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"%PDF-1.7", "PDF"),
+    ],
+)
+def test_known_formats_that_are_not_accepted_are_named(blob: bytes, name: str) -> None:
+    with pytest.raises(Refused, match=f"is in the {name} format; accepted formats are PNG, JPEG, WEBP"):
+        parse_source(blob, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("blob", "problem"),
+    [
+        (b"data:text/html;base64,AAAA", "malformed data URL"),
+        (b"data:image/png,AAAA", "malformed data URL"),
+        (b"data:image/png;base64", "malformed data URL"),
+        (b"data:image/png" + b";a=b" * 100 + b";base64,AAAA", "malformed data URL"),
+        (b"data:image/png;base64,", "is empty"),
+        (b"data:image/png;base64,====", "is empty"),
+        (b" \n", "is empty"),
+        (b"", "is empty"),
+        (b"data:image/png;base64,AA*A", "neither"),
+        (b"AAAAA", "neither"),
+        (b"AA=A", "neither"),
+        (b"\x00\x01\x02\xff", "neither"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "neither"),
+        (b"http:/example.com/", "malformed URL"),
+        (b"http:example.com", "malformed URL"),
+        (b"http://example.com/\xff", "not UTF-8"),
+        (b"http://example.com/\r\nX-Injected: 1", "control characters"),
+        (b"http://example.com/a b", "white space"),
+        ("http://example.com/\u2028".encode(), "control characters"),
+        (b"http://example.com/" + b"a" * 9000, "at most 8192"),
+    ],
+)
+def test_what_is_no_image_is_refused(blob: bytes, problem: str) -> None:
+    with pytest.raises(Refused, match=problem):
+        parse_source(blob, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "wrap", [bytes, base64.b64encode, lambda data: b"data:image/png;base64," + base64.b64encode(data)]
+)
+def test_the_byte_limit_counts_decoded_bytes_exactly(wrap) -> None:  # type: ignore[no-untyped-def]
+    assert parse_source(wrap(PNG), LoadingSettings(max_image_bytes=len(PNG))) == Encoded(PNG)
+    with pytest.raises(Refused, match=f"is larger than {len(PNG) - 1} bytes"):
+        parse_source(wrap(PNG), LoadingSettings(max_image_bytes=len(PNG) - 1))
