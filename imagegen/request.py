@@ -215,12 +215,12 @@ def _number(arrays: Arrays, name: str, lowest: float, highest: float, *, above_l
     value = _one(arrays, name)
     if value is None:
         return None
-    number = float(value)
+    number = float(np.format_float_positional(np.float32(value), unique=True))  # 0.8, not 0.800000011920929
     low_enough = number > lowest if above_lowest else number >= lowest
     if not (math.isfinite(number) and low_enough and number <= highest):
         allowed = f"above {lowest:g}, up to {highest:g}" if above_lowest else f"{lowest:g}..{highest:g}"
         raise InvalidArgument(name, f"{number:g} is outside the allowed range, {allowed}")
-    return float(np.format_float_positional(np.float32(number), unique=True))  # 0.8, not 0.800000011920929
+    return number
 
 
 def _blobs(arrays: Arrays, name: str, most: int) -> tuple[bytes, ...]:
@@ -260,6 +260,18 @@ def check_size(size: tuple[int, int], caps: Caps, granularity_px: int) -> None:
             f'"{width}x{height}" is not allowed: each side is {grain}..{caps.max_side_px} pixels{multiple},'
             f" and width x height at most {caps.max_area_px}",
         )
+
+
+def fit_within(size: tuple[int, int], caps: Caps, granularity_px: int = 1) -> tuple[int, int]:
+    """The (width, height) of an image scaled down, never up, to the caps, rounded down to the granularity."""
+    longest, area = max(size), size[0] * size[1]
+
+    def fitted(side: int) -> int:  # in whole numbers: a float just below a multiple would lose a whole one
+        by_side = side * caps.max_side_px // longest
+        by_area = math.isqrt(side * side * caps.max_area_px // area)
+        return max(granularity_px, min(side, by_side, by_area) // granularity_px * granularity_px)
+
+    return fitted(size[0]), fitted(size[1])
 
 
 def _seeds(arrays: Arrays, n: int) -> tuple[int, ...]:

@@ -105,7 +105,8 @@ OUTPUTS = (
         "STRING",
         (1,),
         "",
-        "JSON: model, task, size, steps, guidance, format, per-stage milliseconds, batch occupancy, warnings",
+        "JSON: model, task, size, num_inference_steps, guidance_scale, strength, scheduler, output_format,"
+        " milliseconds by stage, mean_batch_rows, warnings",
     ),
 )
 

@@ -54,8 +54,10 @@ class Answer:
         return {tensor.name(): tensor.as_numpy() for tensor in self._request.inputs()}
 
     def is_cancelled(self) -> bool:
-        """Whether the client has walked away."""
-        return bool(self._sender.is_cancelled())
+        """Whether the client has walked away; false once the request is answered."""
+        # Triton frees the request with its answer: to ask afterwards crashes the whole server (seen on 24.10).
+        with self._lock:
+            return self._open and bool(self._sender.is_cancelled())
 
     def send(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Answer with output tensors."""
@@ -74,7 +76,7 @@ class Answer:
             if not self._open:
                 return
             self._open = False
-        self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 def _triton_error(error: ImageGenError) -> Any:

@@ -4,16 +4,16 @@
 set -euo pipefail
 server="${1:-localhost:8000}"
 
-curl --silent --show-error --fail-with-body "http://$server/v2/models/image_generation/generate" \
-  --data '{"prompt": "a red circle", "size": "128x128", "seed": 7, "response_format": "b64_json"}' \
-  --output answer.json || { cat answer.json >&2; exit 1; }
+answer=$(
+  curl --silent --show-error --fail-with-body "http://$server/v2/models/image_generation/generate" \
+    --data '{"prompt": "a red circle", "size": "128x128", "seed": 7, "response_format": "b64_json"}'
+) || { echo "$answer" >&2; exit 1; }
 
-python3 - <<'PYTHON'
-import base64, json
+python3 -c '
+import base64, json, sys
 
-with open("answer.json") as file:
-    answer = json.load(file)
+answer = json.load(sys.stdin)
 with open("red-circle.png", "wb") as file:
     file.write(base64.b64decode(answer["generated_image"]))
 print("red-circle.png  seed", answer["used_seed"])
-PYTHON
+' <<<"$answer"

@@ -67,7 +67,8 @@ class GenerateArguments:
         response_format: "bytes", "b64_json" or "url" (the server stores the picture).
         user: opaque id for storage paths and logs.
         priority: 1 is the most urgent; 0 leaves it to the server.
-        timeout_s: how long this client waits for the answer, in seconds; None for ever.
+        timeout_s: how long this client waits for the answer, in seconds; None for ever. It does not stop the
+            server: `timeout_ms` does.
     """
 
     prompt: str

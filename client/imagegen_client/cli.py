@@ -15,6 +15,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+import gevent
+from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -28,7 +30,7 @@ from imagegen_client.results import GenerateResult
 
 _CLIENTS: dict[str, type[ImageClient] | type[HttpImageClient]] = {"grpc": ImageClient, "http": HttpImageClient}
 _PORTS = {"grpc": 8001, "http": 8000}  # Triton's defaults
-_SUMMARY = ("model", "task", "size", "steps", "guidance")
+_SUMMARY = ("model", "task", "size", "num_inference_steps", "guidance_scale", "scheduler")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,6 +102,10 @@ def _generate(options: argparse.Namespace) -> None:
     arguments = {field.name: getattr(options, field.name) for field in fields(GenerateArguments)}
     if options.response_format != "url":
         options.out.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+    if options.protocol == "http":
+        # gevent, below tritonclient's HTTP, would print Ctrl-C to standard error besides raising it.
+        hub = gevent.get_hub()
+        hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     url = options.url or f"localhost:{_PORTS[options.protocol]}"
     with _CLIENTS[options.protocol](url) as client, _progress():
         result = client.generate(**arguments)
@@ -113,7 +119,7 @@ def _generate(options: argparse.Namespace) -> None:
         return
     for place, seed in zip(places, result.seeds, strict=True):
         print(f"{place}  seed {seed}")
-    _print_timings(result.metadata)
+    _print_metadata(result.metadata)
 
 
 def _write(result: GenerateResult, options: argparse.Namespace) -> list[str]:
@@ -138,14 +144,20 @@ def _progress() -> Iterator[None]:
         yield
 
 
-def _print_timings(metadata: dict[str, Any]) -> None:
-    summary = " · ".join(f"{key} {metadata[key]}" for key in _SUMMARY if metadata.get(key) is not None)
-    table = Table("stage", title=summary or None, title_justify="left")
+def _print_metadata(metadata: dict[str, Any]) -> None:
+    """What was done, each warning, and a table of the time it took."""
+    console = Console(stderr=True, highlight=False, markup=False)
+    for warning in metadata.get("warnings") or ():
+        console.print(f"warning: {warning}", soft_wrap=True)
+    summary = [f"{name} {metadata[name]}" for name in _SUMMARY if metadata.get(name) is not None]
+    if summary:
+        console.print(", ".join(summary), soft_wrap=True)
+    table = Table("stage", box=box.SIMPLE)
     table.add_column("ms", justify="right")
     for stage, milliseconds in (metadata.get("milliseconds") or {}).items():
         table.add_row(str(stage), f"{milliseconds:.1f}")
     if table.rows:
-        Console(stderr=True).print(table)
+        console.print(table)
 
 
 def _failed(reason: object, status: int) -> int:

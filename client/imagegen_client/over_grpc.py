@@ -1,4 +1,4 @@
-"""The clients that speak gRPC. When the caller stops waiting, the server stops working."""
+"""The clients that speak gRPC: one connection each, kept open, shared by all requests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImageClient:
         return parse_result(answer, arguments.response_format)
 
     def close(self) -> None:
-        """Close the connection; requests under way are cancelled."""
+        """Close the connection; requests under way end with `Cancelled`."""
         self._client.close()
 
     def __enter__(self) -> ImageClient:
@@ -50,7 +50,7 @@ class ImageClient:
 
 
 class AsyncImageClient:
-    """For asyncio, over gRPC; made and used inside a running event loop. Cancelling the task cancels the request.
+    """For asyncio, over gRPC; made and used inside a running event loop.
 
     Args:
         url: `host:port` of the server's gRPC endpoint.
@@ -76,7 +76,7 @@ class AsyncImageClient:
         return parse_result(answer, arguments.response_format)
 
     async def close(self) -> None:
-        """Close the connection; requests under way are cancelled."""
+        """Close the connection; requests under way end with `Cancelled`."""
         await self._client.close()
 
     async def __aenter__(self) -> AsyncImageClient:

@@ -1,7 +1,7 @@
-"""The clients that speak HTTP. Triton does not notice when an HTTP caller goes away: prefer gRPC, or set `timeout_ms`.
+"""The clients that speak HTTP: one connection for each request.
 
-Each request opens its own connection. That costs about a millisecond beside seconds of work, and gives
-each request its own `timeout_s` (tritonclient sets it for a whole client), no answer of an abandoned
+A connection costs about a millisecond beside seconds of work. It gives each request its
+own `timeout_s` (tritonclient sets it for a whole client), no answer of an abandoned
 request that could be taken for the next one's, and clients that may be shared by threads.
 """
 

@@ -4,15 +4,88 @@ from __future__ import annotations
 
 import http.server
 import io
+import json
 import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
 from PIL import Image, ImageDraw
 
 from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY
+
+_DATATYPES = {
+    "n": "INT32",
+    "num_inference_steps": "INT32",
+    "timeout_ms": "INT32",
+    "output_compression": "INT32",
+    "guidance_scale": "FP32",
+    "strength": "FP32",
+    "seed": "INT64",
+}
+_NUMPY = {"INT32": np.int32, "INT64": np.int64, "FP32": np.float32}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What `image_generation` answered."""
+
+    raw: list[bytes]
+    seeds: list[int]
+    metadata: dict[str, Any]
+
+    @property
+    def pictures(self) -> list[Image.Image]:
+        return [Image.open(io.BytesIO(picture)) for picture in self.raw]
+
+    @property
+    def pixels(self) -> list[np.ndarray[Any, Any]]:
+        return [np.asarray(picture.convert("RGB")).astype(np.int16) for picture in self.pictures]
+
+
+Infer = Callable[..., Reply]
+
+
+def tensors(module: Any, values: dict[str, Any]) -> list[Any]:
+    """Keyword arguments as tritonclient inputs; a list gives a tensor of its length, (datatype, array) goes as it is."""
+    inputs = []
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            datatype, array = value
+        else:
+            datatype = _DATATYPES.get(name, "BYTES")
+            items = value if isinstance(value, list) else [value]
+            if datatype == "BYTES":
+                items = [item.encode() if isinstance(item, str) else item for item in items]
+            array = np.array(items, dtype=_NUMPY.get(datatype, np.object_))
+        tensor = module.InferInput(name, list(array.shape), datatype)
+        tensor.set_data_from_numpy(array)
+        inputs.append(tensor)
+    return inputs
+
+
+def reply(result: Any) -> Reply:
+    return Reply(
+        raw=list(result.as_numpy("generated_image")),
+        seeds=result.as_numpy("used_seed").tolist(),
+        metadata=json.loads(result.as_numpy("metadata")[0]),
+    )
+
+
+@pytest.fixture(params=["http", "grpc"])
+def infer(request: pytest.FixtureRequest, server: EmbeddedServer) -> Iterator[Infer]:
+    """`infer(prompt=..., n=...)` through plain tritonclient, over HTTP and over gRPC."""
+    if request.param == "http":
+        module, client = triton_http, triton_http.InferenceServerClient(server.http_url, network_timeout=120)
+    else:
+        module, client = triton_grpc, triton_grpc.InferenceServerClient(server.grpc_url)
+    with client:
+        yield lambda **values: reply(client.infer("image_generation", tensors(module, values)))
 
 
 def png(image: Image.Image) -> bytes:
@@ -41,6 +114,12 @@ def scene() -> Image.Image:
 @pytest.fixture(scope="session")
 def scene_png(scene: Image.Image) -> bytes:
     return png(scene)
+
+
+@pytest.fixture(scope="session")
+def small_png() -> bytes:
+    """Grey, 8x8."""
+    return png(Image.new("RGB", (8, 8), (128, 128, 128)))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+
 from families import PREPARE, SAMPLE_LENGTH_MULTIPLE
 from recipe import MAIN, PER_ROW, CannotMergeError, Recipe, merge, per_row, recipe_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -13,22 +13,21 @@ _DIGEST_BYTES = 16
 _SCALARS = (bool, int, float, str, bytes, torch.dtype, torch.device, type(None))
 
 # Pipelines pass the same rope ids at every step; the device is asked for their bytes once.
-_remembered: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_keys: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_row_keys: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def tensor_key(tensor: torch.Tensor) -> Hashable:
     """Shape, dtype, device and a 128-bit hash of the content; 0-d tensors and empty ones too.
 
-    The hash of an unchanged tensor object is remembered. Reads the tensor back from its device otherwise.
+    The key of an unchanged tensor object is remembered. Reads the tensor back from its device otherwise.
     """
-    if tensor.is_inference():  # has no version counter that would tell of a change in place
-        digest = _digest(tensor)
-    else:
-        version, digest = _remembered[tensor] if tensor in _remembered else (None, b"")  # noqa: SIM401
-        if version != tensor._version:
-            digest = _digest(tensor)
-            _remembered[tensor] = (tensor._version, digest)
-    return (tuple(tensor.shape), tensor.dtype, tensor.device, digest)
+    return _remembered(_keys, tensor, _key)
+
+
+def row_key(tensor: torch.Tensor) -> Hashable | None:
+    """The content key that all rows of a tensor [B, ...] share; None when they differ. Remembered likewise."""
+    return _remembered(_row_keys, tensor, _key_of_equal_rows)
 
 
 def content_key(value: Any) -> Hashable:
@@ -46,6 +45,26 @@ def content_key(value: Any) -> Hashable:
     if isinstance(value, dict):
         return (type(value), tuple((name, content_key(element)) for name, element in value.items()))
     raise TypeError(f"{type(value).__name__} has no content key")
+
+
+def _remembered(
+    table: WeakTensorKeyDictionary, tensor: torch.Tensor, compute: Callable[[torch.Tensor], Hashable]
+) -> Hashable:
+    if tensor.is_inference():  # has no version counter that would tell of a change in place
+        return compute(tensor)
+    version, key = table[tensor] if tensor in table else (None, None)  # noqa: SIM401 (untyped get)
+    if version != tensor._version:
+        key = compute(tensor)
+        table[tensor] = (tensor._version, key)
+    return key
+
+
+def _key(tensor: torch.Tensor) -> Hashable:
+    return (tuple(tensor.shape), tensor.dtype, tensor.device, _digest(tensor))
+
+
+def _key_of_equal_rows(tensor: torch.Tensor) -> Hashable | None:
+    return _key(tensor[0]) if bool((tensor == tensor[:1]).all()) else None
 
 
 def _digest(tensor: torch.Tensor) -> bytes:

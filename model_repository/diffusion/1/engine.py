@@ -28,12 +28,9 @@ class Call(Protocol):
         pixels: rows times the picture's pixels, a measure of the memory a forward takes.
     """
 
-    @property
-    def signature(self) -> Hashable: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def pixels(self) -> int: ...
+    signature: Hashable
+    rows: int
+    pixels: int
 
 
 @dataclass(frozen=True)

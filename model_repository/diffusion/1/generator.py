@@ -14,21 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import collate
 import numpy as np
 import numpy.typing as npt
 import torch
+
+import collate
 from cancellation import CancellationWatch
 from device_thread import DeviceThread
 from diffusion_settings import DiffusionSettings
 from drawing import Drawing, draw
 from engine import Hub, Limits
+from imagegen.request import parse_request
 from order import Order
 from pipelines import Pipelines
 from plan import Plan, make_plan
 from slots import Slots
-
-from imagegen.request import parse_request
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -38,10 +38,17 @@ _ANSWER_THREADS = 2  # copying frames into a response must not hold up the devic
 class AnswerPort(Protocol):
     """What the generator needs of a request: its inputs, whether it is still wanted, and a way to answer it."""
 
-    def arrays(self) -> Arrays: ...
-    def is_cancelled(self) -> bool: ...
-    def send(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None: ...
-    def fail(self, error: BaseException) -> None: ...
+    def arrays(self) -> Arrays:
+        """The inputs that are present, by name."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the client has walked away."""
+
+    def send(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Answer with output tensors."""
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error."""
 
 
 @dataclass

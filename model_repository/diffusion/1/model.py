@@ -7,10 +7,9 @@ from typing import Any
 
 from diffusion_settings import DiffusionSettings
 from generator import Generator
-from pipelines import load_pipelines
-
 from imagegen.config import read_parameters
 from imagegen.triton import Answer, start_logging
+from pipelines import load_pipelines
 
 
 class TritonPythonModel:

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from diffusion_settings import DiffusionSettings
-from pipelines import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Pipelines, TaskPipeline
-
 from imagegen.errors import InvalidArgument
-from imagegen.request import ImageRequest, check_size
+from imagegen.request import ImageRequest, check_size, fit_within
+from pipelines import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Pipelines, TaskPipeline
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -148,10 +147,8 @@ def _size(
     if images is None:
         return offers.native_size
     height, width = images.shape[1:3]
-    grain = offers.granularity_px
-    scale = min(1.0, settings.max_side_px / max(width, height), (settings.max_area_px / (width * height)) ** 0.5)
-    size = max(grain, int(width * scale) // grain * grain), max(grain, int(height * scale) // grain * grain)
-    check_size(size, settings, grain)
+    size = fit_within((width, height), settings, offers.granularity_px)
+    check_size(size, settings, offers.granularity_px)
     return size
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
 from attention_swap import AttentionSwap
 from collate import Call, describe
 from delegation import Delegate, undelegated

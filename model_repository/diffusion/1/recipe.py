@@ -17,7 +17,8 @@ from collections.abc import Hashable
 from typing import Any
 
 import torch
-from content_hash import content_key
+
+from content_hash import content_key, row_key
 
 # Argument names of diffusers' denoisers and ControlNets. Names come first because a shape can fit by accident.
 MAIN = ("sample", "hidden_states", "x")  # whose batch dimension counts the rows
@@ -83,9 +84,10 @@ def _tensor_recipe(name: str, value: torch.Tensor, rows: int) -> Recipe:
         raise CannotMergeError
     if name.endswith("_ids") and name in _SAME_FOR_ALL and value.ndim == 3 and value.shape[0] == rows:
         # Batched ids: some models read only the first row's, some each row's. Equal rows suit both.
-        if rows > 1 and not bool((value == value[:1]).all()):
+        key = row_key(value)
+        if key is None:
             raise CannotMergeError
-        return ("rows", _by_content(value[0]))
+        return ("rows", key)
     if name in _SAME_FOR_ALL or value.ndim == 0:
         return ("same", _by_content(value))
     if value.shape[0] != rows:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pybase64
-from encode import encode
-from postprocess_settings import PostprocessSettings
 
+from encode import encode
 from imagegen.config import read_parameters
 from imagegen.request import parse_output_choice
 from imagegen.triton import Arrays, RequestThreads, start_logging, text_tensor
+from postprocess_settings import PostprocessSettings
 
 
 class TritonPythonModel:

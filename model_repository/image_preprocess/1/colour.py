@@ -33,6 +33,10 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         clear = image.info.get("transparency")
         alpha = None if clear is None else Image.fromarray(np.where(samples == clear, 0, 255).astype(np.uint8))
         return Image.fromarray((samples >> 8).astype(np.uint8)), alpha
+    clear_colour = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(clear_colour, tuple) and max(clear_colour) > 255:
+        # Of 16-bit colour, of which Pillow has read the upper 8 bits only.
+        image.info["transparency"] = tuple(value >> 8 for value in clear_colour)
     is_grey = image.mode in ("1", "L", "LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")

@@ -42,13 +42,13 @@ _UPRIGHT = {
 
 
 def decode_image(data: bytes, settings: LoadingSettings) -> npt.NDArray[np.uint8]:
-    """The picture in `data` as uint8 sRGB [H, W, 3], transparent parts over white.
+    """The picture in `data` as read-only uint8 sRGB [H, W, 3], transparent parts over white.
 
     Raises:
         Refused: the format is not accepted, the picture too large, or the file damaged.
     """
     with _opened(data, settings) as image:
-        return np.array(_upright(to_rgb(image), image))
+        return np.asarray(_upright(to_rgb(image), image))
 
 
 def decode_mask(data: bytes, settings: LoadingSettings) -> npt.NDArray[np.uint8]:

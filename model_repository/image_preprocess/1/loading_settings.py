@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from imagegen.request import Caps
+
 FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 @dataclass(frozen=True)
-class LoadingSettings:
+class LoadingSettings(Caps):
     """Limits of the loader. The defaults are safe for clients nobody knows.
+
+    The caps of the diffusion model are among them, so that what is above those is refused early.
 
     Attributes:
         max_image_bytes: most bytes of one encoded image or mask, whether sent or fetched; the default is that of
@@ -42,14 +46,17 @@ class LoadingSettings:
     formats: tuple[str, ...] = FORMATS
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("max_image_bytes", "max_image_side_px", "max_image_pixels", "fetch_threads", "request_threads"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not allowed; it is 1 or more")
+                raise ValueError(f"parameter {name}: {getattr(self, name)} is not allowed; it is 1 or more")
         for name in ("connect_timeout_s", "read_timeout_s", "fetch_timeout_s"):
             seconds = getattr(self, name)
             if not (math.isfinite(seconds) and seconds > 0):
-                raise ValueError(f"{name}: {seconds} is not allowed; it is a finite number of seconds above 0")
+                raise ValueError(
+                    f"parameter {name}: {seconds} is not allowed; it is a finite number of seconds above 0"
+                )
         if not self.formats or not set(self.formats) <= set(FORMATS):
             raise ValueError(
-                f"formats: {', '.join(self.formats)!r} is not allowed; one or more of {', '.join(FORMATS)}"
+                f"parameter formats: {', '.join(self.formats)!r} is not allowed; one or more of {', '.join(FORMATS)}"
             )

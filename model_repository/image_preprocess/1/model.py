@@ -9,12 +9,11 @@ import json
 import time
 from typing import Any
 
-from load import ImageLoader
-from loading_settings import LoadingSettings
-
 from imagegen.config import read_parameters
 from imagegen.request import parse_request
 from imagegen.triton import Arrays, RequestThreads, start_logging, text_tensor
+from load import ImageLoader
+from loading_settings import LoadingSettings
 
 
 class TritonPythonModel:

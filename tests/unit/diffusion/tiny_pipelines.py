@@ -57,20 +57,24 @@ from transformers import (
 
 SIDE_PX = 32
 WIDTH = 16  # of every text embedding
-WORDS = "a red green blue small large cat dog boat tree house on under by the sea at night".split()
+WORDS = [
+    *("a", "red", "green", "blue", "small", "large", "cat", "dog", "boat", "tree", "house"),
+    *("on", "under", "by", "the", "sea", "at", "night"),
+]
 _SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>"]
 _VOCABULARY = {word: number for number, word in enumerate(_SPECIAL + WORDS)}
 _TEXT_TOKENS = 16
 
 
-def tokenizer(length: int = _TEXT_TOKENS, padding_side: str = "right") -> PreTrainedTokenizerFast:
+def tokenizer(length: int = _TEXT_TOKENS) -> Any:
     """One token a word or punctuation mark; `<bos> words <eos>`."""
     backend = Tokenizer(WordLevel(dict(_VOCABULARY), unk_token="<unk>"))
     backend.pre_tokenizer = Whitespace()
     backend.post_processor = TemplateProcessing(single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)])
     special = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"}
-    made = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=length, **special)
-    made.padding_side = padding_side
+    tokenizer_type: Any = PreTrainedTokenizerFast
+    made = tokenizer_type(tokenizer_object=backend, model_max_length=length, **special)
+    made.padding_side = "right"
     made.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
     return made
 

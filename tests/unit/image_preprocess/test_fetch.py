@@ -143,7 +143,7 @@ def test_any_other_status_is_named(fetcher: Fetcher, server: Any, status: int) -
         ("X: no length, endless", b"", bytes(65536)),
         ("Transfer-Encoding: chunked", b"", b"10000\r\n" + bytes(65536) + b"\r\n"),
         ("Transfer-Encoding: chunked", b"fffffff\r\n", bytes(65536)),
-        (f"Transfer-Encoding: chunked\r\nContent-Length: 5", b"", b"10000\r\n" + bytes(65536) + b"\r\n"),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 5", b"", b"10000\r\n" + bytes(65536) + b"\r\n"),
         ("Content-Encoding: gzip", b"", bytes(65536)),
     ],
 )

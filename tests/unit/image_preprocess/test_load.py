@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -168,8 +169,6 @@ _SMALL = LoadingSettings(max_image_pixels=10_000, max_image_bytes=100_000, fetch
 
 
 def _samples() -> list[bytes]:
-    import io
-
     files = []
     pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 4), dtype=np.uint8)
     exif = Image.Exif()
@@ -220,6 +219,7 @@ def guarded_loader() -> Iterator[ImageLoader]:
     loader.close()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # about what is damaged, for the log
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     blob=st.one_of(
@@ -228,10 +228,11 @@ def guarded_loader() -> Iterator[ImageLoader]:
     as_mask=st.booleans(),
 )
 def test_whatever_is_sent_gives_pixels_or_a_rejection(guarded_loader: ImageLoader, blob: bytes, as_mask: bool) -> None:
+    images, mask = ([_FILES[0]], blob) if as_mask else ([blob], None)
+    outcome: object
     try:
-        loaded = guarded_loader.load([_FILES[0] if as_mask else blob], blob if as_mask else None, (8, 8))
+        outcome = guarded_loader.load(images, mask, (8, 8)).pixels.shape
     except ImageRejected as rejection:
-        assert str(rejection).startswith("image_rejected: ")
-        assert "0x" not in str(rejection).replace(" 10x12", "").replace("0x10", "")
-    else:
-        assert loaded.pixels.shape == (1, 8, 8, 3)
+        outcome = str(rejection)
+    assert outcome == (1, 8, 8, 3) or str(outcome).startswith("image_rejected: ")
+    assert " at 0x" not in str(outcome)

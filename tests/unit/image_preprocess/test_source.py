@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_what_is_no_image_is_refused(blob: bytes, problem: str) -> None:
 @pytest.mark.parametrize(
     "wrap", [bytes, base64.b64encode, lambda data: b"data:image/png;base64," + base64.b64encode(data)]
 )
-def test_the_byte_limit_counts_decoded_bytes_exactly(wrap) -> None:  # type: ignore[no-untyped-def]
+def test_the_byte_limit_counts_decoded_bytes_exactly(wrap: Callable[[bytes], bytes]) -> None:
     assert parse_source(wrap(PNG), LoadingSettings(max_image_bytes=len(PNG))) == Encoded(PNG)
     with pytest.raises(Refused, match=f"is larger than {len(PNG) - 1} bytes"):
         parse_source(wrap(PNG), LoadingSettings(max_image_bytes=len(PNG) - 1))

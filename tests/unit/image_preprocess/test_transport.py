@@ -58,7 +58,7 @@ def refusal(fetcher: Fetcher, url: str) -> str:
         "8.8.8.8@127.0.0.1",
         "%31%32%37.0.0.1",
         "127%2e0%2e0%2e1",
-        "１２７.０.０.１",
+        "\uff11\uff12\uff17.\uff10.\uff10.\uff11",  # full-width digits
         "127。0。0。1",
         "①②⑦.⓪.⓪.①",
         "[::1]",
@@ -95,7 +95,7 @@ class _Names:
         self._answers = list(answers)
         self._resolve = socket.getaddrinfo
         self.asked = 0
-        monkeypatch.setattr(transport.socket, "getaddrinfo", self)
+        monkeypatch.setattr(socket, "getaddrinfo", self)
 
     def __call__(self, host: str, port: int, *args: Any, **kwargs: Any) -> list[Any]:
         if not host.endswith(".test"):
@@ -168,11 +168,16 @@ def test_allowed_addresses_are_tried_in_turn(server: Any, monkeypatch: pytest.Mo
 
 def test_private_addresses_of_a_name_are_passed_over(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _Names(monkeypatch, ["127.0.0.3", "127.0.0.1"])
-    tried: list[str] = []
-    monkeypatch.setattr(transport, "is_public", lambda address: tried.append(address) or address == "127.0.0.1")
+    judged: list[str] = []
+
+    def is_public(address: str) -> bool:
+        judged.append(address)
+        return address == "127.0.0.1"
+
+    monkeypatch.setattr(transport, "is_public", is_public)
     server.serve("/a.png", b"picture")
     assert Fetcher(LoadingSettings()).fetch(f"http://pictures.test:{server.port}/a.png") == b"picture"
-    assert tried == ["127.0.0.3", "127.0.0.1", "127.0.0.1"]
+    assert judged == ["127.0.0.3", "127.0.0.1", "127.0.0.1"]
 
 
 def test_a_connection_without_terms_does_not_open(server: Any) -> None:

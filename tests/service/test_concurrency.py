@@ -1,0 +1,56 @@
+"""Many requests of every kind at once: each gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+from typing import Any
+
+from PIL import Image
+
+from deploy.embedded_server import EmbeddedServer
+from imagegen_client import AsyncImageClient
+
+
+def test_64_mixed_requests_get_their_own_n_and_size(server: EmbeddedServer, scene_png: bytes, mask_png: bytes) -> None:
+    dice = random.Random(64)
+
+    def arguments(index: int) -> dict[str, Any]:
+        chosen: dict[str, Any] = {
+            "prompt": f"picture {index}",
+            "n": dice.choice((1, 1, 2, 3)),
+            "size": dice.choice(("64x64", "96x64", "64x128")),
+            "num_inference_steps": dice.choice((2, 4, 9)),
+            "guidance_scale": dice.choice((0.0, 1.0, 7.5)),
+            "seed": 1000 * index,
+        }
+        if index % 3:
+            chosen["image"] = scene_png
+        if index % 3 == 2:
+            chosen["mask"] = mask_png
+        return chosen
+
+    wanted = [arguments(index) for index in range(64)]
+
+    async def all_at_once() -> list[Any]:
+        async with AsyncImageClient(server.grpc_url) as client:
+            return await asyncio.gather(*(client.generate(**chosen) for chosen in wanted))
+
+    for chosen, answer in zip(wanted, asyncio.run(all_at_once()), strict=True):
+        assert answer.seeds == tuple(chosen["seed"] + picture for picture in range(chosen["n"]))
+        assert answer.metadata["num_inference_steps"] == chosen["num_inference_steps"]
+        for picture in answer.images:
+            with Image.open(io.BytesIO(picture)) as opened:
+                assert "{}x{}".format(*opened.size) == chosen["size"]
+
+
+def test_requests_share_forwards(server: EmbeddedServer) -> None:
+    async def all_at_once() -> list[Any]:
+        async with AsyncImageClient(server.grpc_url) as client:
+            draw = (client.generate("x", num_inference_steps=40, guidance_scale=g) for g in (1.0, 3.0, 5.0, 7.5))
+            return await asyncio.gather(*draw)
+
+    answers = asyncio.run(all_at_once())
+    rows = [answer.metadata["mean_batch_rows"] for answer in answers]
+    assert min(rows) > 2.5, rows  # alone, a picture has 1 row without guidance and 2 with it

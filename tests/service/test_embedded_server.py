@@ -1,0 +1,136 @@
+"""The embedded server's life: it says why it cannot start, and leaves nothing behind however it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.embedded_server import EmbeddedServer, ServerError
+from deploy.serve import REPOSITORY
+from imagegen_client import ImageClient
+
+ROOT = Path(__file__).resolve().parents[2]
+GONE_WITHIN_S = 10
+
+
+def test_a_model_that_fails_to_load_is_reported_in_its_own_words() -> None:
+    with (
+        pytest.raises(ServerError, match=r"model diffusion: .*no_such_checkpoint") as failed,
+        EmbeddedServer(REPOSITORY, parameters={"diffusion.model": "no_such_checkpoint"}),
+    ):
+        pass
+    assert "\n" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "words"),
+    [
+        ("diffusion.max_batch_rows", "0", "max_batch_rows"),
+        ("image_preprocess.fetch_threads", "many", "fetch_threads: 'many' is not a valid int"),
+        ("image_postprocess.speed", "fast", "'speed' is unknown"),
+    ],
+)
+def test_a_wrong_parameter_is_named(parameter: str, value: str, words: str) -> None:
+    with pytest.raises(ServerError, match=re.escape(words)), EmbeddedServer(REPOSITORY, parameters={parameter: value}):
+        pass
+
+
+def test_a_parameter_of_no_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="models are diffusion"), EmbeddedServer(REPOSITORY, parameters={"x.y": "1"}):
+        pass
+
+
+def test_a_busy_port_is_named() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with (
+            pytest.raises(ServerError, match=f"grpc port {port} is not available"),
+            EmbeddedServer(REPOSITORY, grpc_port=port),
+        ):
+            pass
+
+
+@pytest.fixture
+def serving() -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """`./build.sh serve` on free ports, ready, with the endpoints it printed."""
+    command = [sys.executable, "-m", "deploy.serve", "--http-port=0", "--grpc-port=0", "--metrics-port=0"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Ready"):
+                break
+        yield process, dict(line.split()[:2] for line in lines[:-1])
+        process.kill()
+
+
+def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def _segments(process: subprocess.Popen[str]) -> list[Path]:
+    return list(Path("/dev/shm").glob(f"imagegen_{process.pid}_*"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_serve_ends_in_order_even_with_work_in_flight(
+    serving: tuple[subprocess.Popen[str], dict[str, str]], how: signal.Signals
+) -> None:
+    process, endpoints = serving
+    family = _family(process)
+    assert len(family) == 4  # the server and a stub for each python model
+    assert _segments(process)
+    with ImageClient(endpoints["gRPC"]) as client:
+        client.generate("warm", num_inference_steps=1)
+    flood = "import sys; from imagegen_client import ImageClient\n" + (
+        "ImageClient(sys.argv[1]).generate('x', n=10, num_inference_steps=100)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", flood, endpoints["gRPC"]], stderr=subprocess.DEVNULL
+    ) as client_process:
+        time.sleep(1.5)
+        process.send_signal(how)
+        assert process.wait(GONE_WITHIN_S) == 0
+        client_process.wait(30)
+    _, still_there = psutil.wait_procs(family, timeout=1)
+    assert still_there == []
+    assert _segments(process) == []
+
+
+def test_a_killed_launcher_takes_the_server_with_it(
+    serving: tuple[subprocess.Popen[str], dict[str, str]],
+) -> None:
+    process, _ = serving
+    family = _family(process)
+    process.kill()
+    _, still_there = psutil.wait_procs(family, timeout=GONE_WITHIN_S)
+    assert still_there == []
+
+
+def test_serve_says_which_port_is_busy_in_one_line() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        command = [sys.executable, "-m", "deploy.serve", f"--http-port={port}"]
+        ended = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == f"serve: http port {port} is not available: Address already in use; give another one\n"

@@ -1,0 +1,121 @@
+"""`image_generation` through plain tritonclient: what is asked is what comes back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deploy.embedded_server import EmbeddedServer
+
+STEPS = 3
+STAGES = {"preprocess", "queue", "encode", "denoise", "decode", "diffusion", "postprocess"}
+Infer = Callable[..., Any]
+
+
+def test_text_to_image_gives_n_pictures_of_the_size_with_reported_seeds(infer: Infer) -> None:
+    answer = infer(prompt="a red circle", n=3, size="96x64", num_inference_steps=STEPS, seed=5)
+    assert [(p.format, p.size, p.mode) for p in answer.pictures] == [("PNG", (96, 64), "RGB")] * 3
+    assert answer.seeds == [5, 6, 7]
+    assert answer.metadata["task"] == "text-to-image"
+    assert answer.metadata["size"] == "96x64"
+    assert set(answer.metadata["milliseconds"]) == STAGES
+    first, second, third = answer.pixels
+    assert np.abs(first - second).max() > 8
+    assert np.abs(second - third).max() > 8
+
+
+def test_every_default_is_reported(infer: Infer) -> None:
+    answer = infer(prompt="x", num_inference_steps=STEPS)
+    assert answer.pictures[0].size == (128, 128)
+    assert answer.metadata["guidance_scale"] == 7.5
+    assert answer.metadata["scheduler"] == "ddim"
+    assert answer.metadata["warnings"] == []
+
+
+def test_a_used_seed_gives_the_same_picture_again(infer: Infer) -> None:
+    several = infer(prompt="a red circle", n=3, num_inference_steps=STEPS)
+    again = infer(prompt="a red circle", num_inference_steps=STEPS, seed=several.seeds[2])
+    assert np.abs(several.pixels[2] - again.pixels[0]).max() <= 1
+
+
+def test_a_seed_for_each_picture(infer: Infer) -> None:
+    answer = infer(prompt="x", n=2, num_inference_steps=STEPS, seed=[9, 9])
+    assert answer.seeds == [9, 9]
+    assert np.abs(answer.pixels[0] - answer.pixels[1]).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["raw", "base64", "data URL", "http URL"])
+def test_image_to_image_from_every_source(infer: Infer, form: str, scene_png: bytes, image_host: str) -> None:
+    text = base64.b64encode(scene_png).decode()
+    image = {"raw": scene_png, "base64": text, "data URL": f"data:image/png;base64,{text}"}.get(
+        form, f"{image_host}/scene.png"
+    )
+    answer = infer(prompt="x", image=image, num_inference_steps=STEPS, strength=0.5, seed=1)
+    assert answer.metadata["task"] == "image-to-image"
+    assert answer.pictures[0].size == (128, 128)
+    raw = infer(prompt="x", image=scene_png, num_inference_steps=STEPS, strength=0.5, seed=1)
+    assert np.abs(answer.pixels[0] - raw.pixels[0]).max() <= 1
+
+
+def test_image_to_image_depends_on_the_image_and_takes_one_for_each_picture(
+    infer: Infer, scene_png: bytes, small_png: bytes
+) -> None:
+    answer = infer(prompt="x", image=[scene_png, small_png], n=2, num_inference_steps=STEPS, strength=0.4, seed=[3, 3])
+    assert [p.size for p in answer.pictures] == [(128, 128)] * 2
+    assert np.abs(answer.pixels[0] - answer.pixels[1]).max() > 8
+
+
+def test_inpainting_keeps_every_pixel_outside_the_mask(
+    infer: Infer, scene: Image.Image, scene_png: bytes, mask_png: bytes
+) -> None:
+    """Exactly: the input's own pixels are pasted back, so the VAE's error does not show."""
+    encoded = [base64.b64encode(data).decode() for data in (scene_png, mask_png)]
+    answer = infer(prompt="x", image=encoded[0], mask=encoded[1], num_inference_steps=STEPS, seed=2)
+    assert answer.metadata["task"] == "inpainting"
+    drawn, original = answer.pixels[0], np.asarray(scene).astype(np.int16)
+    inside = np.zeros((128, 128), dtype=bool)
+    inside[16:85, 32:97] = True
+    assert np.array_equal(drawn[~inside], original[~inside])
+    assert np.abs(drawn[inside] - original[inside]).mean() > 4
+
+
+@pytest.mark.parametrize(("name", "pillow_name"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_output_formats(infer: Infer, name: str, pillow_name: str) -> None:
+    answer = infer(prompt="x", num_inference_steps=1, output_format=name, output_compression=50)
+    assert answer.pictures[0].format == pillow_name
+    assert answer.metadata["output_format"] == name
+
+
+def test_generate_with_curl_like_json_repeats_by_seed(server: EmbeddedServer) -> None:
+    body = {"prompt": "a red circle", "response_format": "b64_json", "seed": 7, "num_inference_steps": STEPS}
+
+    def post() -> dict[str, Any]:
+        url = f"http://{server.http_url}/v2/models/image_generation/generate"
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+
+    first, second = post(), post()
+    assert base64.b64decode(first["generated_image"]).startswith(b"\x89PNG")
+    assert first["generated_image"] == second["generated_image"]
+    assert first["used_seed"] == 7
+    assert json.loads(first["metadata"])["num_inference_steps"] == STEPS
+
+
+def test_outputs_can_be_asked_for_one_by_one(server: EmbeddedServer) -> None:
+    body = {
+        "inputs": [{"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["x"]}],
+        "outputs": [{"name": "used_seed"}],
+    }
+    url = f"http://{server.http_url}/v2/models/image_generation/infer"
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        assert [output["name"] for output in json.load(response)["outputs"]] == ["used_seed"]

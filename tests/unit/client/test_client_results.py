@@ -1,0 +1,60 @@
+"""Outputs of the model become a `GenerateResult`, or an error that says what is wrong with them."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from imagegen_client.errors import InternalError
+from imagegen_client.results import parse_result
+
+
+class Arrays(dict[str, npt.NDArray[Any]]):
+    """Outputs by name, as tritonclient's `InferResult` gives them."""
+
+    def as_numpy(self, name: str) -> npt.NDArray[Any] | None:
+        return self.get(name)
+
+
+def outputs(*pictures: bytes, metadata: bytes = b'{"task": "text-to-image"}') -> Arrays:
+    return Arrays(
+        generated_image=np.array(pictures, dtype=np.object_),
+        used_seed=np.arange(7, 7 + len(pictures), dtype=np.int64),
+        metadata=np.array([metadata], dtype=np.object_),
+    )
+
+
+@pytest.mark.parametrize("response_format", [None, "bytes"])
+def test_bytes_are_the_images(response_format: str | None) -> None:
+    result = parse_result(outputs(b"\x89PNG", b"\xff\xd8"), response_format)
+    assert (result.images, result.urls, result.seeds) == ((b"\x89PNG", b"\xff\xd8"), (), (7, 8))
+    assert result.metadata == {"task": "text-to-image"}
+
+
+def test_base64_is_decoded() -> None:
+    assert parse_result(outputs(base64.b64encode(b"\x89PNG")), "b64_json").images == (b"\x89PNG",)
+
+
+def test_urls_are_text_and_no_images() -> None:
+    result = parse_result(outputs(b"http://store/1.png"), "url")
+    assert (result.images, result.urls) == ((), ("http://store/1.png",))
+
+
+@pytest.mark.parametrize(
+    ("answer", "response_format", "problem"),
+    [
+        (Arrays(), None, "no output generated_image"),
+        (outputs(b"***"), "b64_json", "cannot be read"),
+        (outputs(b"\xff"), "url", "cannot be read"),
+        (outputs(b"x", metadata=b"{"), None, "cannot be read"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_an_error_of_the_server(
+    answer: Arrays, response_format: str | None, problem: str
+) -> None:
+    with pytest.raises(InternalError, match=problem):
+        parse_result(answer, response_format)

@@ -1,0 +1,87 @@
+"""The README's tables say what the code does. `python tests/unit/test_readme_tables.py` writes them anew."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffusion_settings import DiffusionSettings
+from imagegen import tensors
+from imagegen.request import Caps
+from loading_settings import LoadingSettings
+from postprocess_settings import PostprocessSettings
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+SETTINGS = {
+    "diffusion": DiffusionSettings,
+    "image_preprocess": LoadingSettings,
+    "image_postprocess": PostprocessSettings,
+}
+
+
+def input_rows() -> list[str]:
+    return [
+        f"| {t.name} | {t.data_type.replace('STRING', 'BYTES')} {list(t.dims)} | {t.default} | {t.rule} |"
+        for t in tensors.INPUTS
+    ]
+
+
+def output_rows() -> list[str]:
+    return [
+        f"| {t.name} | {t.data_type.replace('STRING', 'BYTES')} {list(t.dims)} | {t.rule} |" for t in tensors.OUTPUTS
+    ]
+
+
+def parameter_rows() -> list[str]:
+    rows = []
+    for model, settings in SETTINGS.items():
+        meanings = attribute_meanings(Caps) | attribute_meanings(settings)
+        for field in dataclasses.fields(settings):
+            rows.append(f"| {model}.{field.name} | {shown(field.default)} | {meanings[field.name]} |")
+    return rows
+
+
+def attribute_meanings(settings: type) -> dict[str, str]:
+    """What the docstring's Attributes section says of each attribute."""
+    section = (settings.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()).rstrip(".") for name, text in entries}
+
+
+def shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "empty"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "empty" if value is None else str(value)
+
+
+TABLES = {
+    "| input | type, shape | default | rule |": input_rows,
+    "| output | type, shape | meaning |": output_rows,
+    "| parameter | default | meaning |": parameter_rows,
+}
+
+
+@pytest.mark.parametrize("header", TABLES)
+def test_the_table_is_that_of_the_code(header: str) -> None:
+    after = README.read_text().partition(header + "\n")[2].splitlines()[1:]
+    assert after[: after.index("")] == TABLES[header]()
+
+
+def write() -> None:
+    text = README.read_text()
+    for header, rows in TABLES.items():
+        before, _, after = text.partition(header + "\n")
+        rule, _, rest = after.partition("\n")
+        rest = rest[rest.index("\n\n") :]
+        text = before + header + "\n" + rule + "\n" + "\n".join(rows()) + rest
+    README.write_text(text)
+
+
+if __name__ == "__main__":
+    sys.exit(write())
