@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 from rich import box
@@ -64,7 +65,7 @@ def _draw(client: ImageClient, folder: Path, console: Console) -> dict[str, Gene
     results = {}
     with tempfile.TemporaryDirectory() as hosted, _image_host(Path(hosted)) as address:
         (Path(hosted) / "scene.png").write_bytes(scene)
-        requests = {
+        requests: dict[str, dict[str, Any]] = {
             "text-to-image": {"prompt": "a red circle on a blue background", "n": 2},
             "image-to-image": {"prompt": "a green circle at sunset", "image": f"{address}/scene.png", "strength": 0.6},
             "inpainting": {

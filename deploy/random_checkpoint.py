@@ -68,7 +68,7 @@ def random_pipeline(scratch: Path) -> StableDiffusionPipeline:
     )
     return StableDiffusionPipeline(
         vae=vae,
-        text_encoder=text_encoder.eval(),
+        text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
         scheduler=DDIMScheduler(timestep_spacing="trailing", clip_sample=False),

@@ -50,10 +50,6 @@ class PublicTensor:
     default: str
     rule: str
 
-    @property
-    def required(self) -> bool:
-        return self.default == "required"
-
 
 INPUTS = (
     PublicTensor("prompt", "STRING", (1,), "required", "1..32000 characters, UTF-8"),

@@ -181,6 +181,7 @@ class Hub:
             else:
                 result = picture._greenlet.switch()
         except BaseException as error:  # SystemExit from a pipeline must not take the others down
+            outcome = None  # the traceback holds this frame; together they would keep the picture's tensors alive
             self._end(picture, None, error)
             return
         finally:

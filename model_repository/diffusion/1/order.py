@@ -66,6 +66,8 @@ class Order:
         if self._ended < self.count:
             return
         if self._error is not None:
-            self.finished(None, self._error)
+            # Not kept: its traceback leads back here, and on the way to the pictures' tensors.
+            first, self._error = self._error, None
+            self.finished(None, first)
         else:
             self.finished([self._frames[i] for i in range(self.count)], None)
