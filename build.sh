@@ -4,7 +4,7 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 VENV=$ROOT/.venv
-CHECKPOINT=$ROOT/model_repository/diffusion/checkpoint
+CHECKPOINT=$ROOT/model_repository/diffusion/1/checkpoint
 NEEDED_DISK_MIB=3000
 TRITON_WHEEL=nvidia-pytriton==0.7.0 # carries tritonserver 2.51.0; only its binaries are used, so without its dependencies
 
@@ -117,7 +117,7 @@ setup() {
   fi
   if [ ! -e "$CHECKPOINT/model_index.json" ]; then
     say "Making a small checkpoint"
-    run -m deploy.random_checkpoint "$CHECKPOINT"
+    TRANSFORMERS_VERBOSITY=error run -m deploy.random_checkpoint "$CHECKPOINT"
   fi
 }
 

@@ -85,14 +85,15 @@ def _draw(client: ImageClient, folder: Path, console: Console) -> dict[str, Gene
 
 
 def _table(results: dict[str, GenerateResult]) -> Table:
-    table = Table(title="milliseconds by stage", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("task")
-    for stage in (*_STAGES, "total"):
-        table.add_column(stage, justify="right")
-    for name, result in results.items():
-        spent = result.metadata["milliseconds"]
-        stages = [spent[stage] for stage in _STAGES]
-        table.add_row(name, *(f"{value:.1f}" for value in [*stages, sum(stages)]))
+    table = Table(title="milliseconds by stage", box=box.SIMPLE_HEAD)
+    table.add_column("stage")
+    spent = [result.metadata["milliseconds"] for result in results.values()]
+    for name in results:
+        table.add_column(name, justify="right")
+    for stage in _STAGES:
+        table.add_row(stage, *(f"{task[stage]:.1f}" for task in spent))
+    table.add_section()
+    table.add_row("total", *(f"{sum(task[stage] for stage in _STAGES):.1f}" for task in spent))
     return table
 
 

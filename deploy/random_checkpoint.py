@@ -12,7 +12,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import diffusers
 import torch
+import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -71,7 +73,7 @@ def random_pipeline(scratch: Path) -> StableDiffusionPipeline:
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=DDIMScheduler(timestep_spacing="trailing", clip_sample=False),
+        scheduler=DDIMScheduler(steps_offset=1, timestep_spacing="trailing", clip_sample=False),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -95,6 +97,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     if not (folder / "model_index.json").exists():
         make_checkpoint(folder)
         print(f"checkpoint with random weights: {folder}")

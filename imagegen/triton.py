@@ -18,6 +18,7 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from imagegen.errors import ImageGenError, InvalidArgument, as_client_error
+from imagegen.metrics import Family, Series
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -116,3 +117,24 @@ class RequestThreads:
 def text_tensor(text: str) -> npt.NDArray[np.object_]:
     """One text as a BYTES tensor of shape [1]."""
     return np.array([text.encode()], dtype=np.object_)
+
+
+class TritonSeries:
+    """Makes series of Triton's custom metrics, for `imagegen.metrics.Metrics`.
+
+    Args:
+        labels: put on every series, to tell instances apart.
+    """
+
+    def __init__(self, **labels: str) -> None:
+        self._labels = labels
+        self._families: dict[str, Any] = {}
+
+    def __call__(self, family: Family, labels: dict[str, str]) -> Series:
+        """A new series of `family`."""
+        if family.name not in self._families:
+            kind = getattr(pb_utils.MetricFamily, family.kind.upper())
+            self._families[family.name] = pb_utils.MetricFamily(family.name, family.meaning, kind)
+        buckets = {"buckets": list(family.buckets)} if family.kind == "histogram" else {}
+        series: Series = self._families[family.name].Metric(labels=self._labels | labels, **buckets)
+        return series

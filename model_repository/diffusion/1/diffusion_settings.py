@@ -12,7 +12,7 @@ class DiffusionSettings(Caps):
     """Configuration of one diffusion model, with the caps of `imagegen.request.Caps`.
 
     Attributes:
-        model: folder of a diffusers checkpoint (relative ones start at the model's own folder) or hub id.
+        model: folder of a diffusers checkpoint (a relative one starts at model.py's folder) or hub id.
         revision: git revision of a hub checkpoint.
         variant: weight file variant of the checkpoint, such as fp16.
         dtype: float32, float16 or bfloat16; auto is bfloat16 on a GPU and float32 on a CPU.

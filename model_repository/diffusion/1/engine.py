@@ -175,13 +175,14 @@ class Hub:
         self._running = picture
         try:
             if isinstance(outcome, _Failure):
-                result = picture._greenlet.throw(outcome.error)
+                result = picture._greenlet.throw(outcome.take())
             elif picture._greenlet:
                 result = picture._greenlet.switch(outcome)
             else:
                 result = picture._greenlet.switch()
         except BaseException as error:  # SystemExit from a pipeline must not take the others down
-            outcome = None  # the traceback holds this frame; together they would keep the picture's tensors alive
+            if error.__traceback__ is not None:  # without this frame, from which its callers can be reached: a cycle
+                error.__traceback__ = error.__traceback__.tb_next
             self._end(picture, None, error)
             return
         finally:
@@ -240,6 +241,12 @@ class Hub:
                 self._since_out_of_memory = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Failure:
-    error: Exception
+    """Hands over an exception and forgets it: its traceback leads to the tensors of the call, and back to here."""
+
+    error: Exception | None
+
+    def take(self) -> Exception | None:
+        error, self.error = self.error, None
+        return error

@@ -20,7 +20,7 @@ class TritonPythonModel:
         start_logging()
         settings = read_parameters(args["model_config"], DiffusionSettings)
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
-        offers = load_pipelines(settings, Path(args["model_repository"]), device)
+        offers = load_pipelines(settings, Path(__file__).parent, device)
         self._generator = Generator(settings, offers)
 
     def execute(self, requests: list[Any]) -> None:

@@ -70,4 +70,4 @@ class Order:
             first, self._error = self._error, None
             self.finished(None, first)
         else:
-            self.finished([self._frames[i] for i in range(self.count)], None)
+            self.finished([self._frames.pop(i) for i in range(self.count)], None)

@@ -65,12 +65,12 @@ class Pipelines:
     granularity_px: int
 
 
-def load_pipelines(settings: DiffusionSettings, model_folder: Path, instance_device: str) -> Pipelines:
+def load_pipelines(settings: DiffusionSettings, folder: Path, instance_device: str) -> Pipelines:
     """Load the checkpoint of `settings` with all tasks it can do.
 
     Args:
         settings: the model's configuration.
-        model_folder: where a relative `model` path starts.
+        folder: where a relative `model` path starts.
         instance_device: the device that Triton assigned to this instance, as torch names it.
 
     Raises:
@@ -80,10 +80,10 @@ def load_pipelines(settings: DiffusionSettings, model_folder: Path, instance_dev
     device = torch.device(instance_device if settings.device == "auto" else settings.device)
     if settings.cpu_threads and device.type == "cpu":
         torch.set_num_threads(settings.cpu_threads)
-    folder = model_folder / settings.model
-    source = str(folder) if folder.is_dir() else settings.model
+    local = folder / settings.model
+    source = str(local) if local.is_dir() else settings.model
     base = DiffusionPipeline.from_pretrained(
-        source, revision=settings.revision, variant=settings.variant, torch_dtype=_dtype(settings.dtype, device)
+        source, revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
     ).to(device)
     return describe_pipelines(base, settings.native_size_px, name=Path(settings.model).name, device=device)
 
