@@ -239,7 +239,8 @@ def _answers(url: str) -> bool:
 def _reason(log_file: Path) -> str:
     """The model's own error message from the log, else the log's last lines."""
     text = log_file.read_text(errors="replace")
-    failures = re.findall(r"failed to load (?:model )?'([^']+)'(?: version \d+)?: (.*?)(?=\n[EIW]\d{4} |\Z)", text, re.DOTALL)
+    loading = r"failed to load (?:model )?'([^']+)'(?: version \d+)?: (.*?)(?=\n[EIW]\d{4} |\Z)"
+    failures = re.findall(loading, text, re.DOTALL)
     if failures:
         return "; ".join(f"model {model}: {' '.join(message.split())}" for model, message in failures)
     errors = re.findall(r"^E\d{4} [^\]]*\] (.*)$", text, re.MULTILINE)

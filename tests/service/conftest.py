@@ -52,7 +52,7 @@ Infer = Callable[..., Reply]
 
 
 def tensors(module: Any, values: dict[str, Any]) -> list[Any]:
-    """Keyword arguments as tritonclient inputs; a list gives a tensor of its length, (datatype, array) is sent as is."""
+    """Keyword arguments as tritonclient inputs; a list gives a tensor, (datatype, array) is sent as is."""
     inputs = []
     for name, value in values.items():
         if isinstance(value, tuple):

@@ -23,6 +23,11 @@ class CancellationWatch:
         self._thread = threading.Thread(target=self._run, name="cancellation", daemon=True)
         self._thread.start()
 
+    @property
+    def watched(self) -> int:
+        """How many orders are being watched."""
+        return len(self._watched)
+
     def add(self, order: Order, is_cancelled: Callable[[], bool]) -> None:
         """Watch an order until `remove`."""
         with self._lock:

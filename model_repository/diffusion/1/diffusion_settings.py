@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from imagegen.request import Caps
@@ -24,7 +25,25 @@ class DiffusionSettings(Caps):
         max_active_requests: requests that are drawn at the same time; more wait in Triton's queue.
         max_batch_rows: most rows of one denoiser forward; guidance takes two rows a picture.
         max_batch_pixels: most rows x pixels of one denoiser forward; 0 for no bound.
-        drain_timeout_s: how long unloading waits for the requests that are being drawn.
+        row_buckets: row counts that forwards are padded to, ascending, as 2,4,8,16: results are then bitwise
+            independent of who shares the batch, and a compiled denoiser meets few shapes; empty for no padding.
+        prompt_cache_bytes: room for text encoder outputs of repeated prompts; 0 turns the cache off.
+        image_cache_bytes: room for VAE encodings of repeated input images; 0 turns the cache off.
+        warmup_sizes: sizes drawn before the model reports ready, as 512x512,1024x1024; none for no warmup; empty
+            for the native size.
+        channels_last: keep denoiser and VAE weights in channels-last order, which convolutions on GPUs like.
+        attention_backend: attention implementation of diffusers, such as flash or _native_cudnn; empty for its default.
+        compile: compile the denoiser with torch.compile; needs row_buckets.
+        allow_tf32: let float32 products on the GPU use TF32: faster, about three decimal digits.
+        row_buckets: tuple[int, ...] = ()
+    prompt_cache_bytes: int = 256 * 2**20
+    image_cache_bytes: int = 256 * 2**20
+    warmup_sizes: tuple[str, ...] = ()
+    channels_last: bool = False
+    attention_backend: str | None = None
+    compile: bool = False
+    allow_tf32: bool = False
+    drain_timeout_s: how long unloading waits for the requests that are being drawn.
     """
 
     model: str = "checkpoint"
@@ -39,6 +58,14 @@ class DiffusionSettings(Caps):
     max_active_requests: int = 16
     max_batch_rows: int = 16
     max_batch_pixels: int = 0
+    row_buckets: tuple[int, ...] = ()
+    prompt_cache_bytes: int = 256 * 2**20
+    image_cache_bytes: int = 256 * 2**20
+    warmup_sizes: tuple[str, ...] = ()
+    channels_last: bool = False
+    attention_backend: str | None = None
+    compile: bool = False
+    allow_tf32: bool = False
     drain_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
@@ -50,6 +77,15 @@ class DiffusionSettings(Caps):
         for name in ("max_active_requests", "max_batch_rows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"parameter {name}: {getattr(self, name)} is not 1 or more")
+        if list(self.row_buckets) != sorted(set(self.row_buckets)) or min(self.row_buckets, default=1) < 1:
+            raise ValueError(f"parameter row_buckets: {self.row_buckets} are not ascending row counts from 1")
+        if self.row_buckets and self.row_buckets[-1] < self.max_batch_rows:
+            raise ValueError(f"parameter row_buckets: the last one is below max_batch_rows, {self.max_batch_rows}")
+        if self.compile and not self.row_buckets:
+            raise ValueError("parameter compile: needs row_buckets, else each number of rows would compile anew")
+        for name in ("prompt_cache_bytes", "image_cache_bytes", "max_batch_pixels", "cpu_threads", "drain_timeout_s"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"parameter {name}: {getattr(self, name)} is not 0 or more")
         default = self.default_num_inference_steps
         if default is not None and not 1 <= default <= self.max_num_inference_steps:
             raise ValueError(f"parameter default_num_inference_steps: {default} is above max_num_inference_steps")

@@ -74,6 +74,10 @@ class Hub:
             group is then halved until only the call that fails by itself sees the exception.
         limits: bounds of one forward.
         out_of_memory: exceptions that mean "too many rows at once", not "this call is bad".
+
+    Attributes:
+        row_limit: most rows of a forward at the moment: `max_batch_rows`, or less after out-of-memory.
+        isolation_retries: forwards that failed and were run again in halves.
     """
 
     REGROW_AFTER = 64  # forwards without out-of-memory before one more row is tried
@@ -89,7 +93,7 @@ class Hub:
         self._live: set[Picture] = set()  # started and not ended
         self._running: Picture | None = None
         self._greenlet: Any = None
-        self._row_limit = limits.max_batch_rows
+        self.row_limit = limits.max_batch_rows
         self._since_out_of_memory = 0
         self.isolation_retries = 0
 
@@ -97,11 +101,6 @@ class Hub:
     def active(self) -> int:
         """Pictures that have not ended."""
         return len(self._submitted) + len(self._live)
-
-    @property
-    def row_limit(self) -> int:
-        """Rows of a forward at the moment: `max_batch_rows`, or less after out-of-memory."""
-        return self._row_limit
 
     def submit(self, picture: Picture) -> None:
         """Take a picture; it starts at the next tick. Safe from any thread."""
@@ -201,7 +200,7 @@ class Hub:
             if group and call.signature != group[0]._call.signature:
                 continue
             fits_pixels = not self._limits.max_batch_pixels or pixels + call.pixels <= self._limits.max_batch_pixels
-            if group and not (rows + call.rows <= self._row_limit and fits_pixels):
+            if group and not (rows + call.rows <= self.row_limit and fits_pixels):
                 continue
             group.append(picture)
             rows += call.rows
@@ -221,7 +220,7 @@ class Hub:
         except Exception as error:
             if isinstance(error, self._out_of_memory):
                 rows = sum(call.rows for call in calls)
-                self._row_limit = max(1, min(self._row_limit, rows // 2))
+                self.row_limit = max(1, min(self.row_limit, rows // 2))
                 self._since_out_of_memory = 0
             if len(calls) == 1:
                 return [_Failure(error)]
@@ -234,10 +233,10 @@ class Hub:
         return self._isolated(calls[:half]) + self._isolated(calls[half:])
 
     def _regrow(self) -> None:
-        if self._row_limit < self._limits.max_batch_rows:
+        if self.row_limit < self._limits.max_batch_rows:
             self._since_out_of_memory += 1
             if self._since_out_of_memory >= self.REGROW_AFTER:
-                self._row_limit += 1
+                self.row_limit += 1
                 self._since_out_of_memory = 0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,11 +24,14 @@ from device_thread import DeviceThread
 from diffusion_settings import DiffusionSettings
 from drawing import Drawing, draw
 from engine import Hub, Limits
+from imagegen.errors import ImageGenError
 from imagegen.request import parse_request
+from measures import Measures
 from order import Order
 from pipelines import Pipelines
 from plan import Plan, make_plan
 from slots import Slots
+from warmup import warm_up
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -66,17 +69,23 @@ class Generator:
     Args:
         settings: the model's configuration.
         offers: the loaded checkpoint.
+        measures: counts what happens; closed by `close`.
     """
 
-    def __init__(self, settings: DiffusionSettings, offers: Pipelines) -> None:
+    def __init__(self, settings: DiffusionSettings, offers: Pipelines, measures: Measures) -> None:
         self._settings = settings
         self._offers = offers
+        self._measures = measures
         limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
-        self._hub = Hub(collate.forward, limits, (MemoryError, torch.OutOfMemoryError))
+        self._hub = Hub(self._forward, limits, (MemoryError, torch.OutOfMemoryError))
         self._slots = Slots(settings.max_active_requests)
         self._cancellation = CancellationWatch()
         self._answers = ThreadPoolExecutor(_ANSWER_THREADS, thread_name_prefix="answer")
         self._device_thread = DeviceThread(self._hub)
+
+    def warm_up(self) -> None:
+        """Draw every task at the configured sizes. Raises whatever goes wrong."""
+        warm_up(self._offers, self._settings, self._draw_now)
 
     def submit(self, answer: AnswerPort) -> None:
         """Take a request; blocks while no slot is free. It is answered exactly once, from any thread."""
@@ -90,6 +99,7 @@ class Generator:
         self._device_thread.close(self._settings.drain_timeout_s)
         self._cancellation.close()
         self._answers.shutdown(wait=True)
+        self._measures.close()
 
     def _begin(self, answer: AnswerPort, arrived_s: float) -> None:
         arrays = answer.arrays()
@@ -102,7 +112,14 @@ class Generator:
         plan = make_plan(request, pixels, mask, self._offers, self._settings)
         report = {} if report_so_far is None else json.loads(report_so_far[0])
         deadline_s = None if plan.timeout_ms is None else arrived_s + plan.timeout_ms / 1000
-        self._slots.take(answer.is_cancelled, deadline_s)
+        self._measures.waiting(1)
+        try:
+            self._slots.take(answer.is_cancelled, deadline_s)
+        except ImageGenError as error:
+            self._measures.failed(plan.task, len(plan.seeds), error)
+            raise
+        finally:
+            self._measures.waiting(0)
         work = _Work(answer, plan, report, arrived_s, time.monotonic())
         order = Order(
             draw=lambda index: draw(plan, index, self._offers, self._hub.call),
@@ -111,7 +128,29 @@ class Generator:
             deadline_s=deadline_s,
         )
         self._cancellation.add(order, answer.is_cancelled)
+        self._measures.active(self._cancellation.watched)
         self._device_thread.submit(order)
+
+    def _draw_now(self, plan: Plan) -> Sequence[Drawing]:
+        """Draw a plan and wait for it, past slots and answers."""
+        drawn: Future[Sequence[Drawing]] = Future()
+
+        def finished(drawings: Sequence[Drawing] | None, error: BaseException | None) -> None:
+            if drawings is not None:
+                drawn.set_result(drawings)
+            else:
+                drawn.set_exception(error)
+
+        def draw_one(index: int) -> Drawing:
+            return draw(plan, index, self._offers, self._hub.call)
+
+        self._device_thread.submit(Order(draw=draw_one, count=len(plan.seeds), finished=finished))
+        return drawn.result()
+
+    def _forward(self, calls: Sequence[collate.Call]) -> Sequence[Any]:
+        outputs = collate.forward(calls, self._settings.row_buckets)
+        self._measures.forward(calls)
+        return outputs
 
     def _finished(
         self, order: Order, work: _Work, drawings: Sequence[Drawing] | None, error: BaseException | None
@@ -119,6 +158,8 @@ class Generator:
         """On the device thread: free the slot, leave the answering to others."""
         self._cancellation.remove(order)
         self._slots.give_back()
+        self._measures.active(self._cancellation.watched)
+        self._measures.hub(self._hub.row_limit, self._hub.isolation_retries)
         self._answers.submit(self._answer, work, drawings, error)
 
     def _answer(self, work: _Work, drawings: Sequence[Drawing] | None, error: BaseException | None) -> None:
@@ -126,26 +167,23 @@ class Generator:
             if drawings is None:
                 assert error is not None
                 raise error
+            seconds = _stage_seconds(work, drawings)
+            report = json.dumps(self._report(work, drawings, seconds))
             work.answer.send(
                 {
                     "frames": np.stack([drawing.frame for drawing in drawings]),
                     "used_seed": np.array(work.plan.seeds, dtype=np.int64),
-                    "diffusion_report": np.array([json.dumps(self._report(work, drawings)).encode()], dtype=np.object_),
+                    "diffusion_report": np.array([report.encode()], dtype=np.object_),
                 }
             )
+            self._measures.drawn(work.plan.task, seconds, len(drawings))
         except BaseException as failure:  # every request is answered, whatever happens
             work.answer.fail(failure)
+            self._measures.failed(work.plan.task, len(work.plan.seeds), failure)
 
-    def _report(self, work: _Work, drawings: Sequence[Drawing]) -> dict[str, Any]:
-        """The request's metadata so far; milliseconds of a stage are those of its slowest picture."""
+    def _report(self, work: _Work, drawings: Sequence[Drawing], seconds: dict[str, float]) -> dict[str, Any]:
+        """The request's metadata so far."""
         plan = work.plan
-        seconds = {
-            "queue": work.started_s - work.arrived_s,
-            "encode": max(drawing.encode_s for drawing in drawings),
-            "denoise": max(drawing.denoise_s for drawing in drawings),
-            "decode": max(drawing.decode_s for drawing in drawings),
-            "diffusion": time.monotonic() - work.arrived_s,
-        }
         milliseconds = work.report.get("milliseconds", {})
         milliseconds |= {stage: round(value * 1000, 2) for stage, value in seconds.items()}
         forwards = sum(drawing.forwards for drawing in drawings)
@@ -163,3 +201,14 @@ class Generator:
             **work.report,
             "milliseconds": milliseconds,
         }
+
+
+def _stage_seconds(work: _Work, drawings: Sequence[Drawing]) -> dict[str, float]:
+    """Seconds by stage; a stage of several pictures counts as long as its slowest."""
+    return {
+        "queue": work.started_s - work.arrived_s,
+        "encode": max(drawing.encode_s for drawing in drawings),
+        "denoise": max(drawing.denoise_s for drawing in drawings),
+        "decode": max(drawing.decode_s for drawing in drawings),
+        "diffusion": time.monotonic() - work.arrived_s,
+    }

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from collate import Call
-from drawing import Drawing
-from embedding_cache import ContentCache
 
+from collate import Call
+from embedding_cache import ContentCache
 from imagegen.errors import Cancelled, as_client_error
 from imagegen.metrics import Family, Metrics, Series
 
@@ -76,9 +75,9 @@ class Measures:
         self._metrics.set(_P + "row_limit", row_limit)
         self._metrics.add_up_to(_P + "isolation_retries_total", isolation_retries)
 
-    def drawn(self, task: str, seconds: dict[str, float], drawings: Sequence[Drawing]) -> None:
+    def drawn(self, task: str, seconds: dict[str, float], pictures: int) -> None:
         """A request was answered with pictures."""
-        self._metrics.add(_P + "images_total", len(drawings), task=task, outcome="ok")
+        self._metrics.add(_P + "images_total", pictures, task=task, outcome="ok")
         for stage, value in seconds.items():
             self._metrics.observe(_P + "stage_seconds", value, stage=stage)
 

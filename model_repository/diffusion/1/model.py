@@ -8,7 +8,8 @@ from typing import Any
 from diffusion_settings import DiffusionSettings
 from generator import Generator
 from imagegen.config import read_parameters
-from imagegen.triton import Answer, start_logging
+from imagegen.triton import Answer, TritonSeries, start_logging
+from measures import Measures
 from pipelines import load_pipelines
 
 
@@ -16,12 +17,14 @@ class TritonPythonModel:
     """Adapter; `generator` draws the way of a request."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the checkpoint and start the device thread."""
+        """Load the checkpoint, start the device thread and draw the warmup pictures."""
         start_logging()
         settings = read_parameters(args["model_config"], DiffusionSettings)
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
         offers = load_pipelines(settings, Path(__file__).parent, device)
-        self._generator = Generator(settings, offers)
+        measures = Measures(TritonSeries(device=device), offers.caches, offers.device)
+        self._generator = Generator(settings, offers, measures)
+        self._generator.warm_up()
 
     def execute(self, requests: list[Any]) -> None:
         """Take requests; blocks while no slot is free, and they are answered from other threads."""

@@ -65,9 +65,10 @@ class Order:
             self._frames[index] = frame
         if self._ended < self.count:
             return
-        if self._error is not None:
-            # Not kept: its traceback leads back here, and on the way to the pictures' tensors.
-            first, self._error = self._error, None
-            self.finished(None, first)
+        # Not kept, for whoever still holds the order: frames are large, and an error's traceback leads to tensors.
+        frames, self._frames = self._frames, {}
+        first_error, self._error = self._error, None
+        if first_error is not None:
+            self.finished(None, first_error)
         else:
-            self.finished([self._frames.pop(i) for i in range(self.count)], None)
+            self.finished([frames[i] for i in range(self.count)], None)

@@ -17,7 +17,9 @@ from diffusers import (
 )
 
 from diffusion_settings import DiffusionSettings
+from embedding_cache import CachedEncoder, CachedVae, ContentCache
 from schedulers import fitting_schedulers
+from tuning import tune
 
 TEXT_TO_IMAGE = "text-to-image"
 IMAGE_TO_IMAGE = "image-to-image"
@@ -54,6 +56,7 @@ class Pipelines:
         scheduler_name: the public name of the checkpoint's own scheduler, or its class name.
         native_size: (width, height) in pixels of size "auto".
         granularity_px: both sides of a picture are multiples of this.
+        caches: what is remembered between requests, by name.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Pipelines:
     scheduler_name: str
     native_size: tuple[int, int]
     granularity_px: int
+    caches: dict[str, ContentCache]
 
 
 def load_pipelines(settings: DiffusionSettings, folder: Path, instance_device: str) -> Pipelines:
@@ -78,30 +82,43 @@ def load_pipelines(settings: DiffusionSettings, folder: Path, instance_device: s
         ValueError: the checkpoint or a setting does not fit.
     """
     device = torch.device(instance_device if settings.device == "auto" else settings.device)
-    if settings.cpu_threads and device.type == "cpu":
-        torch.set_num_threads(settings.cpu_threads)
     local = folder / settings.model
     source = str(local) if local.is_dir() else settings.model
     base = DiffusionPipeline.from_pretrained(
         source, revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
     ).to(device)
-    return describe_pipelines(base, settings.native_size_px, name=Path(settings.model).name, device=device)
+    tune(base, settings, device)
+    return describe_pipelines(base, settings, device)
 
 
-def describe_pipelines(base: Any, native_size_px: tuple[int, ...], *, name: str, device: torch.device) -> Pipelines:
-    """What the loaded pipeline `base` offers; `native_size_px` is (width, height), or empty for its own."""
+def describe_pipelines(base: Any, settings: DiffusionSettings, device: torch.device) -> Pipelines:
+    """What the loaded pipeline `base` offers under `settings`."""
     schedulers = fitting_schedulers(base.scheduler)
     own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]
-    width, height = native_size_px or _native_size_px(base)
+    width, height = settings.native_size_px or _native_size_px(base)
+    tasks = _tasks(base)
+    caches = {"prompt": ContentCache(settings.prompt_cache_bytes), "image": ContentCache(settings.image_cache_bytes)}
+    for task in tasks.values():
+        _remember(task.pipeline, caches)
     return Pipelines(
-        name=name,
+        name=Path(settings.model).name,
         device=device,
-        tasks=_tasks(base),
+        tasks=tasks,
         schedulers=schedulers,
         scheduler_name=own[0] if own else type(base.scheduler).__name__,
         native_size=(width, height),
         granularity_px=_granularity_px(base),
+        caches=caches,
     )
+
+
+def _remember(pipeline: Any, caches: dict[str, ContentCache]) -> None:
+    """Put caches before the encoders of a pipeline."""
+    for name, module in list(vars(pipeline).items()):  # not setattr: it would write the proxies into the config
+        if isinstance(module, torch.nn.Module) and name.startswith(("text_encoder", "image_encoder")):
+            pipeline.__dict__[name] = CachedEncoder(module, caches["prompt"])
+        elif name == "vae" and hasattr(module, "encode"):
+            pipeline.__dict__[name] = CachedVae(module, caches["image"])
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

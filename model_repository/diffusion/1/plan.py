@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from dataclasses import dataclass
 
@@ -68,6 +69,10 @@ def make_plan(
     Raises:
         InvalidArgument: the checkpoint cannot do what is asked.
     """
+    if mask is not None and images is None:
+        raise InvalidArgument("mask", "given without image; a mask says which part of an image to repaint")
+    if images is not None and not images.size:
+        raise InvalidArgument("image", f"shape {list(images.shape)} has no pixels; every side is 1 or more")
     task = TEXT_TO_IMAGE if images is None else IMAGE_TO_IMAGE if mask is None else INPAINTING
     if task not in offers.tasks:
         field = {TEXT_TO_IMAGE: "image", IMAGE_TO_IMAGE: "image", INPAINTING: "mask"}[task]
@@ -78,8 +83,8 @@ def make_plan(
     if mask is not None and images is not None and mask.shape[1:] != images.shape[1:3]:
         raise InvalidArgument("mask", "its size differs from the image's; both must be the same")
     if request.scheduler is not None and request.scheduler not in offers.schedulers:
-        fitting = ", ".join(offers.schedulers)
-        raise InvalidArgument("scheduler", f"{request.scheduler} does not fit this model; {fitting} do")
+        fitting = ", ".join(offers.schedulers) or "only its own, which needs no name"
+        raise InvalidArgument("scheduler", f"{request.scheduler} does not fit this model; these do: {fitting}")
     if request.negative_prompt and "negative_prompt" not in pipeline.accepts:
         raise InvalidArgument("negative_prompt", f"the model {offers.name} takes none")
     steps = _steps(request, pipeline, settings)
@@ -135,7 +140,8 @@ def _strength(request: ImageRequest, pipeline: TaskPipeline, steps: int) -> floa
         return None
     strength = DEFAULT_STRENGTH if request.strength is None else request.strength
     if int(steps * strength) < 1:  # diffusers runs int(steps x strength) steps
-        raise InvalidArgument("strength", f"{strength:g} of {steps} steps leaves no step; use {1 / steps:.3g} or more")
+        least = math.ceil(1000 / steps) / 1000  # rounded up: 0.333 of 3 steps would again leave none
+        raise InvalidArgument("strength", f"{strength:g} of {steps} steps leaves no step; use {least:g} or more")
     return strength
 
 

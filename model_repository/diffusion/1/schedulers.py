@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import diffusers
@@ -12,7 +14,7 @@ import diffusers
 _CLASSES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "ddim": (("DDIMScheduler",), {}),
     "ddpm": (("DDPMScheduler",), {}),
-    "deis": (("DEISMultistepScheduler",), {}),
+    "deis": (("DEISMultistepScheduler",), {"algorithm_type": "deis"}),
     "dpmpp_2m": (("DPMSolverMultistepScheduler",), {"algorithm_type": "dpmsolver++"}),
     "dpmpp_sde": (("DPMSolverMultistepScheduler",), {"algorithm_type": "sde-dpmsolver++"}),
     "euler": (("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"), {}),
@@ -31,13 +33,18 @@ def fitting_schedulers(scheduler: Any) -> dict[str, Any]:
         scheduler: the checkpoint's own scheduler; the one of its name is this very object.
     """
     fitting: dict[str, Any] = {}
-    compatible = set(getattr(scheduler, "compatibles", []))
+    compatible = {kind for kind in getattr(scheduler, "compatibles", []) if _same_noise(scheduler, kind)}
     for name, (class_names, changes) in _CLASSES.items():
         for scheduler_class in (getattr(diffusers, class_name) for class_name in class_names):
             if type(scheduler) is scheduler_class and all(scheduler.config.get(k) == v for k, v in changes.items()):
                 fitting[name] = scheduler
             elif scheduler_class in compatible or (type(scheduler) is scheduler_class and changes):
-                with warnings.catch_warnings():  # of settings that the other class does not have
-                    warnings.simplefilter("ignore")
+                with warnings.catch_warnings(), suppress(NotImplementedError):  # a noise schedule that it does not know
+                    warnings.simplefilter("ignore")  # settings that it does not have
                     fitting[name] = scheduler_class.from_config(scheduler.config, **changes)
     return fitting
+
+
+def _same_noise(scheduler: Any, kind: Any) -> bool:
+    """Whether the class `kind` can follow flow matching where `scheduler` is set to, as in Sana's checkpoints."""
+    return not scheduler.config.get("use_flow_sigmas") or "use_flow_sigmas" in inspect.signature(kind).parameters

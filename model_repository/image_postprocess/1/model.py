@@ -15,6 +15,7 @@ import pybase64
 from encode import encode
 from imagegen.config import read_parameters
 from imagegen.request import parse_output_choice
+from imagegen.tensors import OUTPUT_FORMATS
 from imagegen.triton import Arrays, RequestThreads, start_logging, text_tensor
 from postprocess_settings import PostprocessSettings
 
@@ -26,6 +27,8 @@ class TritonPythonModel:
         """Read the configuration."""
         start_logging()
         settings = read_parameters(args["model_config"], PostprocessSettings)
+        for output_format in OUTPUT_FORMATS:  # Pillow loads its plugins when first used
+            encode(np.zeros((8, 8, 3), np.uint8), output_format, None)
         self._threads = RequestThreads(settings.threads, self._postprocess)
 
     def execute(self, requests: list[Any]) -> None:

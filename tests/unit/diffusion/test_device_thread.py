@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+
 from device_thread import DeviceThread
 from engine import Hub, Limits
-from order import Order
-
 from imagegen.errors import InternalError, Unavailable
+from order import Order
 
 PATIENCE_S = 10
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import greenlet
 import pytest
-from engine import Hub, Limits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from engine import Hub, Limits
+from imagegen.errors import Cancelled
 from order import Order
 from slots import Slots
-
-from imagegen.errors import Cancelled
 
 SIMULATIONS, REQUESTS_EACH = 20, 500
 MOST_ROWS_OF_A_FINE_CALL = 3

@@ -6,9 +6,9 @@ import threading
 import time
 
 import pytest
-from slots import Slots
 
 from imagegen.errors import Cancelled, DeadlineExceeded
+from slots import Slots
 
 
 def never() -> bool:
