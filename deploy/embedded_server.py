@@ -28,6 +28,9 @@ from deploy.repository import stage_repository
 
 HOST = "127.0.0.1"
 _EXIT_TIMEOUT_S = 6  # in-flight requests get this long; the whole stop stays under 10 s
+# Per python model, of the server's own: requests that models send each other take one each while they wait.
+_PYTHON_BACKEND_THREADS = 512
+_DEFAULT_PARAMETERS = {"diffusion.waking_requests": "480"}  # fits the threads
 _SHM_FOLDER = Path("/dev/shm")
 
 
@@ -62,6 +65,8 @@ class EmbeddedServer:
     ) -> None:
         self._repository = repository
         self._parameters = dict(parameters or {})
+        if (repository / "diffusion").exists():
+            self._parameters = _DEFAULT_PARAMETERS | self._parameters
         self._requested_ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self._ready_timeout_s = ready_timeout_s
         self._run_folder: Path | None = None
@@ -149,6 +154,7 @@ class EmbeddedServer:
             f"--model-repository={repository}",
             f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            f"--backend-config=python,thread-pool-size={_PYTHON_BACKEND_THREADS}",
             "--model-control-mode=none",
             "--disable-auto-complete-config",  # every config.pbtxt is complete; saves one stub start a model
             f"--http-address={HOST}",

@@ -80,6 +80,24 @@ class Answer:
             self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
+WAKING_REQUEST_ID = "imagegen-wake"
+
+
+def send_waking_request(model_name: str) -> None:
+    """Send a model of this server a request without inputs and wait for its answer."""
+    request = pb_utils.InferenceRequest(
+        model_name=model_name, request_id=WAKING_REQUEST_ID, inputs=[], requested_output_names=[]
+    )
+    response = request.exec()
+    if response.has_error():
+        raise RuntimeError(response.error().message())
+
+
+def is_waking_request(request: Any) -> bool:
+    """Whether `send_waking_request` sent it."""
+    return bool(request.request_id() == WAKING_REQUEST_ID and not request.inputs())
+
+
 def _triton_error(error: ImageGenError) -> Any:
     return pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, error.triton_code))
 

@@ -5,10 +5,13 @@ Asking Triton costs a round trip between processes, so it is not done between tw
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
 from order import Order
+
+_log = logging.getLogger(__name__)
 
 _POLL_S = 0.01  # well under one step of most models
 
@@ -45,9 +48,18 @@ class CancellationWatch:
 
     def _run(self) -> None:
         while not self._closed.wait(_POLL_S):
-            with self._lock:
-                watched = list(self._watched.items())
-            for order, is_cancelled in watched:
-                if is_cancelled():
-                    order.cancel()
-                    self.remove(order)
+            self._cancel_gone()
+
+    def _cancel_gone(self) -> None:
+        # Not in the loop, whose variables would keep the last request until the next one comes.
+        with self._lock:
+            watched = list(self._watched.items())
+        for order, is_cancelled in watched:
+            try:
+                gone = is_cancelled()
+            except Exception:  # one request that cannot be asked must not end the watch of all
+                _log.exception("whether a client has gone could not be asked")
+                gone = False
+            if gone:
+                order.cancel()
+                self.remove(order)

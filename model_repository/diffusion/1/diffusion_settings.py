@@ -35,15 +35,9 @@ class DiffusionSettings(Caps):
         attention_backend: attention implementation of diffusers, such as flash or _native_cudnn; empty for its default.
         compile: compile the denoiser with torch.compile; needs row_buckets.
         allow_tf32: let float32 products on the GPU use TF32: faster, about three decimal digits.
-        row_buckets: tuple[int, ...] = ()
-    prompt_cache_bytes: int = 256 * 2**20
-    image_cache_bytes: int = 256 * 2**20
-    warmup_sizes: tuple[str, ...] = ()
-    channels_last: bool = False
-    attention_backend: str | None = None
-    compile: bool = False
-    allow_tf32: bool = False
-    drain_timeout_s: how long unloading waits for the requests that are being drawn.
+        waking_requests: most empty requests that wake Triton's queue at the same time (see queue_waker.py); below the
+            thread-pool-size of the python backend, which is 32 unless set.
+        drain_timeout_s: how long unloading waits for the requests that are being drawn.
     """
 
     model: str = "checkpoint"
@@ -66,6 +60,7 @@ class DiffusionSettings(Caps):
     attention_backend: str | None = None
     compile: bool = False
     allow_tf32: bool = False
+    waking_requests: int = 24
     drain_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
@@ -83,7 +78,8 @@ class DiffusionSettings(Caps):
             raise ValueError(f"parameter row_buckets: the last one is below max_batch_rows, {self.max_batch_rows}")
         if self.compile and not self.row_buckets:
             raise ValueError("parameter compile: needs row_buckets, else each number of rows would compile anew")
-        for name in ("prompt_cache_bytes", "image_cache_bytes", "max_batch_pixels", "cpu_threads", "drain_timeout_s"):
+        not_negative = ("prompt_cache_bytes", "image_cache_bytes", "max_batch_pixels", "cpu_threads")
+        for name in (*not_negative, "waking_requests", "drain_timeout_s"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"parameter {name}: {getattr(self, name)} is not 0 or more")
         default = self.default_num_inference_steps

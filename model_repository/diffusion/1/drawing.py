@@ -73,6 +73,7 @@ def draw(plan: Plan, index: int, offers: Pipelines, park: Callable[[Any], Any]) 
         # On the CPU, so that a seed means the same picture on every device.
         "generator": torch.Generator("cpu").manual_seed(plan.seeds[index]),
         "output_type": "pt",
+        "use_resolution_binning": False,  # PixArt and Sana would draw another size and rescale
     }
     arguments = {name: value for name, value in asked.items() if value is not None and name in task.accepts}
     picture = pipeline(**arguments).images[0]  # [3, H, W], 0..1

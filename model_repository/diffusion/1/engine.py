@@ -11,9 +11,11 @@ Pure: no Triton, no I/O, no clock, no torch. One thread drives it; only `submit`
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Protocol
 
 import greenlet
@@ -174,7 +176,7 @@ class Hub:
         self._running = picture
         try:
             if isinstance(outcome, _Failure):
-                result = picture._greenlet.throw(outcome.take())
+                result = picture._greenlet.throw(*outcome.take())
             elif picture._greenlet:
                 result = picture._greenlet.switch(outcome)
             else:
@@ -194,19 +196,19 @@ class Hub:
     def _oldest_group(self) -> list[Picture]:
         """The longest-waiting call and those it can share a forward with, in order of age, within the limits."""
         group: list[Picture] = []
+        others: deque[Picture] = deque()
         rows = pixels = 0
+        most_pixels = self._limits.max_batch_pixels or math.inf
         for picture in self._parked:
             call = picture._call
-            if group and call.signature != group[0]._call.signature:
-                continue
-            fits_pixels = not self._limits.max_batch_pixels or pixels + call.pixels <= self._limits.max_batch_pixels
-            if group and not (rows + call.rows <= self.row_limit and fits_pixels):
-                continue
-            group.append(picture)
-            rows += call.rows
-            pixels += call.pixels
-        chosen = set(map(id, group))
-        self._parked = deque(picture for picture in self._parked if id(picture) not in chosen)
+            fits = rows + call.rows <= self.row_limit and pixels + call.pixels <= most_pixels
+            if not group or (call.signature == group[0]._call.signature and fits):
+                group.append(picture)
+                rows += call.rows
+                pixels += call.pixels
+            else:
+                others.append(picture)
+        self._parked = others
         return group
 
     def _isolated(self, calls: Sequence[Any]) -> list[Any]:
@@ -246,6 +248,8 @@ class _Failure:
 
     error: Exception | None
 
-    def take(self) -> Exception | None:
+    def take(self) -> tuple[type[Exception], Exception, TracebackType | None]:
+        """Type, exception and traceback: without the last, `throw` forgets where in the model it was raised."""
+        assert self.error is not None
         error, self.error = self.error, None
-        return error
+        return type(error), error, error.__traceback__

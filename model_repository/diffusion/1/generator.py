@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ from device_thread import DeviceThread
 from diffusion_settings import DiffusionSettings
 from drawing import Drawing, draw
 from engine import Hub, Limits
-from imagegen.errors import ImageGenError
+from imagegen.errors import ImageGenError, Unavailable
 from imagegen.request import parse_request
 from measures import Measures
 from order import Order
@@ -61,6 +62,7 @@ class _Work:
     report: dict[str, Any]
     arrived_s: float
     started_s: float
+    order: Order | None = None  # while it is being drawn
 
 
 class Generator:
@@ -82,6 +84,7 @@ class Generator:
         self._cancellation = CancellationWatch()
         self._answers = ThreadPoolExecutor(_ANSWER_THREADS, thread_name_prefix="answer")
         self._device_thread = DeviceThread(self._hub)
+        self._closed = False
 
     def warm_up(self) -> None:
         """Draw every task at the configured sizes. Raises whatever goes wrong."""
@@ -90,12 +93,15 @@ class Generator:
     def submit(self, answer: AnswerPort) -> None:
         """Take a request; blocks while no slot is free. It is answered exactly once, from any thread."""
         try:
+            if self._closed:
+                raise Unavailable("the server is shutting down")
             self._begin(answer, time.monotonic())
         except BaseException as error:  # every request is answered, whatever happens
             answer.fail(error)
 
     def close(self) -> None:
         """Finish what is being drawn within `drain_timeout_s`, refuse the rest."""
+        self._closed = True
         self._device_thread.close(self._settings.drain_timeout_s)
         self._cancellation.close()
         self._answers.shutdown(wait=True)
@@ -124,9 +130,10 @@ class Generator:
         order = Order(
             draw=lambda index: draw(plan, index, self._offers, self._hub.call),
             count=len(plan.seeds),
-            finished=lambda drawings, error: self._finished(order, work, drawings, error),
+            finished=partial(self._finished, work),
             deadline_s=deadline_s,
         )
+        work.order = order
         self._cancellation.add(order, answer.is_cancelled)
         self._measures.active(self._cancellation.watched)
         self._device_thread.submit(order)
@@ -152,10 +159,10 @@ class Generator:
         self._measures.forward(calls)
         return outputs
 
-    def _finished(
-        self, order: Order, work: _Work, drawings: Sequence[Drawing] | None, error: BaseException | None
-    ) -> None:
+    def _finished(self, work: _Work, drawings: Sequence[Drawing] | None, error: BaseException | None) -> None:
         """On the device thread: free the slot, leave the answering to others."""
+        order, work.order = work.order, None  # no cycle: what the order holds is freed at once
+        assert order is not None
         self._cancellation.remove(order)
         self._slots.give_back()
         self._measures.active(self._cancellation.watched)
@@ -163,10 +170,12 @@ class Generator:
         self._answers.submit(self._answer, work, drawings, error)
 
     def _answer(self, work: _Work, drawings: Sequence[Drawing] | None, error: BaseException | None) -> None:
+        if drawings is None:
+            assert error is not None
+            work.answer.fail(error)
+            self._measures.failed(work.plan.task, len(work.plan.seeds), error)
+            return
         try:
-            if drawings is None:
-                assert error is not None
-                raise error
             seconds = _stage_seconds(work, drawings)
             report = json.dumps(self._report(work, drawings, seconds))
             work.answer.send(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from diffusion_settings import DiffusionSettings
 from generator import Generator
 from imagegen.config import read_parameters
-from imagegen.triton import Answer, TritonSeries, start_logging
+from imagegen.triton import Answer, TritonSeries, is_waking_request, send_waking_request, start_logging
 from measures import Measures
 from pipelines import load_pipelines
+from queue_waker import QueueWaker
 
 
 class TritonPythonModel:
@@ -25,12 +27,20 @@ class TritonPythonModel:
         measures = Measures(TritonSeries(device=device), offers.caches, offers.device)
         self._generator = Generator(settings, offers, measures)
         self._generator.warm_up()
+        self._waker = QueueWaker(partial(send_waking_request, args["model_name"]), settings.waking_requests)
 
     def execute(self, requests: list[Any]) -> None:
         """Take requests; blocks while no slot is free, and they are answered from other threads."""
+        self._waker.entered()
+        real = [request for request in requests if not is_waking_request(request)]
         for request in requests:
-            self._generator.submit(Answer(request))
+            if request in real:
+                self._generator.submit(Answer(request))
+            else:
+                Answer(request).send({})
+        self._waker.returned(real=bool(real))
 
     def finalize(self) -> None:
         """Finish what is being drawn, refuse the rest."""
+        self._waker.close()
         self._generator.close()

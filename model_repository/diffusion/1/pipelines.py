@@ -96,6 +96,8 @@ def describe_pipelines(base: Any, settings: DiffusionSettings, device: torch.dev
     schedulers = fitting_schedulers(base.scheduler)
     own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]
     width, height = settings.native_size_px or _native_size_px(base)
+    if "ControlNet" in type(base).__name__:
+        raise ValueError(f"{type(base).__name__} needs a control image, which no request carries; it is not served")
     tasks = _tasks(base)
     caches = {"prompt": ContentCache(settings.prompt_cache_bytes), "image": ContentCache(settings.image_cache_bytes)}
     for task in tasks.values():
@@ -171,7 +173,8 @@ def _granularity_px(pipeline: Any) -> int:
     transformer = getattr(pipeline, "transformer", None)
     patch = getattr(transformer.config, "patch_size", 1) if transformer is not None else 1
     by_patch = getattr(pipeline, "vae_scale_factor", 8) * (patch if isinstance(patch, int) else 2)
-    return int(max(by_processor, by_patch))
+    # Pipelines with a UNet ask for multiples of 8, whatever the VAE.
+    return int(max(by_processor, by_patch, 8 if hasattr(pipeline, "unet") else 1))
 
 
 def _native_size_px(pipeline: Any) -> tuple[int, int]:

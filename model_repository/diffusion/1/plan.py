@@ -88,6 +88,7 @@ def make_plan(
     if request.negative_prompt and "negative_prompt" not in pipeline.accepts:
         raise InvalidArgument("negative_prompt", f"the model {offers.name} takes none")
     steps = _steps(request, pipeline, settings)
+    _check_scheduler_steps(request, steps, offers)
     guidance = _guidance(request, pipeline, offers, settings)
     strength = _strength(request, pipeline, steps)
     warnings = []
@@ -116,6 +117,14 @@ def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: DiffusionSet
     if settings.default_num_inference_steps is not None:
         return settings.default_num_inference_steps
     return min(int(pipeline.defaults.get("num_inference_steps") or 50), settings.max_num_inference_steps)
+
+
+def _check_scheduler_steps(request: ImageRequest, steps: int, offers: Pipelines) -> None:
+    """Consistency models are distilled for a number of steps that cannot be exceeded."""
+    scheduler = offers.schedulers.get(request.scheduler or offers.scheduler_name)
+    most = None if scheduler is None else scheduler.config.get("original_inference_steps")
+    if most is not None and steps > most:
+        raise InvalidArgument("num_inference_steps", f"{steps} is outside 1..{most}, the range of this scheduler")
 
 
 def _guidance(

@@ -21,7 +21,7 @@ _CLASSES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "euler_ancestral": (("EulerAncestralDiscreteScheduler",), {}),
     "heun": (("HeunDiscreteScheduler",), {}),
     "lcm": (("LCMScheduler",), {}),
-    "pndm": (("PNDMScheduler",), {}),
+    "pndm": (("PNDMScheduler",), {"skip_prk_steps": True}),  # as Stable Diffusion's own; else it fails below 4 steps
     "unipc": (("UniPCMultistepScheduler",), {}),
 }
 

@@ -6,6 +6,7 @@ All with toy calls: a call's answer is twice its value.
 from __future__ import annotations
 
 import gc
+import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -238,6 +239,22 @@ def test_a_picture_may_handle_the_failure_of_its_call_and_go_on() -> None:
     drawn = submit(hub, resourceful)
     run_to_end(hub)
     assert drawn.result == 12
+
+
+def test_the_error_of_a_call_shows_where_in_the_model_and_in_the_picture_it_came_from() -> None:
+    """The server's log is all that is left of it."""
+
+    def deep_in_the_model(calls: Sequence[Toy]) -> list[int]:
+        raise ValueError
+
+    def in_the_picture() -> None:
+        hub.call(Toy())
+
+    hub = Hub(deep_in_the_model, Limits())
+    drawn = submit(hub, in_the_picture)
+    run_to_end(hub)
+    functions = [frame.name for frame in traceback.extract_tb(drawn.error.__traceback__)]
+    assert {"in_the_picture", "deep_in_the_model"} <= set(functions)
 
 
 @pytest.mark.parametrize("outputs", [[], [1], [1, 2, 3]])

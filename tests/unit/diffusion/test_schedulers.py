@@ -14,7 +14,10 @@ from schedulers import fitting_schedulers
 
 
 def ddim() -> Any:
-    return diffusers.DDIMScheduler(beta_schedule="scaled_linear", steps_offset=1, clip_sample=False)
+    """Stable Diffusion's own configuration."""
+    return diffusers.DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,7 +38,6 @@ def ddim() -> Any:
 def test_a_ddim_checkpoint_gets_the_class_of_the_name_with_its_own_noise_schedule(name: str, class_name: str) -> None:
     scheduler = fitting_schedulers(ddim())[name]
     assert type(scheduler).__name__ == class_name
-    assert scheduler.config.beta_schedule == "scaled_linear"
     assert torch.allclose(scheduler.betas, ddim().betas)
 
 
@@ -54,7 +56,7 @@ def test_the_two_variants_of_dpm_solver_differ() -> None:
     ("scheduler", "name"),
     [
         (ddim(), "ddim"),
-        (diffusers.PNDMScheduler(), "pndm"),
+        (diffusers.PNDMScheduler(skip_prk_steps=True), "pndm"),
         (diffusers.LCMScheduler(), "lcm"),
         (diffusers.EulerDiscreteScheduler(), "euler"),
         (diffusers.DPMSolverMultistepScheduler(), "dpmpp_2m"),

@@ -60,7 +60,7 @@ def model_config(texts: Mapping[str, str]) -> str:
         ("maybe_real", "", None),
     ],
 )
-def test_each_kind_of_field_is_read(name: str, text: str, value: object) -> None:
+def test_each_kind_of_field_is_read(name: str, text: str, value: Any) -> None:
     settings = read_parameters(model_config({name: text}), EveryKind)
     assert settings == dataclasses.replace(EveryKind(), **{name: value})
     assert type(getattr(settings, name)) is type(value)
@@ -129,6 +129,12 @@ def _text(value: object) -> str:
         (DiffusionSettings, "native_size_px", (512,)),
         (DiffusionSettings, "max_active_requests", 0),
         (DiffusionSettings, "max_batch_rows", 0),
+        (DiffusionSettings, "row_buckets", (0, 16)),
+        (DiffusionSettings, "row_buckets", (16, 8)),
+        (DiffusionSettings, "row_buckets", (2, 8)),  # below max_batch_rows
+        (DiffusionSettings, "compile", True),  # without row_buckets
+        (DiffusionSettings, "prompt_cache_bytes", -1),
+        (DiffusionSettings, "drain_timeout_s", float("inf")),
         (DiffusionSettings, "default_num_inference_steps", 0),
         (DiffusionSettings, "default_num_inference_steps", 101),
         (PostprocessSettings, "request_threads", -1),

@@ -43,7 +43,7 @@ def test_types_are_those_that_the_request_parser_reads() -> None:
 
 def test_every_input_has_a_documented_default_and_rule_and_only_the_prompt_is_required() -> None:
     assert all(tensor.default and tensor.rule for tensor in INPUTS)
-    assert [tensor.name for tensor in INPUTS if tensor.required] == ["prompt"]
+    assert [tensor.name for tensor in INPUTS if tensor.default == "required"] == ["prompt"]
 
 
 def test_the_rules_quote_the_limits_of_this_module() -> None:

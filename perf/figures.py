@@ -1,0 +1,135 @@
+"""What the answers add up to: percentiles by kind of request, requests per second, ratios between engines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from perf.traces import SHORT_STEPS
+
+
+@dataclass(frozen=True)
+class Record:
+    """One answered request of a measurement.
+
+    Attributes:
+        scenario: the load it was part of.
+        engine: who answered.
+        round: which repetition, from 0.
+        index: its place in the trace.
+        num_inference_steps: what it asked for.
+        started_s: when it was due (open loop) or sent (closed loop), from the start of its round.
+        latency_s: from there to the answer.
+        error: empty when the answer is right.
+    """
+
+    scenario: str
+    engine: str
+    round: int
+    index: int
+    num_inference_steps: int
+    started_s: float
+    latency_s: float
+    error: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One engine under one load; latencies in milliseconds, NaN where no request of the kind was answered rightly."""
+
+    short_p50_ms: float
+    short_p95_ms: float
+    short_p99_ms: float
+    long_p50_ms: float
+    long_p95_ms: float
+    requests_per_s: float
+    requests: int
+    errors: int
+
+
+def percentile_ms(latencies_s: Sequence[float], percent: float) -> float:
+    """A percentile in milliseconds, interpolated between neighbours; NaN of nothing."""
+    return float(np.percentile(latencies_s, percent)) * 1000 if latencies_s else math.nan
+
+
+def summarize(records: Iterable[Record]) -> Summary:
+    """All rounds of one engine under one load, pooled."""
+    records = list(records)
+    right = [record for record in records if not record.error]
+    short = [record.latency_s for record in right if record.num_inference_steps == SHORT_STEPS]
+    long = [record.latency_s for record in right if record.num_inference_steps != SHORT_STEPS]
+    duration_s = sum(
+        _duration_s([record for record in records if record.round == number])
+        for number in {record.round for record in records}
+    )
+    return Summary(
+        short_p50_ms=percentile_ms(short, 50),
+        short_p95_ms=percentile_ms(short, 95),
+        short_p99_ms=percentile_ms(short, 99),
+        long_p50_ms=percentile_ms(long, 50),
+        long_p95_ms=percentile_ms(long, 95),
+        requests_per_s=len(right) / duration_s if duration_s else 0.0,
+        requests=len(records),
+        errors=len(records) - len(right),
+    )
+
+
+def summarize_all(records: Iterable[Record]) -> dict[str, dict[str, Summary]]:
+    """Summaries by scenario, then by engine, in order of first appearance."""
+    grouped: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        grouped.setdefault(record.scenario, {}).setdefault(record.engine, []).append(record)
+    return {
+        scenario: {engine: summarize(group) for engine, group in engines.items()}
+        for scenario, engines in grouped.items()
+    }
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """By what factor one engine does better than another; above 1 is better.
+
+    Attributes:
+        pooled: over all rounds together.
+        lowest, highest: of the single rounds.
+    """
+
+    pooled: float
+    lowest: float
+    highest: float
+
+    def __str__(self) -> str:
+        return f"{self.pooled:.2f}x ({self.lowest:.2f} to {self.highest:.2f})"
+
+
+def advantage(records: Sequence[Record], engine: str, other: str, figure: str) -> Advantage:
+    """How much better `engine` does than `other` in one scenario.
+
+    Args:
+        records: of one scenario.
+        engine, other: names of engines.
+        figure: an attribute of `Summary`: latencies (`..._ms`) are better when low, the rest when high.
+    """
+
+    def factor(chosen: Sequence[Record]) -> float:
+        mine, theirs = (
+            float(getattr(summarize(record for record in chosen if record.engine == name), figure))
+            for name in (engine, other)
+        )
+        better, worse = (theirs, mine) if figure.endswith("_ms") else (mine, theirs)
+        return better / worse if worse else math.nan
+
+    rounds = [
+        factor([record for record in records if record.round == number])
+        for number in sorted({record.round for record in records})
+    ]
+    return Advantage(factor(records), min(rounds), max(rounds))
+
+
+def _duration_s(records: Sequence[Record]) -> float:
+    """From the first request of a round to its last answer."""
+    first = min(record.started_s for record in records)
+    return max(record.started_s + record.latency_s for record in records) - first

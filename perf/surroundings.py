@@ -1,0 +1,73 @@
+"""What a measurement was made with: hardware, versions, commit, command."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import urllib.request
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow", "tritonclient")
+
+
+def surroundings(http_url: str) -> dict[str, Any]:
+    """Texts by name, and the versions of packages by package.
+
+    Args:
+        http_url: `host:port` of a running server, which is asked for its version.
+    """
+    with urllib.request.urlopen(f"http://{http_url}/v2", timeout=10) as response:
+        versions = {"tritonserver": str(json.load(response)["version"])}
+    versions |= {package: version(package) for package in _PACKAGES}
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit(),
+        "command": shlex.join(["python", "-m", _module(), *sys.argv[1:]]),
+        "cpu": f"{cpu_model()}, {os.cpu_count()} cores; load average {os.getloadavg()[0]:.1f} at the start",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def results_folder(root: Path = _ROOT) -> Path:
+    """The default folder for results: `perf/results/<date>-<commit>`."""
+    return root / "perf" / "results" / f"{datetime.date.today().isoformat()}-{commit()}"
+
+
+def commit() -> str:
+    """The short commit, with `-changed` when tracked files differ from it; `unknown` without git."""
+    try:
+        head = _git("rev-parse", "--short", "HEAD")
+        return f"{head}-changed" if _git("status", "--porcelain", "--untracked-files=no") else head
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def cpu_model(description: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name as the kernel knows it."""
+    found = (
+        re.search(r"^model name\s*:\s*(.+)$", description.read_text(), re.MULTILINE) if description.exists() else None
+    )
+    return found[1] if found else platform.machine()
+
+
+def _module() -> str:
+    main = sys.modules["__main__"].__spec__
+    return main.name if main is not None else "perf"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

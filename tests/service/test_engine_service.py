@@ -1,0 +1,222 @@
+"""The engine inside Triton: cancellation, deadlines, the queue's bound and its priorities, its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import tritonclient.grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
+
+from deploy.embedded_server import EmbeddedServer
+from deploy.serve import REPOSITORY
+from imagegen_client import AsyncImageClient, DeadlineExceeded, ImageClient, Unavailable
+
+LONG: dict[str, Any] = {
+    "num_inference_steps": 100,
+    "size": "256x256",
+}  # seconds on one core: every test here ends it before
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A server that draws one request at a time and lets three more wait."""
+    repository = tmp_path_factory.mktemp("narrow") / "repository"
+    shutil.copytree(REPOSITORY, repository)
+    config = repository / "diffusion" / "config.pbtxt"
+    config.write_text(config.read_text().replace("max_queue_size: 1024", "max_queue_size: 3"))
+    parameters = {"diffusion.cpu_threads": "1", "diffusion.max_active_requests": "1"}
+    with EmbeddedServer(repository, parameters=parameters) as server:
+        yield server
+
+
+def metric(server: EmbeddedServer, name: str, **labels: str) -> float:
+    """Sum of the series of a metric that carry the labels."""
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    rows = (re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line) for line in lines)
+    return sum(float(row[2]) for row in rows if row and all(label in row[1] for label in wanted))
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("still not so after 30 s")
+
+
+def active(server: EmbeddedServer) -> float:
+    return metric(server, "imagegen_diffusion_active_requests")
+
+
+def steps(server: EmbeddedServer) -> float:
+    return metric(server, "imagegen_diffusion_steps_total")
+
+
+def diffusion_inputs(**values: Any) -> list[Any]:
+    """Inputs for the diffusion model itself: a cancel reaches it, but not through an ensemble on this release."""
+    from tests.service.conftest import tensors
+
+    return list(tensors(triton_grpc, values))
+
+
+@pytest.mark.parametrize("case", ["drawing", "waiting"])
+def test_a_cancelled_request_leaves_and_frees_its_slot(narrow: EmbeddedServer, case: str) -> None:
+    ended: list[Any] = []
+    answered = threading.Event()
+
+    def take(result: Any, error: Any) -> None:
+        ended.append(error)
+        answered.set()
+
+    with triton_grpc.InferenceServerClient(narrow.grpc_url) as client:
+        cancelled_before = metric(narrow, "imagegen_diffusion_cancellations_total")
+        first = client.async_infer("diffusion", diffusion_inputs(prompt="x", **LONG), callback=lambda *_: None)
+        wait_until(lambda: active(narrow) == 1)
+        if case == "waiting":
+            second = client.async_infer("diffusion", diffusion_inputs(prompt="y", **LONG), callback=take)
+            wait_until(lambda: metric(narrow, "imagegen_diffusion_waiting_requests") == 1)
+            second.cancel()
+            assert answered.wait(10)
+            wait_until(lambda: metric(narrow, "imagegen_diffusion_waiting_requests") == 0)
+            assert active(narrow) == 1
+        first.cancel()
+        wait_until(lambda: active(narrow) == 0)
+        expected = cancelled_before + (2 if case == "waiting" else 1)
+        wait_until(lambda: metric(narrow, "imagegen_diffusion_cancellations_total") == expected)
+        done = steps(narrow)
+        time.sleep(0.6)  # two hand-overs of the metrics
+        assert steps(narrow) == done
+    with ImageClient(narrow.grpc_url) as again:
+        assert len(again.generate("x", num_inference_steps=1).images) == 1
+
+
+def test_a_deadline_ends_a_request_while_it_is_drawn_and_while_it_waits(narrow: EmbeddedServer) -> None:
+    with ImageClient(narrow.grpc_url) as client:
+        with pytest.raises(DeadlineExceeded, match="before the picture was finished"):
+            client.generate("x", timeout_ms=300, **LONG)
+
+        async def two() -> list[Any]:
+            async with AsyncImageClient(narrow.grpc_url) as both:
+                longer = asyncio.create_task(both.generate("x", timeout_ms=2000, **LONG))
+                await asyncio.sleep(0.5)
+                shorter = both.generate("y", timeout_ms=200, num_inference_steps=1)
+                return list(await asyncio.gather(longer, shorter, return_exceptions=True))
+
+        longer, shorter = asyncio.run(two())
+        assert "before the picture was finished" in str(longer)
+        assert "before the request was started" in str(shorter)
+    wait_until(lambda: active(narrow) == 0)
+
+
+def test_a_full_queue_refuses_at_once_with_503(narrow: EmbeddedServer) -> None:
+    async def flood() -> list[Any]:
+        async with AsyncImageClient(narrow.grpc_url) as client:
+            draws = (client.generate("x", num_inference_steps=20, timeout_ms=60_000) for _ in range(12))
+            return await asyncio.gather(*draws, return_exceptions=True)
+
+    answers = asyncio.run(flood())
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert all(isinstance(error, Unavailable) and "queue size" in str(error) for error in refused), refused
+    # One is drawn, one is in execute, three wait in line; a place may come free while the others arrive.
+    assert 5 <= len(answers) - len(refused) < 12
+    wait_until(lambda: active(narrow) == 0)
+
+
+def test_priority_1_overtakes_a_line_of_priority_3(narrow: EmbeddedServer) -> None:
+    order: list[str] = []
+
+    async def race() -> None:
+        async with AsyncImageClient(narrow.grpc_url) as client:
+
+            async def draw(name: str, priority: int, steps: int) -> None:
+                await client.generate(name, num_inference_steps=steps, priority=priority)
+                order.append(name)
+
+            blocking = asyncio.create_task(draw("blocking", 3, 100))
+            await asyncio.to_thread(wait_until, lambda: active(narrow) == 1)
+            low = [asyncio.create_task(draw(f"low {index}", 3, 10)) for index in range(3)]
+            await asyncio.sleep(0.4)
+            urgent = asyncio.create_task(draw("urgent", 1, 1))
+            await asyncio.gather(blocking, *low, urgent)
+
+    asyncio.run(race())
+    # The first low one had already left the line for `execute`, which waits for the slot.
+    assert order.index("urgent") <= 2, order
+    assert set(order[order.index("urgent") + 1 :]) == {"low 1", "low 2"}, order
+
+
+def test_500_in_flight_are_all_answered_and_memory_returns(server: EmbeddedServer) -> None:
+    stub = max(psutil.Process(server.pid).children(), key=lambda process: process.memory_info().rss)
+
+    async def flood(count: int) -> list[Any]:
+        async with AsyncImageClient(server.grpc_url) as client:
+            draws = (client.generate("x", num_inference_steps=1, size="64x64", seed=i) for i in range(count))
+            return await asyncio.gather(*draws)
+
+    asyncio.run(flood(100))
+    before = stub.memory_info().rss
+    answers = asyncio.run(flood(500))
+    assert [answer.seeds for answer in answers] == [(index,) for index in range(500)]
+    wait_until(lambda: active(server) == 0)
+    assert stub.memory_info().rss < before + 64 * 2**20
+
+
+def test_metrics_count_what_was_drawn(server: EmbeddedServer) -> None:
+    names = {"task": "text-to-image", "outcome": "ok"}
+
+    def images() -> float:
+        return metric(server, "imagegen_diffusion_images_total", **names)
+
+    def hits() -> float:
+        return metric(server, "imagegen_diffusion_cache_hits_total", cache="prompt")
+
+    with ImageClient(server.grpc_url) as client:
+        client.generate("a prompt to remember", num_inference_steps=1)
+        wait_until(lambda: active(server) == 0)
+        time.sleep(0.6)
+        images_before, hits_before, steps_before = images(), hits(), steps(server)
+        client.generate("a prompt to remember", n=3, num_inference_steps=5)
+    wait_until(lambda: images() == images_before + 3)
+    wait_until(lambda: steps(server) == steps_before + 15)
+    assert hits() > hits_before
+    assert metric(server, "imagegen_diffusion_stage_seconds_count", stage="denoise") > 0
+    assert metric(server, "imagegen_diffusion_forward_rows_count") == metric(
+        server, "imagegen_diffusion_forwards_total"
+    )
+
+
+def test_a_bad_request_is_refused_while_every_slot_is_taken(narrow: EmbeddedServer) -> None:
+    with triton_grpc.InferenceServerClient(narrow.grpc_url) as client:
+        first = client.async_infer("diffusion", diffusion_inputs(prompt="x", **LONG), callback=lambda *_: None)
+        wait_until(lambda: active(narrow) == 1)
+        with pytest.raises(InferenceServerException, match="n: 99 is outside"):
+            client.infer("image_generation", diffusion_inputs(prompt="x", n=99), client_timeout=10)
+        first.cancel()
+    wait_until(lambda: active(narrow) == 0)
+
+
+def test_instances_share_the_work(tmp_path: Path) -> None:
+    """Two instances of the model start at the same time and both answer."""
+    repository = tmp_path / "repository"
+    shutil.copytree(REPOSITORY, repository)
+    config = repository / "diffusion" / "config.pbtxt"
+    config.write_text(config.read_text().replace("KIND_AUTO, count: 1", "KIND_AUTO, count: 2"))
+    with EmbeddedServer(repository, parameters={"diffusion.cpu_threads": "1"}) as server:
+
+        async def many() -> list[Any]:
+            async with AsyncImageClient(server.grpc_url) as client:
+                return await asyncio.gather(*(client.generate("x", num_inference_steps=2, seed=i) for i in range(24)))
+
+        assert [answer.seeds for answer in asyncio.run(many())] == [(index,) for index in range(24)]
