@@ -24,7 +24,7 @@ from imagegen_client import AsyncImageClient, DeadlineExceeded, ImageClient, Una
 LONG: dict[str, Any] = {
     "num_inference_steps": 100,
     "size": "256x256",
-}  # seconds on one core: every test here ends it before
+}  # seconds: the tests end it before
 
 
 @pytest.fixture(scope="module")

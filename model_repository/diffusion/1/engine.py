@@ -221,25 +221,19 @@ class Hub:
                 raise RuntimeError(f"{len(outputs)} outputs for {len(calls)} calls")
         except Exception as error:
             if isinstance(error, self._out_of_memory):
-                rows = sum(call.rows for call in calls)
-                self.row_limit = max(1, min(self.row_limit, rows // 2))
+                self.row_limit = max(1, min(self.row_limit, sum(call.rows for call in calls) // 2))
                 self._since_out_of_memory = 0
             if len(calls) == 1:
                 return [_Failure(error)]
         else:
-            self._regrow()
+            self._since_out_of_memory += 1
+            if self._since_out_of_memory % self.REGROW_AFTER == 0:
+                self.row_limit = min(self._limits.max_batch_rows, self.row_limit + 1)
             return outputs
         # Outside the except block: the exception's traceback holds the tensors of the failed forward.
         self.isolation_retries += 1
         half = len(calls) // 2
         return self._isolated(calls[:half]) + self._isolated(calls[half:])
-
-    def _regrow(self) -> None:
-        if self.row_limit < self._limits.max_batch_rows:
-            self._since_out_of_memory += 1
-            if self._since_out_of_memory >= self.REGROW_AFTER:
-                self.row_limit += 1
-                self._since_out_of_memory = 0
 
 
 @dataclass
