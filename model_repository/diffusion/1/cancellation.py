@@ -13,7 +13,7 @@ from order import Order
 
 _log = logging.getLogger(__name__)
 
-_POLL_S = 0.01  # well under one step of most models
+_POLL_S = 0.02  # about one step of a fast model
 
 
 class CancellationWatch:

@@ -1,0 +1,43 @@
+"""The measuring programs run to their end, every answer is right, and the reports have their parts.
+
+Nothing is asserted on times: see perf/README.md for what they are good for.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def measure(module: str, folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
+    """Run a program; its report and its JSON."""
+    command = [sys.executable, "-m", f"perf.{module}", "--quick", "--out", str(folder), *arguments]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = (folder / f"{module}.md").read_text()
+    assert done.stdout.strip() == report.strip()
+    return report, json.loads((folder / f"{module}.json").read_text())
+
+
+def test_mixed_load(tmp_path: Path) -> None:
+    sizes = ("--layers", "1", "--requests", "10", "--clients", "3", "--each", "2")
+    report, raw = measure("mixed_load", tmp_path, *sizes)
+    for part in ("## Open loop, 80%", "## Closed loop, 3 clients", "## Targets", "tritonserver", "than static"):
+        assert part in report
+    for engines in raw["summaries"].values():
+        assert set(engines) == {"hub", "serial", "static"}
+        assert all(summary["errors"] == 0 for summary in engines.values())
+    assert len(raw["records"]) == 3 * (10 + 3 * 2)
+
+
+def test_overhead(tmp_path: Path) -> None:
+    report, raw = measure("overhead", tmp_path, "--pairs", "30", "--steps", "2", "--side-px", "64")
+    for part in ("| server |", "| direct |", "| denoise |", "Target:", "tritonserver"):
+        assert part in report
+    assert len(raw["pairs"]) == 3
+    assert not any(pair["fault"] for pair in raw["pairs"])

@@ -1,0 +1,109 @@
+"""Reports hold what was measured, say whether targets were met, and their JSON is valid."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perf.figures import Record
+from perf.mixed_report import Target, mixed_report
+from perf.overhead_report import Pair, overhead, overhead_report, stage_medians
+from perf.report import table, write_results
+
+SURROUNDINGS: dict[str, Any] = {"cpu": "abacus, 2 beads", "command": "python -m perf", "versions": {"torch": "2"}}
+LOADED = "closed loop, 2 clients"
+
+
+def records(hub_s: float = 0.1) -> list[Record]:
+    latencies_s = {"hub": hub_s, "serial": 1.0, "static": 0.3}
+    return [
+        Record(LOADED, engine, number, index, steps, 0.0, latency_s * steps, "")
+        for engine, latency_s in latencies_s.items()
+        for number in range(2)
+        for index, steps in enumerate((4, 50))
+    ]
+
+
+def mixed(hub_s: float = 0.1) -> tuple[str, dict[str, Any]]:
+    target = Target(LOADED, "serial", "requests_per_s", 2.5, "2.5 times serial")
+    elsewhere = Target("open loop", "serial", "short_p95_ms", 10, "not measured here")
+    return mixed_report(SURROUNDINGS, {"seed": 1}, {1: 0.01, 16: 0.02}, 2.0, records(hub_s), [target, elsewhere])
+
+
+def pair(server_ms: float, direct_ms: float) -> Pair:
+    stages_ms = {"encode": 1.0, "denoise": 90.0, "decode": 3.0, "postprocess": 2.0}
+    return Pair(server_ms, direct_ms, stages_ms | {"preprocess": 0.5, "queue": 0.5}, stages_ms, "")
+
+
+def test_a_table_has_as_many_cells_in_each_line() -> None:
+    lines = table(("engine", "ms", "n"), [("hub", 12.344, 3), ("none", math.nan, 0), ("slow", 1234.5, 1)]).splitlines()
+    assert lines == [
+        "| engine | ms | n |",
+        "| --- | ---: | ---: |",
+        "| hub | 12.34 | 3 |",
+        "| none | none | 0 |",
+        "| slow | 1234 | 1 |",
+    ]
+
+
+def test_the_mixed_report_has_all_its_parts() -> None:
+    markdown, raw = mixed()
+    for part in ("abacus, 2 beads", "python -m perf", "torch 2", "seed 1", "16: 20.0 ms", "2.00 requests/s"):
+        assert part in markdown
+    for engine in ("hub", "serial", "static"):
+        assert f"| {engine} |" in markdown
+    assert raw["summaries"][LOADED]["hub"]["short_p50_ms"] == pytest.approx(400)
+    assert len(raw["records"]) == 12
+    assert raw["record_columns"] == list(asdict(records()[0]))
+
+
+@pytest.mark.parametrize(("hub_s", "verdict"), [(0.1, "| met |"), (0.5, "| NOT met |")])
+def test_a_target_is_stated_next_to_what_was_reached(hub_s: float, verdict: str) -> None:
+    markdown, raw = mixed(hub_s)
+    assert verdict in markdown
+    assert raw["targets"][0]["reached"]["pooled"] == pytest.approx(1 / hub_s)
+
+
+def test_a_target_for_a_load_that_was_not_measured_is_left_out() -> None:
+    markdown, raw = mixed()
+    assert "not measured here" not in markdown
+    assert len(raw["targets"]) == 1
+
+
+def test_overhead_is_the_difference_of_medians() -> None:
+    cost = overhead([pair(104, 100), pair(110, 101), pair(500, 99)])
+    assert (cost.server_ms, cost.direct_ms) == (110, 100)
+    assert cost.difference_ms == pytest.approx(10)
+    assert cost.percent == pytest.approx(10)
+    assert not cost.within_target
+
+
+@pytest.mark.parametrize(("server_ms", "direct_ms"), [(14, 10), (1040, 1000), (90, 100)])
+def test_few_milliseconds_or_few_percent_are_within_the_target(server_ms: float, direct_ms: float) -> None:
+    assert overhead([pair(server_ms, direct_ms)]).within_target
+
+
+def test_transport_is_what_the_stages_leave() -> None:
+    medians = stage_medians([pair(100, 96)])
+    assert medians["transport"] == (pytest.approx(3), 0)
+    assert medians["denoise"] == (90, 90)
+    assert medians["queue"] == (0.5, 0)
+
+
+def test_the_overhead_report_has_all_its_parts() -> None:
+    markdown, raw = overhead_report(SURROUNDINGS, {"steps": 20}, [pair(100, 96), pair(102, 98)])
+    for part in ("abacus, 2 beads", "steps 20", "| server | 101 |", "| direct | 97.00 |", ": met."):
+        assert part in markdown
+    assert len(raw["pairs"]) == 2
+
+
+def test_results_are_written_as_markdown_and_valid_json(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    markdown, raw = write_results(folder, "mixed_load", "# Report\n", {"forward_s": {16: 0.02}, "p50": math.nan})
+    assert markdown.read_text() == "# Report\n"
+    assert json.loads(raw.read_text()) == {"forward_s": {"16": 0.02}, "p50": None}

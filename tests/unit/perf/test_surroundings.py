@@ -1,0 +1,31 @@
+"""Where and with what was measured."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from pathlib import Path
+
+import pytest
+
+from perf import surroundings
+
+
+def test_the_processor_is_named_as_the_kernel_does(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Abacus 9000\ncache size\t: 1 KB\nmodel name\t: other\n")
+    assert surroundings.cpu_model(cpuinfo) == "Abacus 9000"
+
+
+def test_a_processor_without_a_name_has_its_architecture(tmp_path: Path) -> None:
+    assert surroundings.cpu_model(tmp_path / "missing")
+
+
+def test_results_go_to_a_folder_of_their_day_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings, "commit", lambda: "abc1234")
+    folder = surroundings.results_folder(tmp_path)
+    assert folder == tmp_path / "perf" / "results" / f"{datetime.date.today().isoformat()}-abc1234"
+
+
+def test_the_commit_is_short_or_unknown() -> None:
+    assert re.fullmatch(r"unknown|[0-9a-f]{7,}(-changed)?", surroundings.commit())
