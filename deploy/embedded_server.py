@@ -7,6 +7,7 @@ fixes: never expose it; production runs the official container with the same mod
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.util
 import os
 import re
@@ -31,6 +32,7 @@ _EXIT_TIMEOUT_S = 6  # in-flight requests get this long; the whole stop stays un
 # Per python model, of the server's own: requests that models send each other take one each while they wait.
 _PYTHON_BACKEND_THREADS = 512
 _DEFAULT_PARAMETERS = {"diffusion.waking_requests": "480"}  # fits the threads
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _SHM_FOLDER = Path("/dev/shm")
 
 
@@ -133,6 +135,7 @@ class EmbeddedServer:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            _reap(process.pid)
             for segment in _SHM_FOLDER.glob(self._shm_prefix + "*"):
                 segment.unlink(missing_ok=True)
         if self._run_folder is not None:
@@ -168,6 +171,8 @@ class EmbeddedServer:
         setpriv = shutil.which("setpriv")
         if setpriv:  # so that the server goes even when this process is killed outright
             command = [setpriv, "--pdeathsig", "TERM", *command]
+        # Stubs that outlive the server become our children, to be reaped by us: not every init does it.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -187,6 +192,13 @@ class EmbeddedServer:
             if time.monotonic() > deadline:
                 raise ServerError(f"not ready after {self._ready_timeout_s:.0f} s; its log is {self.log_file}")
             time.sleep(0.1)
+
+
+def _reap(process_group: int) -> None:
+    """Wait for the children of ours that are in the group; all have been killed."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-process_group, 0)
 
 
 def _port(name: str, port: int) -> int:

@@ -37,7 +37,7 @@ def test_mixed_load(tmp_path: Path) -> None:
 
 def test_overhead(tmp_path: Path) -> None:
     report, raw = measure("overhead", tmp_path, "--pairs", "30", "--steps", "2", "--side-px", "64")
-    for part in ("| server |", "| direct |", "| denoise |", "Target:", "tritonserver"):
+    for part in ("| server, median |", "| direct, median |", "| denoise |", "Target:", "tritonserver"):
         assert part in report
     assert len(raw["pairs"]) == 3
     assert not any(pair["fault"] for pair in raw["pairs"])
