@@ -76,8 +76,8 @@ class Answer:
         with self._lock:
             if not self._open:
                 return
-            self._open = False
             self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            self._open = False  # not before: what cannot be sent (no shared memory left) is answered with an error
 
 
 WAKING_REQUEST_ID = "imagegen-wake"

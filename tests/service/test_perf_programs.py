@@ -25,14 +25,14 @@ def measure(module: str, folder: Path, *arguments: str) -> tuple[str, dict[str, 
 
 
 def test_mixed_load(tmp_path: Path) -> None:
-    sizes = ("--layers", "1", "--requests", "10", "--clients", "3", "--each", "2")
+    sizes = ("--layers", "1", "--requests", "6", "--clients", "3", "--each", "1")
     report, raw = measure("mixed_load", tmp_path, *sizes)
     for part in ("## Open loop, 80%", "## Closed loop, 3 clients", "## Targets", "tritonserver", "than static"):
         assert part in report
     for engines in raw["summaries"].values():
         assert set(engines) == {"hub", "serial", "static"}
         assert all(summary["errors"] == 0 for summary in engines.values())
-    assert len(raw["records"]) == 3 * (10 + 3 * 2)
+    assert len(raw["records"]) == 3 * (6 + 3)
 
 
 def test_overhead(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def draw(plan: Plan, index: int, offers: Pipelines, park: Callable[[Any], Any]) 
         "width": width,
         "height": height,
         "num_inference_steps": plan.num_inference_steps,
-        "guidance_scale": plan.guidance_scale,
+        task.guidance_argument: plan.guidance_scale,
         "strength": plan.strength,
         "image": image,
         "mask_image": mask,

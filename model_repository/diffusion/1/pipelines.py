@@ -37,11 +37,13 @@ class TaskPipeline:
         pipeline: the diffusers pipeline; never called itself, copied for each picture.
         accepts: the names of its call arguments.
         defaults: its call's default values by name.
+        guidance_argument: the call argument that a request's guidance_scale is for.
     """
 
     pipeline: Any
     accepts: frozenset[str]
     defaults: dict[str, Any]
+    guidance_argument: str = "guidance_scale"
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,13 @@ def _own_task(pipeline: Any) -> str:
 def _task_pipeline(pipeline: Any) -> TaskPipeline:
     arguments = inspect.signature(pipeline.__call__).parameters
     defaults = {name: a.default for name, a in arguments.items() if a.default is not inspect.Parameter.empty}
-    return TaskPipeline(pipeline, frozenset(arguments), defaults)
+    # Models that were not distilled with guidance ignore guidance_scale where there is a true_cfg_scale (Qwen-Image).
+    transformer = getattr(pipeline, "transformer", None)
+    distilled = transformer is not None and getattr(transformer.config, "guidance_embeds", False)
+    true_guidance = "true_cfg_scale" in arguments and not distilled
+    return TaskPipeline(
+        pipeline, frozenset(arguments), defaults, "true_cfg_scale" if true_guidance else "guidance_scale"
+    )
 
 
 def _granularity_px(pipeline: Any) -> int:

@@ -92,7 +92,10 @@ def make_plan(
     guidance = _guidance(request, pipeline, offers, settings)
     strength = _strength(request, pipeline, steps)
     warnings = []
-    if request.negative_prompt and guidance is not None and guidance <= 1:
+    if request.guidance_scale is not None and pipeline.guidance_argument == "true_cfg_scale":
+        if request.negative_prompt is None:
+            warnings.append("guidance_scale has no effect without negative_prompt on this model")
+    elif request.negative_prompt and guidance is not None and guidance <= 1:
         warnings.append(f"negative_prompt has no effect at guidance_scale {guidance:g}")
     return Plan(
         task=task,
@@ -130,7 +133,7 @@ def _check_scheduler_steps(request: ImageRequest, steps: int, offers: Pipelines)
 def _guidance(
     request: ImageRequest, pipeline: TaskPipeline, offers: Pipelines, settings: DiffusionSettings
 ) -> float | None:
-    if "guidance_scale" not in pipeline.accepts:
+    if pipeline.guidance_argument not in pipeline.accepts:
         if request.guidance_scale is not None:
             raise InvalidArgument("guidance_scale", f"the model {offers.name} takes none")
         return None
@@ -138,7 +141,7 @@ def _guidance(
         return request.guidance_scale
     if settings.default_guidance_scale is not None:
         return settings.default_guidance_scale
-    default = pipeline.defaults.get("guidance_scale")
+    default = pipeline.defaults.get(pipeline.guidance_argument)
     return None if default is None else float(default)
 
 

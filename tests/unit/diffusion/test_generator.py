@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -394,3 +395,19 @@ def test_an_answered_request_leaves_nothing_behind(generator: Generator) -> None
         return not any(reference() for reference in references)
 
     wait_until(are_gone)
+
+
+def test_with_row_buckets_a_picture_is_the_same_to_the_bit_whoever_shares_its_forwards(offers: Pipelines) -> None:
+    generator = generate_with(offers, replace(SETTINGS, row_buckets=(16,)))
+    try:
+        alone = Answer(seed=7)
+        generator.submit(alone)
+        frames_alone = alone.frames()
+        crowd = [Answer(seed=seed, num_inference_steps=4) for seed in range(3)]
+        among_others = Answer(seed=7)
+        for answer in (*crowd, among_others):
+            generator.submit(answer)
+        assert all(len(answer.frames()) == 1 for answer in crowd)
+    finally:
+        generator.close()
+    assert np.array_equal(frames_alone, among_others.frames())

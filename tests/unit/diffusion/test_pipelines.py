@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,19 @@ def test_a_scheduler_without_public_name_is_known_by_its_class() -> None:
 
 def test_the_native_size_can_be_set() -> None:
     assert described(tiny.sd(), native_size_px=(64, 48)).native_size == (64, 48)
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (tiny.sd, "guidance_scale"),
+        (tiny.flux, "guidance_scale"),
+        (lambda: tiny.flux(guidance_embeds=False), "true_cfg_scale"),
+        (tiny.qwen_image, "true_cfg_scale"),
+    ],
+)
+def test_guidance_goes_where_the_model_heeds_it(make: Callable[[], Any], argument: str) -> None:
+    assert described(make()).tasks[TEXT_TO_IMAGE].guidance_argument == argument
 
 
 def test_no_task_shows_a_progress_bar() -> None:

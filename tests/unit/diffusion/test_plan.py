@@ -224,3 +224,13 @@ def test_a_negative_prompt_that_guidance_ignores_is_worth_a_warning(guidance: fl
     expected = (f"negative_prompt has no effect at guidance_scale {guidance:g}",) if warns else ()
     assert plan(negative_prompt="a dog", guidance_scale=guidance).warnings == expected
     assert plan(negative_prompt="", guidance_scale=guidance).warnings == ()
+
+
+@pytest.mark.parametrize(("negative_prompt", "warns"), [(None, True), ("a dog", False), ("", False)])
+def test_true_guidance_without_a_negative_prompt_is_worth_a_warning(negative_prompt: str | None, warns: bool) -> None:
+    accepts = TEXT | {"true_cfg_scale"}
+    pipeline = TaskPipeline(None, accepts, {"true_cfg_scale": 4.0}, "true_cfg_scale")
+    offers = dataclasses.replace(ALL, tasks={TEXT_TO_IMAGE: pipeline})
+    made = plan(offers=offers, guidance_scale=3.0, negative_prompt=negative_prompt)
+    assert (made.guidance_scale, bool(made.warnings)) == (3.0, warns)
+    assert plan(offers=offers).guidance_scale == 4.0
