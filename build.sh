@@ -5,7 +5,8 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 VENV=$ROOT/.venv
 CHECKPOINT=$ROOT/model_repository/diffusion/1/checkpoint
-NEEDED_DISK_MIB=3000
+CPU_DISK_MIB=3000
+CUDA_DISK_MIB=12000
 TRITON_WHEEL=nvidia-pytriton==0.7.0 # carries tritonserver 2.51.0; only its binaries are used, so without its dependencies
 
 usage() {
@@ -76,14 +77,27 @@ install_torch() {
   if has_gpu; then
     say "Installing PyTorch $version with CUDA"
     pip_install "torch==$version"
+  elif no_cpu_build "$version"; then
+    say "No CPU build of PyTorch in your package index: taking the default one, with several GB of CUDA packages."
+    say "To avoid that, set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels."
+    need_disk "$CUDA_DISK_MIB"
+    pip_install "torch==$version"
   else
     say "Installing PyTorch $version for the CPU"
-    pip_install "torch==$version+cpu" 2>/dev/null || {
-      say "No CPU build in your package index: taking the default one, which brings several GB of CUDA along."
-      say "To avoid that, set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels."
-      pip_install "torch==$version"
-    }
+    pip_install "torch==$version+cpu"
   fi
+}
+
+# Whether the index has none; any other trouble (network, disk) is left for the installation to report.
+no_cpu_build() {
+  "$VENV/bin/python" -m pip --disable-pip-version-check install -q --dry-run --no-deps "torch==$1+cpu" 2>&1 |
+    grep -q 'No matching distribution'
+}
+
+need_disk() {
+  local free_mib
+  free_mib=$(($(df -Pk "$ROOT" | awk 'NR == 2 { print $4 }') / 1024))
+  [ "$free_mib" -ge "$1" ] || fail "$free_mib MiB free on the disk; $1 MiB are needed"
 }
 
 pip_install() {
@@ -102,9 +116,7 @@ setup() {
     echo "$ROOT"
   } | sha256sum)
   if [ "$stamp" != "$(cat "$VENV/.installed" 2>/dev/null)" ]; then
-    local free_mib
-    free_mib=$(($(df -Pk "$ROOT" | awk 'NR == 2 { print $4 }') / 1024))
-    [ "$free_mib" -ge "$NEEDED_DISK_MIB" ] || fail "$free_mib MiB free on the disk; $NEEDED_DISK_MIB MiB are needed"
+    if has_gpu; then need_disk "$CUDA_DISK_MIB"; else need_disk "$CPU_DISK_MIB"; fi
     say "Making the Python environment .venv ($("$PYTHON" -V))"
     rm -f "$VENV/.installed"
     "$PYTHON" -m venv "$VENV"
@@ -132,6 +144,7 @@ check() {
   for model in image_preprocess diffusion image_postprocess; do # each has a model.py, so one at a time
     run -m mypy "model_repository/$model/1"
   done
+  run -m mypy perf/static_batching/static_batching/1
 }
 
 verb=${1:-}

@@ -42,14 +42,12 @@ def main() -> int:
     parameters = {"image_preprocess.allow_private_addresses": "true"}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with console.status("Starting the Triton server …"):
-            server = EmbeddedServer(REPOSITORY, parameters=parameters).__enter__()
-        try:
+        starting = console.status("Starting the Triton server …")
+        starting.start()
+        with EmbeddedServer(REPOSITORY, parameters=parameters) as server, ImageClient(server.grpc_url) as client:
+            starting.stop()
             console.print(f"Triton server ready: http://{server.http_url}, gRPC {server.grpc_url}")
-            with ImageClient(server.grpc_url) as client:
-                results = _draw(client, folder, console)
-        finally:
-            server.stop()
+            results = _draw(client, folder, console)
     except (ServerError, ImageGenerationError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -47,7 +47,7 @@ class EmbeddedServer:
         repository: the model repository.
         parameters: `{"model.parameter": value}`, set over those in the `config.pbtxt` files.
         http_port, grpc_port, metrics_port: 0 picks a free one.
-        log_file: where the server's output goes; a file in a temporary folder when None.
+        log_file: where the server's output goes; None for a temporary file, kept when the context ends with an error.
         ready_timeout_s: longest wait for every model to be loaded and warm.
 
     Raises:
@@ -75,6 +75,7 @@ class EmbeddedServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
         self._log_file = log_file
+        self._own_log_folder: Path | None = None
         self.http_port = self.grpc_port = self.metrics_port = 0
 
     @property
@@ -117,6 +118,8 @@ class EmbeddedServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if error is None and self._own_log_folder is not None:
+            shutil.rmtree(self._own_log_folder, ignore_errors=True)
 
     def wait(self) -> int:
         """Block until the server exits by itself; its exit status."""
@@ -150,7 +153,8 @@ class EmbeddedServer:
         backends = _prepare_backends(wheel, self._run_folder / "backends")
         repository = stage_repository(self._repository, self._run_folder / "repository", self._parameters)
         if self._log_file is None:
-            self._log_file = Path(tempfile.mkdtemp(prefix="imagegen-log-")) / "tritonserver.log"
+            self._own_log_folder = Path(tempfile.mkdtemp(prefix="imagegen-log-"))
+            self._log_file = self._own_log_folder / "tritonserver.log"
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         command = [
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
@@ -170,7 +174,7 @@ class EmbeddedServer:
         ]
         setpriv = shutil.which("setpriv")
         if setpriv:  # so that the server goes even when this process is killed outright
-            command = [setpriv, "--pdeathsig", "TERM", *command]
+            command = [setpriv, "--pdeathsig", "KILL", *command]
         # Stubs that outlive the server become our children, to be reaped by us: not every init does it.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         with self._log_file.open("wb") as log:

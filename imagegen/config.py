@@ -28,6 +28,8 @@ def read_parameters(model_config: str, settings_type: type[Settings]) -> Setting
     names = {field.name for field in dataclasses.fields(settings_type)}  # type: ignore[arg-type]
     values = {}
     for name, parameter in parameters.items():
+        if name.isupper():  # the python backend's own, such as EXECUTION_ENV_PATH
+            continue
         if name not in names:
             raise ValueError(f"parameter {name!r} is unknown; parameters are {', '.join(sorted(names))}")
         text = parameter["string_value"]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,12 +24,24 @@ from imagegen.metrics import Family, Series
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+_SERVER_GONE_POLL_S = 1.0
+
 _log = logging.getLogger(__name__)
 
 
-def start_logging() -> None:
-    """Send Python's log to the server's log."""
+def start_process() -> None:
+    """To be called first in `initialize`: sends Python's log to the server's log, and ends with the server.
+
+    A server that dies or gives up waiting leaves its model processes behind, with all their GPU memory.
+    """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="end-with-server", daemon=True).start()
+
+
+def _end_with(server_pid: int) -> None:
+    while os.getppid() == server_pid:
+        time.sleep(_SERVER_GONE_POLL_S)
+    os._exit(1)
 
 
 class Answer:
@@ -70,14 +84,17 @@ class Answer:
         shown = as_client_error(error)
         if shown is not error:
             _log.error("request %r failed", self.request_id, exc_info=error)
-        self._send(pb_utils.InferenceResponse(error=_triton_error(shown)))
+        try:
+            self._send(pb_utils.InferenceResponse(error=_triton_error(shown)))
+        except Exception:  # nothing is left to try; it must not end the thread that answers
+            _log.exception("request %r could not be answered", self.request_id)
 
     def _send(self, response: Any) -> None:
         with self._lock:
             if not self._open:
                 return
             self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-            self._open = False  # not before: what cannot be sent (no shared memory left) is answered with an error
+            self._open = False  # not before: what Triton did not take may still be answered with an error
 
 
 WAKING_REQUEST_ID = "imagegen-wake"
@@ -100,6 +117,14 @@ def is_waking_request(request: Any) -> bool:
 
 def _triton_error(error: ImageGenError) -> Any:
     return pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, error.triton_code))
+
+
+def answer_with(answer: Answer, handle: Callable[[Arrays], Mapping[str, npt.NDArray[Any]]]) -> None:
+    """Handle a request and answer it, whatever happens."""
+    try:
+        answer.send(handle(answer.arrays()))
+    except BaseException as error:
+        answer.fail(error)
 
 
 class RequestThreads:
@@ -125,9 +150,7 @@ class RequestThreads:
 
     def _answer(self, answer: Answer) -> None:
         try:
-            answer.send(self._handle(answer.arrays()))
-        except BaseException as error:  # every request is answered, whatever happens
-            answer.fail(error)
+            answer_with(answer, self._handle)
         finally:
             self._free.release()
 

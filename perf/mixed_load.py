@@ -105,7 +105,7 @@ def main() -> int:
     parameters = dataclasses.asdict(settings) | {"loads": " and ".join(f"{load:g}" for load in settings.loads)}
     markdown, raw = mixed_report(about, parameters, forward_s, capacity_per_s, records, _targets(settings))
     print(markdown)
-    for path in write_results(arguments.out or results_folder(), "mixed_load", markdown, raw):
+    for path in write_results(arguments.out or results_folder(about), "mixed_load", markdown, raw):
         print(f"written: {path}", file=sys.stderr)
     wrong = [record for record in records if record.error]
     for record in wrong[:10]:

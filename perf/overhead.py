@@ -79,7 +79,7 @@ def main() -> int:
         return 130
     markdown, raw = overhead_report(about, {"model": checkpoint.name} | dataclasses.asdict(settings), pairs)
     print(markdown)
-    for path in write_results(arguments.out or results_folder(), "overhead", markdown, raw):
+    for path in write_results(arguments.out or results_folder(about), "overhead", markdown, raw):
         print(f"written: {path}", file=sys.stderr)
     faults = [pair.fault for pair in pairs if pair.fault]
     for fault in faults[:10]:

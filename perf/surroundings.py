@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,10 @@ def surroundings(http_url: str) -> dict[str, Any]:
     }
 
 
-def results_folder(root: Path = _ROOT) -> Path:
-    """The default folder for results: `perf/results/<date>-<commit>`."""
-    return root / "perf" / "results" / f"{datetime.date.today().isoformat()}-{commit()}"
+def results_folder(surroundings: Mapping[str, Any], root: Path = _ROOT) -> Path:
+    """The default folder for results: `perf/results/<date>-<commit>`, both as they were at the start."""
+    date, _, _ = surroundings["date"].partition(" ")
+    return root / "perf" / "results" / f"{date}-{surroundings['commit']}"
 
 
 def commit() -> str:

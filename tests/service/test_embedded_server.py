@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import psutil
@@ -84,6 +85,19 @@ def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
+@contextmanager
+def _flood(grpc_url: str) -> Iterator[None]:
+    """A request that takes minutes is being drawn."""
+    code = (
+        "import sys; from imagegen_client import ImageClient\n"
+        "ImageClient(sys.argv[1]).generate('x', n=10, num_inference_steps=100, size='512x512')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, grpc_url], stderr=subprocess.DEVNULL) as client:
+        time.sleep(1.5)
+        yield
+        client.wait(30)
+
+
 def _segments(process: subprocess.Popen[str]) -> list[Path]:
     return list(Path("/dev/shm").glob(f"imagegen_{process.pid}_*"))
 
@@ -98,28 +112,23 @@ def test_serve_ends_in_order_even_with_work_in_flight(
     assert _segments(process)
     with ImageClient(endpoints["gRPC"]) as client:
         client.generate("warm", num_inference_steps=1)
-    flood = "import sys; from imagegen_client import ImageClient\n" + (
-        "ImageClient(sys.argv[1]).generate('x', n=10, num_inference_steps=100)"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", flood, endpoints["gRPC"]], stderr=subprocess.DEVNULL
-    ) as client_process:
-        time.sleep(1.5)
+    with _flood(endpoints["gRPC"]):
         process.send_signal(how)
         assert process.wait(GONE_WITHIN_S) == 0
-        client_process.wait(30)
     _, still_there = psutil.wait_procs(family, timeout=1)
     assert still_there == []
     assert _segments(process) == []
 
 
+@pytest.mark.parametrize("busy", [False, True])
 def test_a_killed_launcher_takes_the_server_with_it(
-    serving: tuple[subprocess.Popen[str], dict[str, str]],
+    serving: tuple[subprocess.Popen[str], dict[str, str]], busy: bool
 ) -> None:
-    process, _ = serving
+    process, endpoints = serving
     family = _family(process)
-    process.kill()
-    _, still_there = psutil.wait_procs(family, timeout=GONE_WITHIN_S)
+    with _flood(endpoints["gRPC"]) if busy else nullcontext():
+        process.kill()
+        _, still_there = psutil.wait_procs(family, timeout=GONE_WITHIN_S)
     assert still_there == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 
 import torch
 
@@ -22,12 +21,10 @@ class DeviceThread:
 
     Args:
         hub: the hub; from now on touched by this thread alone, but for `Hub.submit`.
-        after_tick: called on the thread after each round that did something.
     """
 
-    def __init__(self, hub: Hub, after_tick: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._after_tick = after_tick
         self._wake = threading.Event()
         self._closing = False
         self._abandon = False
@@ -56,15 +53,13 @@ class DeviceThread:
         while not self._abandon:
             try:
                 worked = self._hub.tick()
-                if worked:
-                    self._after_tick()
             except BaseException:
                 _log.exception("the hub broke; its requests fail and it starts again")
                 self._hub.abandon(InternalError("the engine had to start again; send the request again"))
                 continue
             if not worked:
                 if self._closing:
-                    return
+                    break
                 self._wake.wait()
                 self._wake.clear()
         self._hub.abandon(Unavailable("the server is shutting down"))

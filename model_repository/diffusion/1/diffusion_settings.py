@@ -67,9 +67,9 @@ class DiffusionSettings(Caps):
         super().__post_init__()
         if self.dtype not in ("auto", "float32", "float16", "bfloat16"):
             raise ValueError(f"parameter dtype: {self.dtype!r} is not one of auto, float32, float16, bfloat16")
-        if len(self.native_size_px) not in (0, 2):
-            raise ValueError("parameter native_size_px: give width,height")
-        for name in ("max_active_requests", "max_batch_rows"):
+        if len(self.native_size_px) not in (0, 2) or min(self.native_size_px, default=1) < 1:
+            raise ValueError(f"parameter native_size_px: {self.native_size_px} is not width,height in pixels")
+        for name in ("max_active_requests", "max_batch_rows", "waking_requests"):
             if getattr(self, name) < 1:
                 raise ValueError(f"parameter {name}: {getattr(self, name)} is not 1 or more")
         if list(self.row_buckets) != sorted(set(self.row_buckets)) or min(self.row_buckets, default=1) < 1:
@@ -79,9 +79,14 @@ class DiffusionSettings(Caps):
         if self.compile and not self.row_buckets:
             raise ValueError("parameter compile: needs row_buckets, else each number of rows would compile anew")
         not_negative = ("prompt_cache_bytes", "image_cache_bytes", "max_batch_pixels", "cpu_threads")
-        for name in (*not_negative, "waking_requests", "drain_timeout_s"):
+        for name in (*not_negative, "drain_timeout_s"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"parameter {name}: {getattr(self, name)} is not 0 or more")
         default = self.default_num_inference_steps
         if default is not None and not 1 <= default <= self.max_num_inference_steps:
-            raise ValueError(f"parameter default_num_inference_steps: {default} is above max_num_inference_steps")
+            raise ValueError(
+                f"parameter default_num_inference_steps: {default} is outside 1..{self.max_num_inference_steps}"
+            )
+        guidance = self.default_guidance_scale
+        if guidance is not None and not 0 <= guidance <= self.max_guidance_scale:
+            raise ValueError(f"parameter default_guidance_scale: {guidance} is outside 0..{self.max_guidance_scale}")

@@ -15,6 +15,9 @@ from pipelines import Pipelines
 from plan import Pixels, Plan
 from proxy import attach
 
+_LONGEST_KNOWN_TOKENS = 1024  # a tokenizer that names more (some name 1e30) leaves the bound to its pipeline
+_SPECIAL_TOKENS = 2  # begin and end
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -27,6 +30,7 @@ class Drawing:
         decode_s: seconds from there to the frame.
         forwards: denoiser calls made.
         batch_rows: rows of the forwards those calls were part of, added up.
+        warnings: what the client should know though it is no error.
     """
 
     frame: Pixels
@@ -35,6 +39,7 @@ class Drawing:
     decode_s: float
     forwards: int
     batch_rows: int
+    warnings: tuple[str, ...] = ()
 
 
 def draw(plan: Plan, index: int, offers: Pipelines, park: Callable[[Any], Any]) -> Drawing:
@@ -49,7 +54,7 @@ def draw(plan: Plan, index: int, offers: Pipelines, park: Callable[[Any], Any]) 
     Returns:
         The picture. Outside an inpainting mask its pixels are the input's own.
     """
-    meter = _Meter(park)
+    meter = _Meter(park, offers.device)
     width, height = plan.size
     task = offers.tasks[plan.task]
     pipeline = attach(task.pipeline, meter.park, width * height)
@@ -76,42 +81,72 @@ def draw(plan: Plan, index: int, offers: Pipelines, park: Callable[[Any], Any]) 
         "use_resolution_binning": False,  # PixArt and Sana would draw another size and rescale
     }
     arguments = {name: value for name, value in asked.items() if value is not None and name in task.accepts}
-    picture = pipeline(**arguments).images[0]  # [3, H, W], 0..1
+    output = pipeline(**arguments)
+    picture = output.images[0]  # [3, H, W], 0..1
     frame = picture.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     if image is not None and mask is not None:
         frame = torch.where(mask[0] >= 0.5, frame, image[0].mul(255).round().to(torch.uint8))
-    return meter.drawing(np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy()))
+    warnings = truncation_warnings(pipeline, plan.prompt)
+    if any(getattr(output, "nsfw_content_detected", None) or ()):
+        warnings += (f"picture {index} was blacked out by the checkpoint's safety checker",)
+    return meter.drawing(np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy()), warnings)
+
+
+def truncation_warnings(pipeline: Any, prompt: str) -> tuple[str, ...]:
+    """A warning when no text encoder of the pipeline reads the whole prompt. Tokenizers belong to one thread."""
+    tokenizers = [getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
+    limits = {tokenizer.model_max_length: tokenizer for tokenizer in tokenizers if tokenizer is not None}
+    longest = max(limits, default=0)
+    if not 0 < longest <= _LONGEST_KNOWN_TOKENS or len(prompt.encode()) <= longest - _SPECIAL_TOKENS:
+        return ()
+    tokens = len(limits[longest](prompt, verbose=False).input_ids)
+    return (f"prompt: {tokens} tokens, of which the model reads {longest}",) if tokens > longest else ()
 
 
 class _Meter:
-    """Times the stages of a picture by its denoiser calls."""
+    """Times the stages of a picture by its denoiser calls; on a GPU by its own clock, for calls only queue work."""
 
-    def __init__(self, park: Callable[[Any], Any]) -> None:
+    def __init__(self, park: Callable[[Any], Any], device: torch.device) -> None:
         self._park = park
-        self._started_s = time.monotonic()
-        self._first_call_s = self._last_call_s = self._started_s
+        self._on_gpu = device.type == "cuda"
+        self._started_s = self._first_call_s = time.monotonic()
+        self._first_mark = self._last_mark = self._mark()
         self._forwards = self._batch_rows = 0
 
     def park(self, call: Any) -> Any:
         """Have a call done and note when."""
         if not self._forwards:
             self._first_call_s = time.monotonic()
+            self._first_mark = self._mark()
         output = self._park(call)
-        self._last_call_s = time.monotonic()
+        self._last_mark = self._mark()
         self._forwards += 1
         self._batch_rows += call.forward_rows
         return output
 
-    def drawing(self, frame: Pixels) -> Drawing:
-        """The finished picture."""
+    def drawing(self, frame: Pixels, warnings: tuple[str, ...]) -> Drawing:
+        """The finished picture; `frame` has come from the device, so that all its work is done."""
+        encode_s = self._first_call_s - self._started_s
+        if self._on_gpu:
+            denoise_s = self._first_mark.elapsed_time(self._last_mark) / 1000
+        else:
+            denoise_s = self._last_mark - self._first_mark
         return Drawing(
             frame=frame,
-            encode_s=self._first_call_s - self._started_s,
-            denoise_s=self._last_call_s - self._first_call_s,
-            decode_s=time.monotonic() - self._last_call_s,
+            encode_s=encode_s,
+            denoise_s=denoise_s,
+            decode_s=max(0.0, time.monotonic() - self._started_s - encode_s - denoise_s),
             forwards=self._forwards,
             batch_rows=self._batch_rows,
+            warnings=warnings,
         )
+
+    def _mark(self) -> Any:
+        if not self._on_gpu:
+            return time.monotonic()
+        mark = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        mark.record()
+        return mark
 
 
 def _to_device(image: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:

@@ -11,6 +11,7 @@ Pure: no Triton, no I/O, no clock, no torch. One thread drives it; only `submit`
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -65,6 +66,8 @@ class Picture:
     _call: Any = field(default=None, init=False, repr=False)
 
 
+_log = logging.getLogger(__name__)
+
 Forward = Callable[[Sequence[Any]], Sequence[Any]]
 
 
@@ -96,8 +99,7 @@ class Hub:
         self._running: Picture | None = None
         self._greenlet: Any = None
         self.row_limit = limits.max_batch_rows
-        self._since_out_of_memory = 0
-        self.isolation_retries = 0
+        self._since_out_of_memory = self.isolation_retries = 0
 
     @property
     def active(self) -> int:
@@ -137,7 +139,8 @@ class Hub:
         self._greenlet = greenlet.getcurrent()
         while self._submitted:
             self._submitted.popleft().done(None, error)
-        for picture in self._take_parked():
+        parked, self._parked = self._parked, deque()
+        for picture in parked:
             self._resume(picture, _Failure(error))
         self._parked.clear()
         for picture in list(self._live):  # ran on although told to end, or lost by what broke the hub
@@ -147,28 +150,26 @@ class Hub:
         self._live.add(picture)
         error = picture.stop()
         if error is not None:
-            self._end(picture, None, error)
-            return
+            return self._end(picture, None, error)
         picture._greenlet = greenlet.greenlet(picture.run)
         self._resume(picture, None)
 
     def _end(self, picture: Picture, result: Any, error: BaseException | None) -> None:
         picture._greenlet = picture._call = None
         self._live.discard(picture)
-        picture.done(result, error)
+        try:
+            picture.done(result, error)
+        except Exception:  # one picture's owner must not take the others down
+            _log.exception("a picture could not be handed over")
 
     def _end_stopped(self) -> None:
-        for picture in self._take_parked():
+        parked, self._parked = self._parked, deque()
+        for picture in parked:
             error = picture.stop()
             if error is None:
                 self._parked.append(picture)
             else:
                 self._resume(picture, _Failure(error))
-
-    def _take_parked(self) -> list[Picture]:
-        taken = list(self._parked)
-        self._parked.clear()
-        return taken
 
     def _resume(self, picture: Picture, outcome: Any) -> None:
         """Let a picture run until it parks again or ends."""

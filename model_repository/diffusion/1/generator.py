@@ -25,7 +25,7 @@ from device_thread import DeviceThread
 from diffusion_settings import DiffusionSettings
 from drawing import Drawing, draw
 from engine import Hub, Limits
-from imagegen.errors import ImageGenError, Unavailable
+from imagegen.errors import ImageGenError, InvalidArgument, Unavailable
 from imagegen.request import parse_request
 from measures import Measures
 from order import Order
@@ -36,6 +36,8 @@ from warmup import warm_up
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+_OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
+_CPU_OUT_OF_MEMORY = "can't allocate memory"  # torch's CPU allocator raises a plain RuntimeError
 _ANSWER_THREADS = 2  # copying frames into a response must not hold up the device thread
 
 
@@ -59,7 +61,7 @@ class AnswerPort(Protocol):
 class _Work:
     answer: AnswerPort
     plan: Plan
-    report: dict[str, Any]
+    milliseconds: dict[str, float]  # of the stages before
     arrived_s: float
     started_s: float
     order: Order | None = None  # while it is being drawn
@@ -79,7 +81,7 @@ class Generator:
         self._offers = offers
         self._measures = measures
         limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
-        self._hub = Hub(self._forward, limits, (MemoryError, torch.OutOfMemoryError))
+        self._hub = Hub(self._forward, limits, _OUT_OF_MEMORY)
         self._slots = Slots(settings.max_active_requests)
         self._cancellation = CancellationWatch()
         self._answers = ThreadPoolExecutor(_ANSWER_THREADS, thread_name_prefix="answer")
@@ -95,7 +97,7 @@ class Generator:
         try:
             if self._closed:
                 raise Unavailable("the server is shutting down")
-            self._begin(answer, time.monotonic())
+            self._begin(answer)
         except BaseException as error:  # every request is answered, whatever happens
             answer.fail(error)
 
@@ -107,16 +109,15 @@ class Generator:
         self._answers.shutdown(wait=True)
         self._measures.close()
 
-    def _begin(self, answer: AnswerPort, arrived_s: float) -> None:
+    def _begin(self, answer: AnswerPort) -> None:
         arrays = answer.arrays()
-        report_so_far = arrays.pop("preprocess_report", None)
+        arrived_s, milliseconds = _read_preprocess_report(arrays.pop("preprocess_report", None))
         pixels = arrays.pop("pixels", None)
         mask = arrays.pop("mask_pixels", None)
         request = parse_request(
             arrays, self._settings, granularity_px=self._offers.granularity_px, has_images=pixels is not None
         )
         plan = make_plan(request, pixels, mask, self._offers, self._settings)
-        report = {} if report_so_far is None else json.loads(report_so_far[0])
         deadline_s = None if plan.timeout_ms is None else arrived_s + plan.timeout_ms / 1000
         self._measures.waiting(1)
         try:
@@ -126,7 +127,16 @@ class Generator:
             raise
         finally:
             self._measures.waiting(0)
-        work = _Work(answer, plan, report, arrived_s, time.monotonic())
+        try:
+            self._start(answer, plan, milliseconds, arrived_s, deadline_s)
+        except BaseException:
+            self._slots.give_back()
+            raise
+
+    def _start(
+        self, answer: AnswerPort, plan: Plan, milliseconds: dict[str, float], arrived_s: float, deadline_s: float | None
+    ) -> None:
+        work = _Work(answer, plan, milliseconds, arrived_s, time.monotonic())
         order = Order(
             draw=lambda index: draw(plan, index, self._offers, self._hub.call),
             count=len(plan.seeds),
@@ -155,9 +165,21 @@ class Generator:
         return drawn.result()
 
     def _forward(self, calls: Sequence[collate.Call]) -> Sequence[Any]:
-        outputs = collate.forward(calls, self._settings.row_buckets)
+        try:
+            outputs = collate.forward(calls, self._row_buckets(calls[0]))
+        except RuntimeError as error:
+            if _CPU_OUT_OF_MEMORY in str(error):
+                raise MemoryError(str(error)) from error
+            raise
         self._measures.forward(calls)
         return outputs
+
+    def _row_buckets(self, call: collate.Call) -> list[int]:
+        """The buckets within the limits of a forward: padding takes memory too."""
+        most = self._hub.row_limit
+        if self._settings.max_batch_pixels:
+            most = min(most, self._settings.max_batch_pixels * call.rows // call.pixels)
+        return [bucket for bucket in self._settings.row_buckets if bucket <= most]
 
     def _finished(self, work: _Work, drawings: Sequence[Drawing] | None, error: BaseException | None) -> None:
         """On the device thread: free the slot, leave the answering to others."""
@@ -167,11 +189,16 @@ class Generator:
         self._slots.give_back()
         self._measures.active(self._cancellation.watched)
         self._measures.hub(self._hub.row_limit, self._hub.isolation_retries)
-        self._answers.submit(self._answer, work, drawings, error)
+        try:
+            self._answers.submit(self._answer, work, drawings, error)
+        except RuntimeError:  # no thread to be had: late for others, but never unanswered
+            self._answer(work, drawings, error)
 
     def _answer(self, work: _Work, drawings: Sequence[Drawing] | None, error: BaseException | None) -> None:
         if drawings is None:
             assert error is not None
+            if isinstance(error, _OUT_OF_MEMORY):
+                error = Unavailable("out of memory; try again later, or a smaller size or n")
             work.answer.fail(error)
             self._measures.failed(work.plan.task, len(work.plan.seeds), error)
             return
@@ -193,8 +220,7 @@ class Generator:
     def _report(self, work: _Work, drawings: Sequence[Drawing], seconds: dict[str, float]) -> dict[str, Any]:
         """The request's metadata so far."""
         plan = work.plan
-        milliseconds = work.report.get("milliseconds", {})
-        milliseconds |= {stage: round(value * 1000, 2) for stage, value in seconds.items()}
+        milliseconds = work.milliseconds | {stage: round(value * 1000, 2) for stage, value in seconds.items()}
         forwards = sum(drawing.forwards for drawing in drawings)
         rows = sum(drawing.batch_rows for drawing in drawings)
         return {
@@ -206,8 +232,7 @@ class Generator:
             "strength": plan.strength,
             "scheduler": plan.scheduler or self._offers.scheduler_name,
             "mean_batch_rows": round(rows / forwards, 2) if forwards else 0,
-            "warnings": list(plan.warnings),
-            **work.report,
+            "warnings": [*plan.warnings, *dict.fromkeys(warning for d in drawings for warning in d.warnings)],
             "milliseconds": milliseconds,
         }
 
@@ -221,3 +246,18 @@ def _stage_seconds(work: _Work, drawings: Sequence[Drawing]) -> dict[str, float]
         "decode": max(drawing.decode_s for drawing in drawings),
         "diffusion": time.monotonic() - work.arrived_s,
     }
+
+
+def _read_preprocess_report(tensor: npt.NDArray[Any] | None) -> tuple[float, dict[str, float]]:
+    """When the request came to this model, on the clock of `time.monotonic`, and milliseconds by stage so far.
+
+    Without a report the request came now: whoever calls this model directly cannot tell how long Triton's queue took.
+    """
+    now_s = time.monotonic()
+    if tensor is None:
+        return now_s, {}
+    try:
+        report = json.loads(tensor[0])
+        return min(now_s, float(report["finished_s"])), {str(k): float(v) for k, v in report["milliseconds"].items()}
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        raise InvalidArgument("preprocess_report", "not what image_preprocess writes; leave it out") from None

@@ -9,7 +9,7 @@ from typing import Any
 from diffusion_settings import DiffusionSettings
 from generator import Generator
 from imagegen.config import read_parameters
-from imagegen.triton import Answer, TritonSeries, is_waking_request, send_waking_request, start_logging
+from imagegen.triton import Answer, TritonSeries, is_waking_request, send_waking_request, start_process
 from measures import Measures
 from pipelines import load_pipelines
 from queue_waker import QueueWaker
@@ -20,11 +20,12 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the checkpoint, start the device thread and draw the warmup pictures."""
-        start_logging()
+        start_process()
         settings = read_parameters(args["model_config"], DiffusionSettings)
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
         offers = load_pipelines(settings, Path(__file__).parent, device)
-        measures = Measures(TritonSeries(device=device), offers.caches, offers.device)
+        new_series = TritonSeries(instance=args["model_instance_name"], device=device)
+        measures = Measures(new_series, offers.caches, offers.device)
         self._generator = Generator(settings, offers, measures)
         self._generator.warm_up()
         self._waker = QueueWaker(partial(send_waking_request, args["model_name"]), settings.waking_requests)
@@ -32,13 +33,16 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         """Take requests; blocks while no slot is free, and they are answered from other threads."""
         self._waker.entered()
-        real = [request for request in requests if not is_waking_request(request)]
-        for request in requests:
-            if request in real:
-                self._generator.submit(Answer(request))
-            else:
-                Answer(request).send({})
-        self._waker.returned(real=bool(real))
+        real = False
+        try:
+            for request in requests:
+                if is_waking_request(request):
+                    Answer(request).send({})
+                else:
+                    real = True
+                    self._generator.submit(Answer(request))
+        finally:
+            self._waker.returned(real=real)
 
     def finalize(self) -> None:
         """Finish what is being drawn, refuse the rest."""

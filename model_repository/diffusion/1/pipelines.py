@@ -137,7 +137,8 @@ def _tasks(base: Any) -> dict[str, TaskPipeline]:
     base.set_progress_bar_config(disable=True)
     tasks = {_own_task(base): _task_pipeline(base)}
     unet = getattr(base, "unet", None)
-    if unet is not None and unet.config.in_channels != base.vae.config.latent_channels:
+    vae = getattr(base, "vae", None)
+    if unet is not None and vae is not None and unet.config.in_channels != vae.config.latent_channels:
         return tasks  # the denoiser expects mask or image channels: it can do nothing but its own task
     for task, auto in (
         (TEXT_TO_IMAGE, AutoPipelineForText2Image),

@@ -62,10 +62,12 @@ class QueueWaker:
 
     def _run(self) -> None:
         while not self._closed:
-            self._returned.wait(_AGAIN_S if self._unanswered else None)
+            self._returned.wait(_AGAIN_S if self._unanswered or self._owed else None)
             self._returned.clear()
             if self._returned.wait(_QUIET_S) or self._executing:
                 continue  # awake: the next return comes back here
+            if self._closed:
+                return
             if (self._owed or self._unanswered) and self._unanswered < self._most_unanswered:
                 self._owed = False
                 with self._lock:
@@ -76,8 +78,8 @@ class QueueWaker:
         try:
             self._send()
         except Exception as error:  # without it requests are late, not lost
-            _log.warning("Triton's queue could not be woken: %s", error)
+            self._owed = True  # a full queue refuses ours too, and may sleep all the same
+            _log.debug("Triton's queue could not be woken: %s", error)
         finally:
             with self._lock:
                 self._unanswered -= 1
-            self._returned.set()

@@ -32,11 +32,12 @@ class Slots:
             Cancelled: the client walked away while waiting.
             DeadlineExceeded: the deadline passed while waiting.
         """
-        while not self._free.acquire(timeout=_POLL_S):
+        while deadline_s is None or time.monotonic() <= deadline_s:
+            if self._free.acquire(timeout=_POLL_S):
+                return
             if is_cancelled():
                 raise Cancelled("the client cancelled the request")
-            if deadline_s is not None and time.monotonic() > deadline_s:
-                raise DeadlineExceeded("timeout_ms passed before the request was started")
+        raise DeadlineExceeded("timeout_ms passed before the request was started")
 
     def give_back(self) -> None:
         """Free a slot."""

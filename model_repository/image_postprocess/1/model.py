@@ -16,7 +16,7 @@ from encode import encode
 from imagegen.config import read_parameters
 from imagegen.request import parse_output_choice
 from imagegen.tensors import OUTPUT_FORMATS
-from imagegen.triton import Arrays, RequestThreads, start_logging, text_tensor
+from imagegen.triton import Arrays, RequestThreads, start_process, text_tensor
 from postprocess_settings import PostprocessSettings
 
 
@@ -25,7 +25,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration."""
-        start_logging()
+        start_process()
         settings = read_parameters(args["model_config"], PostprocessSettings)
         for output_format in OUTPUT_FORMATS:  # Pillow loads its plugins when first used
             encode(np.zeros((8, 8, 3), np.uint8), output_format, None)

@@ -6,14 +6,17 @@ arrays -> parse_request -> ImageLoader -> pixels uint8 [N,H,W,3], mask_pixels ui
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import Any
 
 from imagegen.config import read_parameters
 from imagegen.request import parse_request
-from imagegen.triton import Arrays, RequestThreads, start_logging, text_tensor
+from imagegen.triton import Answer, Arrays, RequestThreads, answer_with, start_process, text_tensor
 from load import ImageLoader
 from loading_settings import LoadingSettings
+
+_log = logging.getLogger(__name__)
 
 
 class TritonPythonModel:
@@ -21,15 +24,18 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration."""
-        start_logging()
+        start_process()
         self._settings = read_parameters(args["model_config"], LoadingSettings)
         self._loader = ImageLoader(self._settings)
         self._threads = RequestThreads(self._settings.request_threads, self._preprocess)
 
     def execute(self, requests: list[Any]) -> None:
-        """Take requests; each is answered from its own thread."""
+        """Take requests. Those with images are answered from threads of their own, the others at once."""
         for request in requests:
-            self._threads.run(request)
+            if any(tensor.name() == "image" for tensor in request.inputs()):
+                self._threads.run(request)
+            else:
+                answer_with(Answer(request), self._preprocess)
 
     def finalize(self) -> None:
         """Finish what was begun."""
@@ -39,6 +45,8 @@ class TritonPythonModel:
     def _preprocess(self, arrays: Arrays) -> Arrays:
         started = time.perf_counter()
         request = parse_request(arrays, self._settings)
+        if request.output.user is not None:
+            _log.info("request of user %r", request.output.user)
         outputs: Arrays = {}
         if request.images:
             loaded = self._loader.load(request.images, request.mask, request.size)
@@ -46,5 +54,7 @@ class TritonPythonModel:
             if loaded.mask is not None:
                 outputs["mask_pixels"] = loaded.mask
         milliseconds = {"preprocess": round((time.perf_counter() - started) * 1000, 2)}
-        outputs["preprocess_report"] = text_tensor(json.dumps({"milliseconds": milliseconds}))
+        # The clock is the host's, so the diffusion model can tell how long the request then waited in its queue.
+        report = {"milliseconds": milliseconds, "finished_s": time.monotonic()}
+        outputs["preprocess_report"] = text_tensor(json.dumps(report))
         return outputs

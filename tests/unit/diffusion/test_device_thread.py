@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -27,13 +27,13 @@ class Step:
 class Bench:
     """A device thread whose forwards can be held back, and the outcomes of what it draws."""
 
-    def __init__(self, after_tick: Callable[[], None] = lambda: None) -> None:
+    def __init__(self) -> None:
         self.may_forward = threading.Event()
         self.may_forward.set()
         self.in_forward = threading.Event()
         self.breaks_with: BaseException | None = None
         self.hub = Hub(self._forward, Limits())
-        self.thread = DeviceThread(self.hub, after_tick)
+        self.thread = DeviceThread(self.hub)
 
     def draw(self, steps: int, count: int = 1) -> Outcome:
         outcome = Outcome()
@@ -99,14 +99,6 @@ def test_everything_runs_on_one_thread_without_gradients() -> None:
     bench.thread.close(PATIENCE_S)
 
 
-def test_after_tick_is_called_for_each_round_that_did_something() -> None:
-    ticks: list[str] = []
-    bench = Bench(after_tick=lambda: ticks.append(threading.current_thread().name))
-    bench.draw(steps=3).wait()
-    bench.thread.close(PATIENCE_S)
-    assert ticks == ["device"] * 3
-
-
 def test_close_finishes_what_is_being_drawn() -> None:
     bench = Bench()
     bench.may_forward.clear()
@@ -162,18 +154,3 @@ def test_a_hub_that_breaks_fails_its_requests_and_the_thread_goes_on(
     assert "the hub broke" in caplog.text
     assert bench.draw(steps=3).wait() == ([0], None)
     bench.thread.close(PATIENCE_S)
-
-
-def test_a_failing_after_tick_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
-    failures = [RuntimeError("no such metric")]
-
-    def after_tick() -> None:
-        if failures:
-            raise failures.pop()
-
-    bench = Bench(after_tick)
-    frames, error = bench.draw(steps=2).wait()
-    assert (frames, type(error)) == (None, InternalError)
-    assert bench.draw(steps=2).wait() == ([0], None)
-    bench.thread.close(PATIENCE_S)
-    assert "no such metric" in caplog.text

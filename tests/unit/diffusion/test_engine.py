@@ -436,3 +436,22 @@ def test_what_a_picture_held_is_free_at_once_when_it_ends(how: str) -> None:
     finally:
         gc.enable()
     assert errors == [{"finishes": "NoneType", "fails": "ValueError", "call fails": "ValueError"}.get(how, "Gone")]
+
+
+def test_an_owner_that_fails_to_take_its_picture_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    hub = Hub(lambda calls: ["answer" for _ in calls], Limits())
+    taken: list[Any] = []
+
+    def fail(result: Any, error: BaseException | None) -> None:
+        raise RuntimeError("no thread to be had")
+
+    for done in (fail, lambda result, error: taken.append((result, error)), fail):
+        hub.submit(Picture(lambda: "picture", done))
+    while hub.tick():
+        pass
+    assert taken == [("picture", None)]
+    assert hub.active == 0
+    hub.submit(Picture(lambda: "picture", fail))
+    hub.abandon(RuntimeError("shutting down"))
+    assert hub.active == 0
+    assert caplog.text.count("could not be handed over") == 3

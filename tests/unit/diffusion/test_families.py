@@ -64,6 +64,9 @@ class Together:
         while hub.tick():
             pass
         assert hub.isolation_retries == 0
+        for outcome in outcomes.values():
+            if isinstance(outcome, BaseException):
+                raise outcome
         self.frames: list[Frame] = [outcomes[number] for number in range(len(requests))]
 
     @property
@@ -81,9 +84,7 @@ class Together:
 
     @staticmethod
     def _done(outcomes: dict[int, Any], number: int, result: Any, error: BaseException | None) -> None:
-        if error is not None:
-            raise error
-        outcomes[number] = result
+        outcomes[number] = result if error is None else error
 
 
 def draw(pipeline: Any, arguments: dict[str, Any]) -> Frame:

@@ -17,6 +17,7 @@ import pytest
 import tiny_pipelines as tiny
 import torch
 
+from delegation import undelegated
 from diffusion_settings import DiffusionSettings
 from generator import Generator
 from imagegen.errors import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
@@ -155,7 +156,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_prompt_becomes_a_frame_with_its_seed_and_report(ask: Callable[..., Answer]) -> None:
-    answer = ask(seed=5, preprocess_report='{"milliseconds": {"preprocess": 1.5}}')
+    answer = ask(seed=5, preprocess_report='{"milliseconds": {"preprocess": 1.5}, "finished_s": 0}')
     outputs = answer.outputs()
     assert set(outputs) == {"frames", "used_seed", "diffusion_report"}
     assert outputs["frames"].shape == (1, 32, 32, 3)
@@ -411,3 +412,35 @@ def test_with_row_buckets_a_picture_is_the_same_to_the_bit_whoever_shares_its_fo
     finally:
         generator.close()
     assert np.array_equal(frames_alone, among_others.frames())
+
+
+@pytest.mark.parametrize("report", ["", "[]", "{}", '{"milliseconds": {}, "finished_s": "x"}', "\udc80"])
+def test_a_report_that_is_none_is_refused(ask: Callable[..., Answer], report: str) -> None:
+    answer = ask(preprocess_report=np.array([report.encode(errors="surrogateescape")], dtype=np.object_))
+    assert isinstance(answer.error(), InvalidArgument)
+
+
+def test_the_deadline_counts_from_when_preprocessing_ended(ask: Callable[..., Answer]) -> None:
+    """So it covers the time in Triton's queue, and so does the queue's time in the report."""
+    report = json.dumps({"milliseconds": {}, "finished_s": time.monotonic() - 5})
+    assert ask(preprocess_report=report, timeout_ms=60_000).report()["milliseconds"]["queue"] >= 5000
+    late = ask(preprocess_report=report, timeout_ms=4000)
+    assert isinstance(late.error(), DeadlineExceeded)
+
+
+def test_out_of_memory_of_a_single_picture_is_unavailable(
+    offers: Pipelines, ask: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(undelegated(offers.tasks["text-to-image"].pipeline.vae), "decode", decode)
+    assert isinstance(ask().error(), Unavailable)
+    monkeypatch.undo()
+    assert len(ask().frames()) == 1
+
+
+def test_a_prompt_that_is_cut_off_is_worth_a_warning(ask: Callable[..., Answer]) -> None:
+    assert ask().report()["warnings"] == []
+    (warning,) = ask(prompt="red cat " * 400, n=2).report()["warnings"]
+    assert "of which the model reads" in warning

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 
@@ -74,6 +75,7 @@ def test_a_failing_send_ends_nothing(server: Server, caplog: pytest.LogCaptureFi
         server.sent.release()
         raise RuntimeError("no")
 
+    caplog.set_level(logging.DEBUG)
     waker = QueueWaker(send, most_unanswered=3)
     for _ in range(2):
         execute(waker, real=True)

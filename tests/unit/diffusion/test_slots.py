@@ -18,9 +18,16 @@ def never() -> bool:
 def test_free_slots_are_taken_at_once_and_no_more_than_there_are() -> None:
     slots = Slots(3)
     for _ in range(3):
-        slots.take(never, deadline_s=time.monotonic() - 1)  # not looked at: nobody waits
+        slots.take(never, deadline_s=time.monotonic() + 60)
     with pytest.raises(DeadlineExceeded, match="timeout_ms passed before the request was started"):
+        slots.take(never, deadline_s=time.monotonic() + 0.1)
+
+
+def test_a_request_whose_deadline_passed_in_the_queue_takes_no_slot() -> None:
+    slots = Slots(1)
+    with pytest.raises(DeadlineExceeded, match="before the request was started"):
         slots.take(never, deadline_s=time.monotonic() - 1)
+    slots.take(never, None)
 
 
 def test_a_slot_given_back_wakes_a_waiting_request() -> None:

@@ -148,3 +148,8 @@ def test_a_setting_out_of_range_is_named(settings: Any, name: str, value: Any) -
 def test_zero_request_threads_of_the_postprocessor_are_one_a_core() -> None:
     assert PostprocessSettings().threads >= 1
     assert PostprocessSettings(request_threads=3).threads == 3
+
+
+def test_parameters_of_the_python_backend_itself_are_left_to_it() -> None:
+    config = {"parameters": {"EXECUTION_ENV_PATH": {"string_value": "/somewhere"}}}
+    assert read_parameters(json.dumps(config), EveryKind) == EveryKind()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from pathlib import Path
-
-import pytest
 
 from perf import surroundings
 
@@ -21,10 +18,10 @@ def test_a_processor_without_a_name_has_its_architecture(tmp_path: Path) -> None
     assert surroundings.cpu_model(tmp_path / "missing")
 
 
-def test_results_go_to_a_folder_of_their_day_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surroundings, "commit", lambda: "abc1234")
-    folder = surroundings.results_folder(tmp_path)
-    assert folder == tmp_path / "perf" / "results" / f"{datetime.date.today().isoformat()}-abc1234"
+def test_results_go_to_a_folder_of_their_day_and_commit(tmp_path: Path) -> None:
+    """Those of the start: both may change while it measures."""
+    folder = surroundings.results_folder({"date": "2026-11-21 23:59 UTC", "commit": "abc1234"}, tmp_path)
+    assert folder == tmp_path / "perf" / "results" / "2026-11-21-abc1234"
 
 
 def test_the_commit_is_short_or_unknown() -> None:
