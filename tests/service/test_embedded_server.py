@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -85,15 +86,24 @@ def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
+def _wait_until_drawing(metrics_url: str) -> None:
+    for _ in range(300):
+        with urllib.request.urlopen(metrics_url, timeout=10) as response:
+            if re.search(r"imagegen_diffusion_active_requests\{.*\} 1", response.read().decode()):
+                return
+        time.sleep(0.1)
+    raise AssertionError("nothing is being drawn")
+
+
 @contextmanager
-def _flood(grpc_url: str) -> Iterator[None]:
+def _flood(endpoints: dict[str, str]) -> Iterator[None]:
     """A request that takes minutes is being drawn."""
     code = (
         "import sys; from imagegen_client import ImageClient\n"
         "ImageClient(sys.argv[1]).generate('x', n=10, num_inference_steps=100, size='512x512')"
     )
-    with subprocess.Popen([sys.executable, "-c", code, grpc_url], stderr=subprocess.DEVNULL) as client:
-        time.sleep(1.5)
+    with subprocess.Popen([sys.executable, "-c", code, endpoints["gRPC"]], stderr=subprocess.DEVNULL) as client:
+        _wait_until_drawing(endpoints["metrics"])
         yield
         client.wait(30)
 
@@ -112,7 +122,7 @@ def test_serve_ends_in_order_even_with_work_in_flight(
     assert _segments(process)
     with ImageClient(endpoints["gRPC"]) as client:
         client.generate("warm", num_inference_steps=1)
-    with _flood(endpoints["gRPC"]):
+    with _flood(endpoints):
         process.send_signal(how)
         assert process.wait(GONE_WITHIN_S) == 0
     _, still_there = psutil.wait_procs(family, timeout=1)
@@ -126,7 +136,7 @@ def test_a_killed_launcher_takes_the_server_with_it(
 ) -> None:
     process, endpoints = serving
     family = _family(process)
-    with _flood(endpoints["gRPC"]) if busy else nullcontext():
+    with _flood(endpoints) if busy else nullcontext():
         process.kill()
         _, still_there = psutil.wait_procs(family, timeout=GONE_WITHIN_S)
     assert still_there == []

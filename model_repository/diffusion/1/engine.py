@@ -138,7 +138,7 @@ class Hub:
         """End every picture with `error`."""
         self._greenlet = greenlet.getcurrent()
         while self._submitted:
-            self._submitted.popleft().done(None, error)
+            self._end(self._submitted.popleft(), None, error)
         parked, self._parked = self._parked, deque()
         for picture in parked:
             self._resume(picture, _Failure(error))
