@@ -10,7 +10,8 @@
 
 A Triton response carries one of Triton's own codes (`triton_code`); Triton maps INVALID_ARG to HTTP 400
 and gRPC INVALID_ARGUMENT, UNAVAILABLE to 503, CANCELLED to 499, the rest to 500. The message starts
-with our `code`, so that a client can tell what happened without parsing prose.
+with our `code` (an ensemble puts its own name before it), so that a client can tell what happened without parsing
+prose.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ INPUTS = (
         (-1,),
         "none",
         "1..16 images, each an http(s) URL, `data:image/...;base64,`, bare base64, or raw PNG/JPEG/WEBP bytes;"
-        " selects image-to-image",
+        " selects image-to-image; one for all pictures, or one for each of the n",
     ),
     PublicTensor(
         "mask",

@@ -1,7 +1,8 @@
 """Draws every task at the configured sizes before the model reports ready.
 
 The first forwards of a shape are slow (kernels are chosen, code is compiled, memory is taken) and may fail; here they
-fail the load instead of a request. Nothing is written to disk, so any number of instances may start at once.
+fail the load instead of a request. We write nothing to disk, and torch locks the cache of its compiler, so any number
+of instances may start at once.
 """
 
 from __future__ import annotations
