@@ -112,7 +112,7 @@ def test_a_deadline_ends_a_request_while_it_is_drawn_and_while_it_waits_in_line(
 
     async def line() -> list[Any]:
         async with AsyncImageClient(narrow.grpc_url) as client:
-            drawn = asyncio.create_task(client.generate("x", timeout_ms=2500, **LONG))
+            drawn = asyncio.create_task(client.generate("x", timeout_ms=1500, **LONG))
             await asyncio.to_thread(wait_until, lambda: active(narrow) == 1)
             # The first of them waits in `execute`, the others in Triton's queue.
             waiting = [client.generate("y", timeout_ms=200, num_inference_steps=1) for _ in range(3)]

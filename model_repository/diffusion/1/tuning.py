@@ -43,7 +43,7 @@ def _keep_freed_memory() -> None:
     """Have malloc keep what a forward frees, for the next one takes as much again.
 
     By default glibc gives tensors of 128 KiB and more back to the system, and each comes back as page faults: 10 % of a
-    small model's time (163 against 181 ms for 20 steps at 128x128 pixels, one core). Other systems' malloc is left alone.
+    small model's time (163 against 181 ms for 20 steps at 128x128 pixels, one core). Only glibc has it.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
