@@ -148,6 +148,7 @@ class EmbeddedServer:
     def _start(self) -> None:
         ports = {name: _port(name, port) for name, port in self._requested_ports.items()}
         self.http_port, self.grpc_port, self.metrics_port = ports["http"], ports["grpc"], ports["metrics"]
+        _remove_stale_segments()
         self._run_folder = Path(tempfile.mkdtemp(prefix="imagegen-"))
         wheel = _wheel_folder()
         backends = _prepare_backends(wheel, self._run_folder / "backends")
@@ -196,6 +197,14 @@ class EmbeddedServer:
             if time.monotonic() > deadline:
                 raise ServerError(f"not ready after {self._ready_timeout_s:.0f} s; its log is {self.log_file}")
             time.sleep(0.1)
+
+
+def _remove_stale_segments() -> None:
+    """Remove the shared memory of launchers that were killed outright and could not do it themselves."""
+    for segment in _SHM_FOLDER.glob("imagegen_*_*"):
+        launcher = segment.name.split("_")[1]
+        if launcher.isdecimal() and not Path("/proc", launcher).exists():
+            segment.unlink(missing_ok=True)
 
 
 def _reap(process_group: int) -> None:

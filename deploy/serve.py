@@ -16,8 +16,10 @@ REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 def main() -> int:
     """Command line; the exit status."""
     arguments = _parse_arguments()
-    # TERM ends us the way Ctrl-C does: through the context manager, which ends the server.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Both end us through the context manager, which ends the server. INT too is set by us: a shell's background job
+    # inherits it as ignored, and Python then leaves it so.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _interrupt)
     parameters = dict(arguments.set)
     if arguments.model:
         folder = Path(arguments.model)

@@ -64,13 +64,23 @@ def test_a_busy_port_is_named() -> None:
             pass
 
 
+def _as_in_a_background_job() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what a shell without job control does
+
+
 @pytest.fixture
 def serving() -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """`./build.sh serve` on free ports, ready, with the endpoints it printed."""
     command = [sys.executable, "-m", "deploy.serve", "--http-port=0", "--grpc-port=0", "--metrics-port=0"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_as_in_a_background_job,
     ) as process:
         assert process.stdout is not None
         lines = []
@@ -80,6 +90,8 @@ def serving() -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
                 break
         yield process, dict(line.split()[:2] for line in lines[:-1])
         process.kill()
+    for segment in _segments(process):  # a launcher that was killed outright could not
+        segment.unlink(missing_ok=True)
 
 
 def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -140,6 +152,21 @@ def test_a_killed_launcher_takes_the_server_with_it(
         process.kill()
         _, still_there = psutil.wait_procs(family, timeout=GONE_WITHIN_S)
     assert still_there == []
+
+
+def test_shared_memory_of_killed_launchers_is_removed_by_the_next_one() -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    stale = Path("/dev/shm") / f"imagegen_{ended.pid}_1_left"
+    mine = Path("/dev/shm") / f"imagegen_{os.getpid()}_1_kept"
+    for segment in (stale, mine):
+        segment.touch()
+    try:
+        with EmbeddedServer(REPOSITORY, parameters={"diffusion.warmup_sizes": "none"}):
+            assert not stale.exists()
+            assert mine.exists()
+    finally:
+        mine.unlink()
 
 
 def test_serve_says_which_port_is_busy_in_one_line() -> None:
