@@ -75,6 +75,7 @@ class Metrics:
         self._gauges: dict[_Key, float] = {}
         self._observations: defaultdict[_Key, list[float]] = defaultdict(list)
         self._totals: dict[_Key, float] = {}
+        self._levels: dict[_Key, float] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -91,13 +92,16 @@ class Metrics:
         """Bring a counter to a running total that is kept elsewhere."""
         key = name, _sorted(labels)
         with self._lock:
-            self._counts[key] += total - self._totals.get(key, 0)
-            self._totals[key] = total
+            if self._totals.get(key) != total:
+                self._counts[key] += total - self._totals.get(key, 0)
+                self._totals[key] = total
 
     def set(self, name: str, value: float, **labels: str) -> None:
-        """Set a gauge."""
+        """Set a gauge; what it is already costs nothing."""
+        key = name, _sorted(labels)
         with self._lock:
-            self._gauges[name, _sorted(labels)] = value
+            if self._levels.get(key) != value:
+                self._gauges[key] = self._levels[key] = value
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add an observation to a histogram."""

@@ -63,7 +63,16 @@ def test_a_running_total_arrives_as_increments(backend: Backend) -> None:
     for total in (3, 3, 10):
         metrics.add_up_to("made_total", total)
         metrics.flush()
-    assert backend.arrived["made_total", ""] == [3, 0, 7]
+    assert backend.arrived["made_total", ""] == [3, 7]
+
+
+def test_a_gauge_that_stays_the_same_is_not_handed_over_again(backend: Backend) -> None:
+    """An idle model must not keep asking Triton for something."""
+    metrics = Metrics(FAMILIES, backend)
+    for level in (1, 1, 2, 1):
+        metrics.set("level", level)
+        metrics.flush()
+    assert backend.arrived["level", ""] == [1, 2, 1]
 
 
 def test_close_hands_over_the_rest_and_asks_for_what_is_measured(backend: Backend) -> None:
