@@ -175,7 +175,7 @@ class EmbeddedServer:
         ]
         setpriv = shutil.which("setpriv")
         if setpriv:  # so that the server goes even when this process is killed outright
-            command = [setpriv, "--pdeathsig", "KILL", *command]
+            command = [setpriv, "--pdeathsig", "TERM", *command]
         # Stubs that outlive the server become our children, to be reaped by us: not every init does it.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         with self._log_file.open("wb") as log:
