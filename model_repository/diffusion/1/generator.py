@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +35,7 @@ from slots import Slots
 from warmup import warm_up
 
 Arrays = dict[str, npt.NDArray[Any]]
+_Finished = Callable[[Sequence[Drawing] | None, BaseException | None], None]
 
 _OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 _CPU_OUT_OF_MEMORY = "can't allocate memory"  # torch's CPU allocator raises a plain RuntimeError
@@ -137,12 +138,7 @@ class Generator:
         self, answer: AnswerPort, plan: Plan, milliseconds: dict[str, float], arrived_s: float, deadline_s: float | None
     ) -> None:
         work = _Work(answer, plan, milliseconds, arrived_s, time.monotonic())
-        order = Order(
-            draw=lambda index: draw(plan, index, self._offers, self._hub.call),
-            count=len(plan.seeds),
-            finished=partial(self._finished, work),
-            deadline_s=deadline_s,
-        )
+        order = self._order(plan, partial(self._finished, work), deadline_s)
         work.order = order
         self._cancellation.add(order, answer.is_cancelled)
         self._measures.active(self._cancellation.watched)
@@ -158,11 +154,14 @@ class Generator:
             else:
                 drawn.set_exception(error)
 
+        self._device_thread.submit(self._order(plan, finished))
+        return drawn.result()
+
+    def _order(self, plan: Plan, finished: _Finished, deadline_s: float | None = None) -> Order:
         def draw_one(index: int) -> Drawing:
             return draw(plan, index, self._offers, self._hub.call)
 
-        self._device_thread.submit(Order(draw=draw_one, count=len(plan.seeds), finished=finished))
-        return drawn.result()
+        return Order(draw=draw_one, count=len(plan.seeds), finished=finished, deadline_s=deadline_s)
 
     def _forward(self, calls: Sequence[collate.Call]) -> Sequence[Any]:
         try:
