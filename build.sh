@@ -139,7 +139,7 @@ check() {
   cd "$ROOT"
   run -m ruff check .
   run -m ruff format --check .
-  run -m mypy imagegen client/imagegen_client deploy perf tests/unit tests/service
+  run -m mypy imagegen client/imagegen_client checkpoint deploy perf tests/unit tests/service
   local model
   for model in image_preprocess diffusion image_postprocess; do # each has a model.py, so one at a time
     run -m mypy "model_repository/$model/1"

@@ -1,0 +1,56 @@
+"""Batches of drawn scenes, a function of the seed alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from checkpoint import captions, paint
+from checkpoint.scenes import Placed, Scene, place, random_scene
+
+_UNNAMED_BACKGROUND = 0.05  # of the captions
+
+
+def draw(count: int, side_px: int, rng: Random) -> tuple[torch.Tensor, torch.Tensor, list[Scene]]:
+    """`count` random scenes.
+
+    Returns:
+        Pictures float32 [count, 3, side_px, side_px] in -1..1; how much a thing covers each pixel, float32
+        [count, 1, side_px, side_px] in 0..1; the scenes.
+    """
+    scenes = [random_scene(rng) for _ in range(count)]
+    pictures = np.empty((count, side_px, side_px, 3), np.uint8)
+    covers = np.zeros((count, side_px, side_px), np.float32)
+    for index, scene in enumerate(scenes):
+        assert scene.background is not None
+        things = place(scene, rng)
+        pictures[index] = paint.picture(things, scene.background, side_px, rng)
+        covers[index] = _cover(things, side_px)
+    return normalised(pictures), torch.from_numpy(covers)[:, None], scenes
+
+
+def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    """uint8 [b, h, w, 3] → float32 [b, 3, h, w] in -1..1."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def caption(scene: Scene, rng: Random) -> str:
+    """A caption for training: now and then it leaves the background open."""
+    if scene.things and rng.random() < _UNNAMED_BACKGROUND:
+        scene = replace(scene, background=None)
+    return captions.write(scene, rng)
+
+
+def _cover(things: list[Placed], side_px: int) -> NDArray[np.float32]:
+    """The boxes around the things, a little larger than they are."""
+    cover = np.zeros((side_px, side_px), np.float32)
+    for thing in things:
+        reach = thing.radius + 0.03
+        rows = slice(max(0, int((thing.y - reach) * side_px)), int((thing.y + reach) * side_px) + 1)
+        columns = slice(max(0, int((thing.x - reach) * side_px)), int((thing.x + reach) * side_px) + 1)
+        cover[rows, columns] = 1
+    return cover
