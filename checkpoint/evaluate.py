@@ -7,9 +7,8 @@ each number of steps and guidance, the recall of each shape, and how image-to-im
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -27,11 +26,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from checkpoint import captions, measure, paint
+from checkpoint import BUNDLED, captions, measure, paint
 from checkpoint.measure import Verdict
 from checkpoint.scenes import SHAPES, Scene, colours_on, place, random_scene
 
-BUNDLED = Path(__file__).resolve().parents[1] / "model_repository" / "diffusion" / "1" / "checkpoint"
 QUESTIONS = ("background", "colour", "position", "count", "relation", "shape")
 STEPS = (8, 20, 50)
 GUIDANCES = (1.0, 3.0, 5.0, 7.5)
@@ -217,6 +215,33 @@ def _share(answers: Iterable[bool]) -> float:
     return sum(given) / len(given)
 
 
+def report(
+    pipeline: StableDiffusionPipeline,
+    *,
+    count: int,
+    steps: Sequence[int] = STEPS,
+    guidances: Sequence[float] = GUIDANCES,
+    side_px: int = 128,
+) -> str:
+    """The whole check of `count` captions as Markdown; each row is shown as soon as it is known."""
+    asked = unseen_captions(count)
+    rows = []
+    for step_count, guidance in tqdm([(s, g) for s in steps for g in guidances], unit="setting"):
+        verdicts = judged(pipeline, asked, steps=step_count, guidance=guidance, side_px=side_px)
+        rows.append((step_count, guidance, len(verdicts), scores(verdicts)))
+        tqdm.write(table(rows[-1:]))
+    step_count, guidance, _, score = min(rows, key=lambda row: abs(row[0] - 20) + abs(row[1] - 5))
+    recall = ", ".join(f"{shape} {100 * score.get(shape, 0):.0f}%" for shape in SHAPES)
+    edits = {"Image-to-image": recoloured(pipeline, 32), "Inpainting": inpainted(pipeline, 32)}
+    shown = [
+        f"{name} (32 pictures, 20 steps, guidance 5): {', '.join(f'{key} {100 * v:.1f}%' for key, v in edit.items())}."
+        for name, edit in edits.items()
+    ]
+    head = f"Right answers in percent; {count} captions, 2 seeds, {side_px} pixels."
+    recalls = f"Shapes recognised at {step_count} steps, guidance {guidance:g}: {recall}."
+    return "\n\n".join([head, table(rows), recalls, *shown]) + "\n"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -226,25 +251,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--guidance", type=float, nargs="+", default=GUIDANCES)
     parser.add_argument("--side", type=int, default=128, help="pixels; the checkpoint's own size is 128")
-    parser.add_argument("--json", type=Path, help="write the scores here too")
     arguments = parser.parse_args()
-    pipeline = load(arguments.checkpoint, arguments.device)
-    asked = unseen_captions(arguments.captions)
-    rows = []
-    for steps, guidance in tqdm([(s, g) for s in arguments.steps for g in arguments.guidance], unit="setting"):
-        verdicts = judged(pipeline, asked, steps=steps, guidance=guidance, side_px=arguments.side)
-        rows.append((steps, guidance, len(verdicts), scores(verdicts)))
-        tqdm.write(table(rows[-1:]))
-    print(table(rows))
-    steps, guidance, _, score = min(rows, key=lambda row: abs(row[0] - 20) + abs(row[1] - 5))
-    print(f"\nRecall of each shape at {steps} steps, guidance {guidance:g}:")
-    print(", ".join(f"{shape} {100 * score.get(shape, 0):.0f}%" for shape in SHAPES))
-    edits = {"image-to-image": recoloured(pipeline, 32), "inpainting": inpainted(pipeline, 32)}
-    for name, edit in edits.items():
-        print(f"{name}: {', '.join(f'{key} {100 * value:.1f}%' for key, value in edit.items())}")
-    if arguments.json:
-        settings = [{"steps": s, "guidance": g, "pictures": n, **score} for s, g, n, score in rows]
-        arguments.json.write_text(json.dumps({"settings": settings, **edits}, indent=1) + "\n")
+    print(
+        report(
+            load(arguments.checkpoint, arguments.device),
+            count=arguments.captions,
+            steps=arguments.steps,
+            guidances=arguments.guidance,
+            side_px=arguments.side,
+        )
+    )
 
 
 if __name__ == "__main__":

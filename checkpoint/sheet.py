@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from checkpoint.evaluate import BUNDLED, draw, load
+from checkpoint import BUNDLED
+from checkpoint.evaluate import draw, load
 
 CAPTIONS = (
     "a large red heart on a white background",
@@ -63,6 +65,13 @@ def sheet(pictures: list[NDArray[np.uint8]], captions: tuple[str, ...], columns:
     return page
 
 
+def draw_sheet(pipeline: StableDiffusionPipeline, steps: int = 20, guidance: float = 5.0) -> Image.Image:
+    """The sheet of CAPTIONS, each with its number as the seed."""
+    seeds = list(range(len(CAPTIONS)))
+    pictures = draw(pipeline, list(CAPTIONS), seeds, num_inference_steps=steps, guidance_scale=guidance)
+    return sheet(pictures, CAPTIONS)
+
+
 def _wrapped(text: str, columns: int) -> str:
     return "\n".join(textwrap.wrap(text, columns))
 
@@ -76,14 +85,8 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=5.0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
-    pictures = draw(
-        load(arguments.checkpoint, arguments.device),
-        list(CAPTIONS),
-        list(range(len(CAPTIONS))),
-        num_inference_steps=arguments.steps,
-        guidance_scale=arguments.guidance,
-    )
-    sheet(pictures, CAPTIONS).save(arguments.out)
+    pipeline = load(arguments.checkpoint, arguments.device)
+    draw_sheet(pipeline, arguments.steps, arguments.guidance).save(arguments.out)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ _PEAK_RATE = 2e-3
 _KL_WEIGHT = 3e-4  # keeps the latents' own noise near a tenth of their spread, so the decoder forgives small errors
 
 
-def batch(step: int, seed: int) -> torch.Tensor:
-    """Crops of batch `step`: float32 [BATCH, 3, 64, 64] in -1..1."""
+def batch(step: int, seed: int, scale: int = 1) -> torch.Tensor:
+    """Crops of batch `step`: float32 [scale x BATCH, 3, 64, 64] in -1..1."""
     rng = Random(f"vae {seed} {step}")
     side = _SIDES[step % len(_SIDES)]
     per_scene = 1 if side == CROP_PX else 2
-    pictures, cover, _ = data.draw(BATCH // per_scene, side, rng)
+    pictures, cover, _ = data.draw(scale * BATCH // per_scene, side, rng)
     crops = []
     for picture, near in zip(pictures, cover, strict=True):
         for _ in range(per_scene):
@@ -45,10 +45,9 @@ def _corner(near: torch.Tensor, side: int, rng: Random) -> tuple[int, int]:
     return min(max(top, 0), side - CROP_PX), min(max(left, 0), side - CROP_PX)
 
 
-def rate(step: int) -> float:
-    """Learning rate: a short ramp, then a cosine to nothing."""
-    ramp = min(1.0, (step + 1) / 100)
-    return _PEAK_RATE * ramp * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+def rate(progress: int) -> float:
+    """Learning rate after `progress` of STEPS: a short ramp, then a cosine to nothing."""
+    return _PEAK_RATE * min(1.0, (progress + 1) / 100) * 0.5 * (1 + math.cos(math.pi * progress / STEPS))
 
 
 def loss(vae: AutoencoderKL, pictures: torch.Tensor, noise: torch.Generator) -> torch.Tensor:

@@ -58,27 +58,34 @@ def main() -> int:
 
 
 def _draw(client: ImageClient, folder: Path, console: Console) -> dict[str, GenerateResult]:
-    """One request a task; each picture is written and its path printed."""
-    scene, mask = _scene(), _mask()
-    results = {}
+    """Text to image, then the first picture again with another colour, and with another thing in its middle."""
+    results: dict[str, GenerateResult] = {}
+
+    def draw(name: str, **arguments: Any) -> bytes:
+        with console.status(f"Drawing: {name} …"):
+            result = client.generate(**arguments, seed=7, num_inference_steps=20, guidance_scale=5.0)
+        for number, picture in enumerate(result.images, start=1):
+            stem = name if len(result.images) == 1 else f"{name}-{number}"
+            console.print(f"{name:15} {write_picture(folder, stem, 'png', picture)}", soft_wrap=True)
+        results[name] = result
+        return result.images[0]
+
+    first = draw("text-to-image", prompt="a large red heart in the center at sunset", n=2)
     with tempfile.TemporaryDirectory() as hosted, _image_host(Path(hosted)) as address:
-        (Path(hosted) / "scene.png").write_bytes(scene)
-        requests: dict[str, dict[str, Any]] = {
-            "text-to-image": {"prompt": "a red circle on a blue background", "n": 2},
-            "image-to-image": {"prompt": "a green circle at sunset", "image": f"{address}/scene.png", "strength": 0.6},
-            "inpainting": {
-                "prompt": "a yellow star",
-                "image": base64.b64encode(scene).decode(),
-                "mask": base64.b64encode(mask).decode(),
-            },
-        }
-        for name, arguments in requests.items():
-            with console.status(f"Drawing: {name} …"):
-                result = client.generate(**arguments, seed=7, num_inference_steps=20)
-            for number, picture in enumerate(result.images, start=1):
-                stem = name if len(result.images) == 1 else f"{name}-{number}"
-                console.print(f"{name:15} {write_picture(folder, stem, 'png', picture)}", soft_wrap=True)
-            results[name] = result
+        (Path(hosted) / "first.png").write_bytes(first)
+        draw(
+            "image-to-image",
+            prompt="a large white heart in the center at sunset",
+            image=f"{address}/first.png",
+            strength=0.75,
+        )
+    draw(
+        "inpainting",
+        prompt="a large yellow star in the center at sunset",
+        image=base64.b64encode(first).decode(),
+        mask=base64.b64encode(_middle()).decode(),
+        strength=1.0,
+    )
     return results
 
 
@@ -95,25 +102,12 @@ def _table(results: dict[str, GenerateResult]) -> Table:
     return table
 
 
-def _scene() -> bytes:
-    """A picture to start from: an orange disc over green ground."""
-    image = Image.new("RGB", (_SIDE_PX, _SIDE_PX), (90, 150, 230))
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((0, 96, _SIDE_PX, _SIDE_PX), fill=(60, 140, 60))
-    draw.ellipse((32, 24, 96, 88), fill=(240, 140, 30))
-    return _png(image)
-
-
-def _mask() -> bytes:
-    """White where the disc of the scene is: repaint there."""
+def _middle() -> bytes:
+    """A mask: white, to be repainted, but for a border."""
     mask = Image.new("L", (_SIDE_PX, _SIDE_PX), 0)
-    ImageDraw.Draw(mask).rectangle((28, 20, 100, 92), fill=255)
-    return _png(mask)
-
-
-def _png(image: Image.Image) -> bytes:
+    ImageDraw.Draw(mask).rectangle((20, 20, _SIDE_PX - 20, _SIDE_PX - 20), fill=255)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    mask.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -20,10 +20,8 @@ def main() -> int:
     # inherits it as ignored, and Python then leaves it so.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, _interrupt)
-    parameters = dict(arguments.set)
-    if arguments.model:
-        folder = Path(arguments.model)
-        parameters["diffusion.model"] = str(folder.resolve()) if folder.is_dir() else arguments.model
+    parameters: dict[str, str] = other_checkpoint(arguments.model) if arguments.model else {}
+    parameters |= dict(arguments.set)
     try:
         with EmbeddedServer(
             REPOSITORY,
@@ -47,6 +45,16 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 0
+
+
+def other_checkpoint(model: str) -> dict[str, str]:
+    """Parameters that serve `model`, a folder or hub id, with its pipeline's own default steps and guidance."""
+    folder = Path(model)
+    return {
+        "diffusion.model": str(folder.resolve()) if folder.is_dir() else model,
+        "diffusion.default_num_inference_steps": "",
+        "diffusion.default_guidance_scale": "",
+    }
 
 
 def _interrupt(*_: object) -> NoReturn:

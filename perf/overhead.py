@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from checkpoint import BUNDLED
 from deploy.embedded_server import EmbeddedServer, ServerError
-from deploy.random_checkpoint import make_checkpoint
 from deploy.serve import REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, ImageGenerationError
 from perf.direct_pipeline import Direct, DirectPipeline
@@ -61,10 +60,7 @@ def main() -> int:
     console = Console(stderr=True)
     try:
         with ExitStack() as stack:
-            checkpoint: Path | None = arguments.model
-            if checkpoint is None:
-                checkpoint = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-perf-"))) / "random"
-                make_checkpoint(checkpoint)
+            checkpoint: Path = arguments.model
             console.print("Loading the checkpoint here and on a server …")
             direct = DirectPipeline(checkpoint, settings.device)
             parameters = engine_parameters(checkpoint.resolve(), settings.device)
@@ -129,7 +125,9 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m perf.overhead", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the pairs")
     parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
-    parser.add_argument("--model", type=Path, help="folder of a diffusers checkpoint; default: a tiny random one")
+    parser.add_argument(
+        "--model", type=Path, default=BUNDLED, help="folder of a diffusers checkpoint; default: the bundled one"
+    )
     parser.add_argument("--pairs", type=int, default=Settings.pairs, help="pictures, each drawn both ways")
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--side-px", type=int, default=Settings.side_px, help="width and height of the pictures")

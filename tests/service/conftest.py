@@ -17,7 +17,8 @@ import tritonclient.http as triton_http
 from PIL import Image, ImageDraw
 
 from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from deploy.random_checkpoint import make_checkpoint
+from deploy.serve import REPOSITORY, other_checkpoint
 
 _DATATYPES = {
     "n": "INT32",
@@ -95,8 +96,20 @@ def png(image: Image.Image) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[EmbeddedServer]:
-    parameters = {"image_preprocess.allow_private_addresses": "true", "diffusion.cpu_threads": "1"}
+def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Random weights, of which a step costs a third of the bundled checkpoint's: for tests that only need speed."""
+    folder = tmp_path_factory.mktemp("random") / "checkpoint"
+    make_checkpoint(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def server(random_checkpoint: str) -> Iterator[EmbeddedServer]:
+    parameters = {
+        "image_preprocess.allow_private_addresses": "true",
+        "diffusion.cpu_threads": "1",
+        **other_checkpoint(random_checkpoint),
+    }
     with EmbeddedServer(REPOSITORY, parameters=parameters) as running:
         yield running
 

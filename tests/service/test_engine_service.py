@@ -18,7 +18,7 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from deploy.serve import REPOSITORY, other_checkpoint
 from imagegen_client import AsyncImageClient, DeadlineExceeded, ImageClient, Unavailable
 
 LONG: dict[str, Any] = {
@@ -28,13 +28,17 @@ LONG: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+def narrow(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> Iterator[EmbeddedServer]:
     """A server that draws one request at a time and lets three more wait."""
     repository = tmp_path_factory.mktemp("narrow") / "repository"
     shutil.copytree(REPOSITORY, repository)
     config = repository / "diffusion" / "config.pbtxt"
     config.write_text(config.read_text().replace("max_queue_size: 1024", "max_queue_size: 3"))
-    parameters = {"diffusion.cpu_threads": "1", "diffusion.max_active_requests": "1"}
+    parameters = {
+        "diffusion.cpu_threads": "1",
+        "diffusion.max_active_requests": "1",
+        **other_checkpoint(random_checkpoint),
+    }
     with EmbeddedServer(repository, parameters=parameters) as server:
         yield server
 
@@ -210,13 +214,14 @@ def test_a_bad_request_is_refused_while_every_slot_is_taken(narrow: EmbeddedServ
     wait_until(lambda: active(narrow) == 0)
 
 
-def test_instances_share_the_work(tmp_path: Path) -> None:
+def test_instances_share_the_work(tmp_path: Path, random_checkpoint: str) -> None:
     """Two instances of the model start at the same time and both answer."""
     repository = tmp_path / "repository"
     shutil.copytree(REPOSITORY, repository)
     config = repository / "diffusion" / "config.pbtxt"
     config.write_text(config.read_text().replace("KIND_AUTO, count: 1", "KIND_AUTO, count: 2"))
-    with EmbeddedServer(repository, parameters={"diffusion.cpu_threads": "1"}) as server:
+    parameters = {"diffusion.cpu_threads": "1", **other_checkpoint(random_checkpoint)}
+    with EmbeddedServer(repository, parameters=parameters) as server:
 
         async def many() -> list[Any]:
             async with AsyncImageClient(server.grpc_url) as client:
