@@ -105,5 +105,9 @@ def test_tensors_between_the_steps_have_one_type() -> None:
     made: dict[str, tuple[str, tuple[int, ...]]] = documented(INPUTS)
     for step in ensemble.ensemble_scheduling.step:
         for name, flow in step.input_map.items():
-            assert declared(step.model_name, "input")[name] == made[flow], f"{step.model_name}.{name}"
+            (kind, dims), (made_kind, made_dims) = declared(step.model_name, "input")[name], made[flow]
+            assert kind == made_kind, f"{step.model_name}.{name}"
+            # The postprocessor takes any number of channels.
+            pairs = zip(dims, made_dims, strict=True)
+            assert all(taken in (made_dim, -1) for taken, made_dim in pairs), f"{step.model_name}.{name}"
         made |= {flow: declared(step.model_name, "output")[name] for name, flow in step.output_map.items()}
