@@ -6,7 +6,7 @@ import hashlib
 import re
 import uuid
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_UNSAFE = re.compile(r"(?:[^A-Za-z0-9._-]|\.{2,})+")
 _LONGEST = 64
 _DIGEST_CHARACTERS = 12
 
@@ -25,7 +25,7 @@ def object_keys(user: str | None, request_id: str, count: int, extension: str) -
 
 
 def safe_segment(text: str) -> str:
-    """One name of a path from any text: 1..77 letters, digits and `._-`, not beginning with a dot.
+    """One name of a path from any text: 1..77 letters, digits and `._-`, without a dot in front or two in a row.
 
     What is safe already stays as it is. What has to be changed gets a digest of the original, so that different users
     do not end up in one folder.

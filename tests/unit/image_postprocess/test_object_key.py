@@ -23,6 +23,7 @@ def test_any_user_and_id_give_safe_keys_of_their_own(user: str | None, request_i
     for key in keys:
         assert KEY.fullmatch(key), key
         assert posixpath.normpath(key) == key
+        assert ".." not in key
 
 
 def test_plain_names_stay_as_they_are() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -118,3 +121,22 @@ def test_a_frame_that_is_a_view_of_any_strides_is_written() -> None:
     frames = np.stack([frame(33, 40, 4, "smooth", seed) for seed in (1, 2)])
     view = frames[1, ::-1, 3:, 2::-1]
     check(write_png(view), np.ascontiguousarray(view))
+
+
+def test_a_machine_without_isal_takes_pillow() -> None:
+    program = (
+        "import sys; sys.modules['isal'] = None\n"
+        "import numpy as np, encode, postprocess_settings\n"
+        "assert encode.encode(np.zeros((8, 8, 3), np.uint8), 'png', None).startswith(b'\\x89PNG')\n"
+        "postprocess_settings.PostprocessSettings()\n"
+        "try: postprocess_settings.PostprocessSettings(png_encoder='isal')\n"
+        "except ValueError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "parameter png_encoder: 'isal' needs the package isal, which is not installed", done
