@@ -19,7 +19,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels: colour type of the PNG specification, table 11.1
 _SUB, _UP = 1, 2  # filter types of the PNG specification, table 9.1
 _LEVEL = 1  # of ISA-L's 0..3: 2 and 3 give at most 2 % in size, 0 is far larger
-_EVERY = 8  # of the rows that are looked at to choose the filter
+_EVERY = 16  # of the rows that are looked at to choose the filter
 
 
 def write_png(frame: npt.NDArray[np.uint8], texts: Sequence[tuple[bytes, bytes]] = ()) -> bytes:

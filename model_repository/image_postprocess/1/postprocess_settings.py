@@ -21,7 +21,7 @@ class PostprocessSettings:
 
     Attributes:
         request_threads: requests handled at the same time; more wait in Triton's queue.
-        encode_threads: threads that help to encode the pictures of requests with several; 0 for one a core.
+        encode_threads: threads that help the requests' own to encode several pictures; 0 for one less than cores.
         png_encoder: who writes PNG without output_compression: auto (ISA-L for RGB where isal is installed, else
             Pillow), pillow, or isal (ISA-L for grey and RGBA too).
         embed_parameters: write prompt, seed, steps, guidance, size and model into each file, as PNG text or EXIF.
@@ -76,5 +76,9 @@ class PostprocessSettings:
 
     @property
     def helper_threads(self) -> int:
-        """The number of encoding threads with 0 resolved."""
-        return self.encode_threads or os.cpu_count() or 1
+        """The number of encoding threads with 0 resolved.
+
+        With one more, three threads share two cores for the first three of four pictures, and the last one has a core
+        for itself: 2.5 times the time of one picture instead of 2.
+        """
+        return self.encode_threads or max(1, len(os.sched_getaffinity(0)) - 1)

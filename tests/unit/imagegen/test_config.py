@@ -160,7 +160,7 @@ def test_a_setting_out_of_range_is_named(settings: Any, name: str, value: Any) -
         settings(**{name: value})
 
 
-def test_zero_encode_threads_are_one_a_core() -> None:
+def test_zero_encode_threads_leave_a_core_to_the_request() -> None:
     assert PostprocessSettings().helper_threads >= 1
     assert PostprocessSettings(encode_threads=3).helper_threads == 3
 

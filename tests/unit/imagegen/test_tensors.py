@@ -89,6 +89,12 @@ def test_each_folder_is_named_as_its_model_and_does_not_batch_in_triton(model: s
     assert config.max_batch_size == 0
 
 
+@pytest.mark.parametrize("model", ["image_preprocess", "image_postprocess"])
+def test_only_diffusion_has_queue_policies(model: str) -> None:
+    """A model with them sleeps up to half a second on a wakeup that Triton 24.10 loses."""
+    assert not read_model_config(REPOSITORY / model / "config.pbtxt").HasField("dynamic_batching")
+
+
 def test_the_ensemble_hands_every_input_to_each_step_that_knows_it() -> None:
     ensemble = read_model_config(REPOSITORY / "image_generation" / "config.pbtxt")
     for step in ensemble.ensemble_scheduling.step:
