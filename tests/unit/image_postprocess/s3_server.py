@@ -28,12 +28,18 @@ class S3Server:
         with log.open("wb") as file:
             command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
             self._process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        while not (address := re.search(r"Running on http://127\.0\.0\.1:(\d+)", log.read_text())):
-            if self._process.poll() is not None:
-                raise RuntimeError(log.read_text())
-            threading.Event().wait(0.05)
-        self.port = int(address[1])
+        self.port = self._wait_for_port(log)
         self.url = f"http://127.0.0.1:{self.port}"
+
+    def _wait_for_port(self, log: Path) -> int:
+        for _ in range(600):
+            if address := re.search(r"Running on http://127\.0\.0\.1:(\d+)", log.read_text()):
+                return int(address[1])
+            if self._process.poll() is not None:
+                break
+            threading.Event().wait(0.1)
+        self.close()
+        raise RuntimeError(f"the S3 server does not start: {log.read_text()}")
 
     def new_bucket(self, name: str) -> None:
         with urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT"), timeout=30):

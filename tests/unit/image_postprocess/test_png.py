@@ -59,7 +59,7 @@ def check(png: bytes, pixels: Frame) -> None:
     encoder=st.sampled_from(["auto", "pillow", "isal"]),
     compression=st.one_of(st.none(), st.integers(0, 100)),
 )
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @example(1025, 769, 3, "smooth", 0, "isal", None)
 @example(1025, 769, 4, "smooth", 1, "isal", None)
 @example(1, 1, 1, "noise", 0, "isal", None)
