@@ -102,6 +102,23 @@ def test_a_disk_that_gets_full_in_the_middle_leaves_only_what_was_there(
     assert [path.name for path in (folder / "users").iterdir()] == ["bob"]
 
 
+def test_nobody_ever_sees_half_a_picture(store: ResultStore, folder: Path) -> None:
+    size, stop = 4_000_000, threading.Event()
+    seen: set[int] = set()
+
+    def watch() -> None:
+        while not stop.is_set():
+            seen.update(path.stat().st_size for path in folder.glob("users/*/generations/*/[!.]*"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(5):
+        store.store([bytes(size)] * 4, keys(4), "image/png")
+    stop.set()
+    watcher.join()
+    assert seen <= {size}
+
+
 def test_many_requests_at_once(store: ResultStore, folder: Path) -> None:
     names = [keys() for _ in range(12)]
     threads = [threading.Thread(target=store.store, args=(PICTURES, some, "image/png")) for some in names]
