@@ -6,6 +6,7 @@
     ├── Cancelled           499  cancelled           the client walked away
     ├── DeadlineExceeded    503  deadline_exceeded   `timeout_ms` passed before the picture was ready
     ├── Unavailable         503  unavailable         shutting down, or out of a resource for now
+    ├── StorageFailed       503  storage_failed      the result store did not take the pictures
     └── InternalError       500  internal_error      anything else; the log has the detail
 
 A Triton response carries one of Triton's own codes (`triton_code`); Triton maps INVALID_ARG to HTTP 400
@@ -72,6 +73,14 @@ class Unavailable(ImageGenError):
     """The server cannot take or finish the request now; trying again later may work."""
 
     code = "unavailable"
+    http_status = 503
+    triton_code = "UNAVAILABLE"
+
+
+class StorageFailed(ImageGenError):
+    """The pictures could not be stored: the result store is down, full or refuses us."""
+
+    code = "storage_failed"
     http_status = 503
     triton_code = "UNAVAILABLE"
 

@@ -56,7 +56,7 @@ class OutputChoice:
     Attributes:
         output_format: one of `tensors.OUTPUT_FORMATS`.
         output_compression: 0..100, or None when absent.
-        response_format: bytes or b64_json.
+        response_format: one of `tensors.RESPONSE_FORMATS`.
         user: opaque id, or None.
     """
 
@@ -101,14 +101,18 @@ class ImageRequest:
     output: OutputChoice = OutputChoice()
 
 
-def parse_output_choice(arrays: Arrays) -> OutputChoice:
+def parse_output_choice(arrays: Arrays, *, has_store: bool = False) -> OutputChoice:
     """Check the inputs that say how pictures are handed over; the others are left alone.
 
+    Args:
+        arrays: as for `parse_request`.
+        has_store: whether a result store is configured, for the response format "url".
+
     Raises:
-        InvalidArgument: as `parse_request`; also for "url", as long as no result store exists.
+        InvalidArgument: as `parse_request`; also for "url" without a store.
     """
     response_format = _choice(arrays, "response_format", tensors.RESPONSE_FORMATS) or "bytes"
-    if response_format == "url":
+    if response_format == "url" and not has_store:
         raise InvalidArgument("response_format", '"url" needs a result store and none is configured; use b64_json')
     return OutputChoice(
         output_format=_choice(arrays, "output_format", tensors.OUTPUT_FORMATS) or "png",
@@ -119,7 +123,12 @@ def parse_output_choice(arrays: Arrays) -> OutputChoice:
 
 
 def parse_request(
-    arrays: Arrays, caps: Caps, *, granularity_px: int = 1, has_images: bool | None = None
+    arrays: Arrays,
+    caps: Caps,
+    *,
+    granularity_px: int = 1,
+    has_images: bool | None = None,
+    has_store: bool = False,
 ) -> ImageRequest:
     """Check every public input against its rule.
 
@@ -129,6 +138,7 @@ def parse_request(
         granularity_px: both sides of `size` are multiples of this.
         has_images: whether the request carries images, where that is known otherwise than from `image`
             (the diffusion model receives pixels); None to go by `image`.
+        has_store: whether a result store is configured.
 
     Raises:
         InvalidArgument: names the first field that breaks its rule, its value and what is allowed.
@@ -163,7 +173,7 @@ def parse_request(
         scheduler=_choice(arrays, "scheduler", tensors.SCHEDULERS),
         timeout_ms=_integer(arrays, "timeout_ms", 1, tensors.MAX_TIMEOUT_MS),
         seeds=_seeds(arrays, n),
-        output=parse_output_choice(arrays),
+        output=parse_output_choice(arrays, has_store=has_store),
     )
 
 

@@ -23,6 +23,8 @@ from imagegen.errors import ImageGenError, InvalidArgument, as_client_error
 from imagegen.metrics import Family, Series
 
 Arrays = dict[str, npt.NDArray[Any]]
+Handle = Callable[[Arrays, str], Mapping[str, npt.NDArray[Any]]]
+"""Output tensors from input tensors and the request's id, which is empty when the client gave none."""
 
 _SERVER_GONE_POLL_S = 1.0
 
@@ -119,10 +121,10 @@ def _triton_error(error: ImageGenError) -> Any:
     return pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, error.triton_code))
 
 
-def answer_with(answer: Answer, handle: Callable[[Arrays], Mapping[str, npt.NDArray[Any]]]) -> None:
+def answer_with(answer: Answer, handle: Handle) -> None:
     """Handle a request and answer it, whatever happens."""
     try:
-        answer.send(handle(answer.arrays()))
+        answer.send(handle(answer.arrays(), answer.request_id))
     except BaseException as error:
         answer.fail(error)
 
@@ -133,7 +135,7 @@ class RequestThreads:
     `run` blocks while every thread is busy, so that the line of waiting requests is Triton's own.
     """
 
-    def __init__(self, threads: int, handle: Callable[[Arrays], Mapping[str, npt.NDArray[Any]]]) -> None:
+    def __init__(self, threads: int, handle: Handle) -> None:
         self._handle = handle
         self._free = threading.BoundedSemaphore(threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")

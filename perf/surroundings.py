@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,18 @@ _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow", "tritonclient")
 
 
-def surroundings(http_url: str) -> dict[str, Any]:
+def surroundings(http_url: str | None, packages: Sequence[str] = _PACKAGES) -> dict[str, Any]:
     """Texts by name, and the versions of packages by package.
 
     Args:
-        http_url: `host:port` of a running server, which is asked for its version.
+        http_url: `host:port` of a running server, which is asked for its version; None where there is none.
+        packages: whose versions matter.
     """
-    with urllib.request.urlopen(f"http://{http_url}/v2", timeout=10) as response:
-        versions = {"tritonserver": str(json.load(response)["version"])}
-    versions |= {package: version(package) for package in _PACKAGES}
+    versions = {}
+    if http_url is not None:
+        with urllib.request.urlopen(f"http://{http_url}/v2", timeout=10) as response:
+            versions["tritonserver"] = str(json.load(response)["version"])
+    versions |= {package: version(package) for package in packages}
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit(),

@@ -12,6 +12,7 @@ from imagegen_client.errors import (
     InternalError,
     InvalidArgument,
     ServerUnreachable,
+    StorageFailed,
     Unavailable,
 )
 from imagegen_client.over_grpc import AsyncImageClient, ImageClient
@@ -33,5 +34,6 @@ __all__ = [
     "InternalError",
     "InvalidArgument",
     "ServerUnreachable",
+    "StorageFailed",
     "Unavailable",
 ]

@@ -7,6 +7,7 @@
     ├── DeadlineExceeded        `timeout_ms` passed on the server, or `timeout_s` here
     ├── Unavailable             full, shutting down, or without the model; trying again later may work
     │   └── ServerUnreachable   no server answered at the address, or it went away
+    ├── StorageFailed           the server's result store did not take the pictures
     └── InternalError           anything else; the server's log has the reason
 
 The server puts a stable code in front of its messages (`invalid_argument: size: ...`), and Triton may put
@@ -74,13 +75,19 @@ class ServerUnreachable(Unavailable):
     """No server answered at the address, or the connection to it was lost."""
 
 
+class StorageFailed(ImageGenerationError):
+    """The server's result store did not take the pictures; none of them is left in it."""
+
+    code = "storage_failed"
+
+
 class InternalError(ImageGenerationError):
     """An unexpected failure; the server's log has the reason."""
 
 
 _BY_CODE: dict[str, type[ImageGenerationError]] = {
     kind.code: kind
-    for kind in (InvalidArgument, ImageRejected, Cancelled, DeadlineExceeded, Unavailable, InternalError)
+    for kind in (InvalidArgument, ImageRejected, Cancelled, DeadlineExceeded, Unavailable, StorageFailed, InternalError)
 }
 _CODED = re.compile(rf"(?:^|\W)({'|'.join(_BY_CODE)}): (.*)", re.DOTALL)
 _FIELD = re.compile(r"([a-z_]+(?:\[\d+\])?): (.*)", re.DOTALL)

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -41,3 +43,14 @@ def test_overhead(tmp_path: Path) -> None:
         assert part in report
     assert len(raw["pairs"]) == 3
     assert not any(pair["fault"] for pair in raw["pairs"])
+
+
+def test_png(tmp_path: Path) -> None:
+    report, raw = measure("png", tmp_path)
+    for encoder in ("imageio default", "Pillow default", "level 1", "level 0", "Z_RLE", "ours (isal)"):
+        assert f"{encoder} |" in report
+    for part in ("natural", "photo-like", "noise", "flat", "1280x720", "pictures of one request", "isal 1."):
+        assert part in report
+    assert len(raw["samples"]) == 4 * 6
+    with Image.open(tmp_path / "png_plot.png") as plot:
+        assert min(plot.size) > 500

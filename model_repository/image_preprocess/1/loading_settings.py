@@ -29,6 +29,7 @@ class LoadingSettings(Caps):
         fetch_threads: images loaded at the same time, over all requests.
         request_threads: requests handled at the same time; more wait in Triton's queue.
         formats: accepted formats, out of PNG, JPEG and WEBP.
+        output_url: as image_postprocess.output_url; while it is empty, response_format url is refused before any work.
 
     Raises:
         ValueError: names the field, its value and what is allowed.
@@ -44,6 +45,7 @@ class LoadingSettings(Caps):
     fetch_threads: int = 32
     request_threads: int = 32
     formats: tuple[str, ...] = FORMATS
+    output_url: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -42,11 +42,11 @@ class TritonPythonModel:
         self._threads.close()
         self._loader.close()
 
-    def _preprocess(self, arrays: Arrays) -> Arrays:
+    def _preprocess(self, arrays: Arrays, request_id: str) -> Arrays:
         started = time.perf_counter()
-        request = parse_request(arrays, self._settings)
+        request = parse_request(arrays, self._settings, has_store=self._settings.output_url is not None)
         if request.output.user is not None:
-            _log.info("request of user %r", request.output.user)
+            _log.info("request %r of user %r", request_id, request.output.user)
         outputs: Arrays = {}
         if request.images:
             loaded = self._loader.load(request.images, request.mask, request.size)

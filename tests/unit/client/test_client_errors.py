@@ -24,6 +24,7 @@ def translated(message: str, status: str | None) -> ImageGenerationError:
         server.Cancelled("the client went away"),
         server.DeadlineExceeded("timeout_ms: 500 passed"),
         server.Unavailable("shutting down"),
+        server.StorageFailed("the pictures could not be stored"),
         server.InternalError("the server log has the reason"),
     ],
 )

@@ -98,3 +98,29 @@ def test_a_frame_that_is_a_view_encodes_as_its_copy() -> None:
     frames = np.stack([photo(), photo()[::-1]])
     view = frames[1, :, ::-1]
     assert np.array_equal(decode(encode(view, "png", None)), view)
+
+
+@pytest.mark.parametrize(("output_format", "mode"), [("jpeg", "L"), ("webp", "RGB"), ("png", "L")])
+def test_grey(output_format: str, mode: str) -> None:
+    """WebP knows no grey."""
+    grey = photo()[:, :, :1]
+    with Image.open(io.BytesIO(encode(grey, output_format, 100))) as image:
+        assert image.mode == mode
+        assert distance(np.asarray(image.convert("L")), grey[:, :, 0]) < 2
+
+
+def test_jpeg_lays_what_is_see_through_over_white() -> None:
+    frame = np.zeros((16, 32, 4), np.uint8)
+    frame[:, 16:, 3] = 255  # black: see-through on the left, solid on the right
+    with Image.open(io.BytesIO(encode(frame, "jpeg", 100))) as image:
+        assert image.mode == "RGB"
+        pixels = np.asarray(image)
+    assert pixels[:, :8].min() > 250
+    assert pixels[:, 24:].max() < 5
+
+
+def test_webp_keeps_alpha_and_at_100_also_the_colours_under_it() -> None:
+    frame = np.dstack([photo(), np.random.default_rng(1).integers(0, 256, (48, 64), dtype=np.uint8)])
+    frame[:8, :, 3] = 0
+    assert np.array_equal(decode(encode(frame, "webp", 100)), frame)
+    assert np.array_equal(decode(encode(frame, "webp", None))[:, :, 3], frame[:, :, 3])

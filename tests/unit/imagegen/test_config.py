@@ -7,15 +7,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.repository import read_model_config
 from diffusion_settings import DiffusionSettings
 from imagegen.config import read_parameters
 from imagegen.request import Caps
 from loading_settings import LoadingSettings
 from postprocess_settings import PostprocessSettings
+
+REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,18 @@ def _text(value: object) -> str:
         (DiffusionSettings, "drain_timeout_s", float("inf")),
         (DiffusionSettings, "default_num_inference_steps", 0),
         (DiffusionSettings, "default_num_inference_steps", 101),
-        (PostprocessSettings, "request_threads", -1),
+        (PostprocessSettings, "request_threads", 0),
+        (PostprocessSettings, "encode_threads", -1),
+        (PostprocessSettings, "png_encoder", "fpng"),
+        (PostprocessSettings, "output_url", "/var/pictures"),
+        (PostprocessSettings, "output_url", "ftp://host/pictures"),
+        (PostprocessSettings, "output_url", "file://pictures"),  # relative to who knows what
+        (PostprocessSettings, "output_url", "s3://"),
+        (PostprocessSettings, "public_base_url", "pictures.example.org"),
+        (PostprocessSettings, "signed_url_s", 0),
+        (PostprocessSettings, "signed_url_s", 7 * 24 * 3600 + 1),
+        (PostprocessSettings, "store_timeout_s", 0.0),
+        (PostprocessSettings, "store_timeout_s", float("inf")),
     ],
 )
 def test_a_setting_out_of_range_is_named(settings: Any, name: str, value: Any) -> None:
@@ -145,9 +160,31 @@ def test_a_setting_out_of_range_is_named(settings: Any, name: str, value: Any) -
         settings(**{name: value})
 
 
-def test_zero_request_threads_of_the_postprocessor_are_one_a_core() -> None:
-    assert PostprocessSettings().threads >= 1
-    assert PostprocessSettings(request_threads=3).threads == 3
+def test_zero_encode_threads_leave_a_core_to_the_request() -> None:
+    assert PostprocessSettings().helper_threads >= 1
+    assert PostprocessSettings(encode_threads=3).helper_threads == 3
+
+
+@pytest.mark.parametrize("output_url", ["file:///var/pictures", "memory://pictures"])
+def test_a_store_that_cannot_sign_needs_a_public_address(output_url: str) -> None:
+    with pytest.raises(ValueError, match=r"^parameter public_base_url: missing; \w+:// cannot sign"):
+        PostprocessSettings(output_url=output_url)
+    PostprocessSettings(output_url=output_url, public_base_url="http://localhost:9000/pictures")
+
+
+def test_a_store_that_can_sign_needs_none() -> None:
+    for scheme in ("s3", "gs", "az"):
+        PostprocessSettings(output_url=f"{scheme}://bucket/folder")
+
+
+def test_both_ends_of_the_ensemble_are_told_of_the_same_store() -> None:
+    """The edge refuses URLs without a store, so it has to know what the postprocessor knows."""
+    assert LoadingSettings().output_url == PostprocessSettings().output_url
+    edge, end = (
+        read_model_config(REPOSITORY / model / "config.pbtxt").parameters["output_url"].string_value
+        for model in ("image_preprocess", "image_postprocess")
+    )
+    assert edge == end
 
 
 def test_parameters_of_the_python_backend_itself_are_left_to_it() -> None:

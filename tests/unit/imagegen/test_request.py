@@ -219,6 +219,13 @@ def test_a_model_behind_the_edge_says_itself_whether_there_are_images() -> None:
         parse_request(arrays, CAPS, has_images=False)
 
 
+def test_urls_are_given_where_there_is_a_store() -> None:
+    arrays = {"prompt": tensor("prompt", ["a"]), "response_format": tensor("response_format", ["url"])}
+    assert parse_request(arrays, CAPS, has_store=True).output.response_format == "url"
+    with pytest.raises(InvalidArgument, match=r"response_format: .*result store"):
+        parse_request(arrays, CAPS)
+
+
 def test_the_output_choice_can_be_read_alone() -> None:
     arrays = {"output_format": tensor("output_format", ["jpeg"]), "user": tensor("user", ["u"])}
     assert parse_output_choice(arrays) == OutputChoice("jpeg", None, "bytes", "u")

@@ -89,6 +89,12 @@ def test_each_folder_is_named_as_its_model_and_does_not_batch_in_triton(model: s
     assert config.max_batch_size == 0
 
 
+@pytest.mark.parametrize("model", ["image_preprocess", "image_postprocess"])
+def test_only_diffusion_has_queue_policies(model: str) -> None:
+    """A model with them sleeps up to half a second on a wakeup that Triton 24.10 loses."""
+    assert not read_model_config(REPOSITORY / model / "config.pbtxt").HasField("dynamic_batching")
+
+
 def test_the_ensemble_hands_every_input_to_each_step_that_knows_it() -> None:
     ensemble = read_model_config(REPOSITORY / "image_generation" / "config.pbtxt")
     for step in ensemble.ensemble_scheduling.step:
@@ -105,5 +111,9 @@ def test_tensors_between_the_steps_have_one_type() -> None:
     made: dict[str, tuple[str, tuple[int, ...]]] = documented(INPUTS)
     for step in ensemble.ensemble_scheduling.step:
         for name, flow in step.input_map.items():
-            assert declared(step.model_name, "input")[name] == made[flow], f"{step.model_name}.{name}"
+            (kind, dims), (made_kind, made_dims) = declared(step.model_name, "input")[name], made[flow]
+            assert kind == made_kind, f"{step.model_name}.{name}"
+            # The postprocessor takes any number of channels.
+            pairs = zip(dims, made_dims, strict=True)
+            assert all(taken in (made_dim, -1) for taken, made_dim in pairs), f"{step.model_name}.{name}"
         made |= {flow: declared(step.model_name, "output")[name] for name, flow in step.output_map.items()}

@@ -13,6 +13,7 @@ import pytest
 from perf.figures import Record
 from perf.mixed_report import Target, mixed_report
 from perf.overhead_report import Pair, overhead, overhead_report, stage_medians
+from perf.png_report import DEFAULT, Sample, cells, png_report
 from perf.report import table, write_results
 
 SURROUNDINGS: dict[str, Any] = {"cpu": "abacus, 2 beads", "command": "python -m perf", "versions": {"torch": "2"}}
@@ -113,3 +114,37 @@ def test_results_are_written_as_markdown_and_valid_json(tmp_path: Path) -> None:
     markdown, raw = write_results(folder, "mixed_load", "# Report\n", {"forward_s": {16: 0.02}, "p50": math.nan})
     assert markdown.read_text() == "# Report\n"
     assert json.loads(raw.read_text()) == {"forward_s": {"16": 0.02}, "p50": None}
+
+
+def samples(slow_ms: float, size: int) -> list[Sample]:
+    return [
+        Sample(encoder, "natural", "1280x720", milliseconds * turn, file_bytes)
+        for turn in (1, 2, 30)
+        for encoder, milliseconds, file_bytes in (
+            ("imageio default", slow_ms, 800),
+            ("Pillow level 1", 20.0, 1000),
+            (DEFAULT, 5.0, size),
+        )
+    ]
+
+
+def test_encoders_are_compared_by_medians_and_by_the_bytes_of_level_1() -> None:
+    row = cells(samples(60, 950))["1280x720"]["natural"]
+    assert (row[DEFAULT].milliseconds, row[DEFAULT].relative_bytes) == (10, 0.95)
+    assert row["imageio default"].milliseconds == 120
+
+
+@pytest.mark.parametrize(
+    ("slow_ms", "size", "four_s", "verdicts"),
+    [
+        (60, 1100, 0.024, ["met", "met"]),
+        (60, 1101, 0.024, ["NOT met", "met"]),
+        (49, 900, 0.024, ["NOT met", "met"]),
+        (60, 900, 0.025, ["met", "NOT met"]),
+    ],
+)
+def test_the_png_report_states_its_targets(slow_ms: float, size: int, four_s: float, verdicts: list[str]) -> None:
+    counted_s = {1: [0.01, 0.01, 1.0], 4: [four_s, four_s, 2.0]}
+    markdown, raw = png_report(SURROUNDINGS, {"rounds": 3}, samples(slow_ms, size), counted_s)
+    assert [line.split(" | ")[-1].rstrip(" |") for line in markdown.splitlines() if line.endswith("met |")] == verdicts
+    assert len(raw["samples"]) == 9
