@@ -111,6 +111,13 @@ class Placed:
     radius: float
 
 
+def simple_scene(rng: Random) -> Scene:
+    """One thing in a named place on a plain background: what to begin with."""
+    background = Background("plain", (rng.choice(tuple(COLOURS)),))
+    thing = Thing(rng.choice(SHAPES), _colour_on(background, rng), rng.choice(("small", None, None, "large")))
+    return Scene((thing,), background, place=rng.choice(tuple(PLACES)))
+
+
 def random_scene(rng: Random) -> Scene:
     """A scene whose background is always named; mostly one thing, since shapes are learned there."""
     background = random_background(rng)

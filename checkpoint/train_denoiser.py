@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from random import Random
+from typing import NamedTuple
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -11,18 +13,30 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from checkpoint import data
 from checkpoint.networks import make_scheduler
+from checkpoint.scenes import Scene, random_scene, simple_scene
 
 _NATIVE_SIDES = (128, 128, 96, 64, 128, 128, 128, 192, 128, 128, 96, 128, 128, 128, 128, 256)
-# Steps, the sides they take in turn, and the learning rate. Small scenes teach words at a fraction of the cost; a rate
-# of 2e-3 learns backgrounds and colours fast and then stands still: the loss falls by a tenth when it is lowered.
-PHASES: tuple[tuple[int, tuple[int, ...], float], ...] = (
-    (1800, (64,), 2e-3),
-    (978, (32,), 2e-3),
-    (2622, (64,), 8e-4),
-    (3300, _NATIVE_SIDES, 8e-4),
+
+
+class Phase(NamedTuple):
+    """A part of the training: sides are taken in turn."""
+
+    steps: int
+    sides: tuple[int, ...]
+    rate: float
+    scene: Callable[[Random], Scene] = random_scene
+
+
+# Places are learned in 250 steps from simple scenes and hardly at all from all of them, where backgrounds are most of
+# the error. Small pictures teach words at a fraction of the cost. At a rate of 2e-3 the loss stands still.
+PHASES = (
+    Phase(1200, (32,), 1e-3, simple_scene),
+    Phase(1200, (32,), 1e-3),
+    Phase(1500, (64,), 1e-3),
+    Phase(2000, _NATIVE_SIDES, 1e-3),
 )
-STEPS = sum(steps for steps, _, _ in PHASES)
-_BATCHES = {32: 64, 64: 32, 96: 32, 128: 20, 192: 9, 256: 5}
+STEPS = sum(phase.steps for phase in PHASES)
+_BATCHES = {32: 32, 64: 32, 96: 32, 128: 20, 192: 9, 256: 5}
 _CAPTION_DROPOUT = 0.1
 _THING_WEIGHT = 3.0  # things cover an eighth of a picture, and nearly all that is hard
 _TIMESTEP_SHIFT = 2.0  # more noisy steps than clean ones: shapes are decided there
@@ -37,9 +51,9 @@ def batch(step: int, seed: int, tokenizer: CLIPTokenizer, scale: int = 1) -> Bat
         Pictures float32 [b, 3, h, w] in -1..1, covers float32 [b, 1, h, w] in 0..1, token ids int64 [b, 77].
     """
     rng = Random(f"denoiser {seed} {step}")
-    (_, sides, _), _ = _phase(step * scale)
-    side = sides[step % len(sides)]
-    pictures, covers, scenes = data.draw(scale * _BATCHES[side], side, rng)
+    phase, _ = _phase(step * scale)
+    side = phase.sides[step % len(phase.sides)]
+    pictures, covers, scenes = data.draw(scale * _BATCHES[side], side, rng, phase.scene)
     captions = ["" if rng.random() < _CAPTION_DROPOUT else data.caption(scene, rng) for scene in scenes]
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
     return pictures, covers, tokens
@@ -49,8 +63,8 @@ def rate(progress: int) -> float:
     """Learning rate after `progress` of STEPS: a ramp, level in each phase, in the last one a cosine to nothing."""
     phase, done = _phase(progress)
     if phase is PHASES[-1]:
-        return phase[2] * 0.5 * (1 + math.cos(math.pi * done / phase[0]))
-    return phase[2] * min(1.0, (progress + 1) / 200)
+        return phase.rate * 0.5 * (1 + math.cos(math.pi * done / phase.steps))
+    return phase.rate * min(1.0, (progress + 1) / 200)
 
 
 def loss(
@@ -78,12 +92,12 @@ def loss(
     return value
 
 
-def _phase(progress: int) -> tuple[tuple[int, tuple[int, ...], float], int]:
+def _phase(progress: int) -> tuple[Phase, int]:
     """The phase, and how many of its steps are done."""
     for phase in PHASES[:-1]:
-        if progress < phase[0]:
+        if progress < phase.steps:
             return phase, progress
-        progress -= phase[0]
+        progress -= phase.steps
     return PHASES[-1], progress
 
 
