@@ -110,6 +110,20 @@ def server() -> Iterator[PictureServer]:
     http_server.server_close()
 
 
+class _Ignored:
+    def increment(self, value: float) -> None: ...
+
+    def set(self, value: float) -> None: ...
+
+    def observe(self, value: float) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def no_metrics() -> Callable[..., object]:
+    """A metrics backend that takes everything and keeps nothing."""
+    return lambda family, labels: _Ignored()
+
+
 @pytest.fixture
 def encoded() -> Callable[..., bytes]:
     """Writes a Pillow image as a file: `encoded(image, "PNG", **save_options)`."""
