@@ -296,18 +296,6 @@ def persistent(waits: list[float]) -> Iterator[Fetcher]:
     fetcher.close()
 
 
-def in_turn(server: Any, *answers: bytes) -> str:
-    """Answers one request after another with these bytes, then hangs up each time."""
-    left = list(answers)
-
-    def answer(handler: Any) -> None:
-        handler.close_connection = True
-        handler.wfile.write(left.pop(0))
-
-    server.answers["/turns"] = answer
-    return str(server.url + "/turns")
-
-
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\npicture"
 BUSY = b"HTTP/1.1 429 Too Many\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 DOWN = b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n"
@@ -319,7 +307,7 @@ NOT_FOUND = b"HTTP/1.1 404 Gone\r\nContent-Length: 0\r\n\r\n"
 def test_what_may_pass_is_tried_again(
     persistent: Fetcher, server: Any, waits: list[float], failures: tuple[bytes, ...]
 ) -> None:
-    assert persistent.fetch(in_turn(server, *failures, OK)).body == b"picture"
+    assert persistent.fetch(server.in_turn("/turns", *failures, OK)).body == b"picture"
     assert len(server.requests) == len(failures) + 1
     assert persistent.retries == len(failures)
     for wait_s, backoff_s, failure in zip(waits, (0.2, 0.4), failures, strict=False):
@@ -328,7 +316,7 @@ def test_what_may_pass_is_tried_again(
 
 
 def test_a_third_failure_is_the_last(persistent: Fetcher, server: Any, waits: list[float]) -> None:
-    assert refusal(persistent, in_turn(server, DOWN, DOWN, DOWN, OK)) == "fetch_failed: status 503"
+    assert refusal(persistent, server.in_turn("/turns", DOWN, DOWN, DOWN, OK)) == "fetch_failed: status 503"
     assert len(server.requests) == 3
 
 
@@ -351,7 +339,7 @@ def test_a_timeout_is_tried_again(persistent: Fetcher, server: Any, waits: list[
 def test_what_stays_as_it_is_is_not_tried_again(
     persistent: Fetcher, server: Any, waits: list[float], answer: bytes
 ) -> None:
-    refusal(persistent, in_turn(server, *[answer] * 12))
+    refusal(persistent, server.in_turn("/turns", *[answer] * 12))
     assert persistent.retries == 0
     assert waits == []
 
@@ -365,19 +353,19 @@ def test_a_forbidden_address_is_not_tried_again(server: Any, waits: list[float])
 def test_nobody_waits_past_the_deadline(server: Any) -> None:
     """Retry-After may ask for hours: the fetch then fails at once, with the status."""
     fetcher = Fetcher(LoadingSettings(allow_private_addresses=True, fetch_timeout_s=1.5))
-    assert refusal(fetcher, in_turn(server, BUSY, OK)) == "fetch_failed: status 429"
+    assert refusal(fetcher, server.in_turn("/turns", BUSY, OK)) == "fetch_failed: status 429"
     assert len(server.requests) == 1
 
 
 def test_a_deadline_of_the_caller_holds_for_all_attempts(persistent: Fetcher, server: Any, waits: list[float]) -> None:
     with pytest.raises(Refused, match="timed out"):
-        persistent.fetch(in_turn(server, OK), time.monotonic() - 1)
+        persistent.fetch(server.in_turn("/turns", OK), time.monotonic() - 1)
     assert server.connections == 0
 
 
 def test_closing_ends_the_wait_for_another_attempt(server: Any) -> None:
     fetcher = Fetcher(LoadingSettings(allow_private_addresses=True))
-    url = in_turn(server, b"HTTP/1.1 503 Down\r\nRetry-After: 20\r\nContent-Length: 0\r\n\r\n", OK)
+    url = server.in_turn("/turns", b"HTTP/1.1 503 Down\r\nRetry-After: 20\r\nContent-Length: 0\r\n\r\n", OK)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(fetcher.fetch, url)
         while not server.requests:
@@ -389,7 +377,7 @@ def test_closing_ends_the_wait_for_another_attempt(server: Any) -> None:
 
 def test_a_connection_that_the_server_closed_while_idle_is_no_failure(persistent: Fetcher, server: Any) -> None:
     """Each answer promises to keep the connection alive, and breaks the promise."""
-    url = in_turn(server, *[OK] * 5)
+    url = server.in_turn("/turns", *[OK] * 5)
     assert [persistent.fetch(url).body for _ in range(5)] == [b"picture"] * 5
 
 

@@ -76,27 +76,13 @@ def test_a_hundred_requests_for_one_url_cause_one_download(loader: ImageLoader, 
     assert len(server.requests) == 1
 
 
-def held_url(server: Any, data: bytes) -> tuple[bytes, threading.Event]:
-    """A URL that is answered when the event is set."""
-    released = threading.Event()
-
-    def answer(handler: Any) -> None:
-        released.wait(30)
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
-
-    server.answers["/held.png"] = answer
-    return f"{server.url}/held.png".encode(), released
-
-
 def test_requests_with_urls_above_the_bound_are_refused_and_others_go_on(
     encoded: Write, server: Any, no_metrics: Any
 ) -> None:
     data = encoded(Image.new("RGB", (8, 8), RED))
     loader = ImageLoader(LoadingSettings(allow_private_addresses=True, max_url_requests=2), no_metrics)
-    url, released = held_url(server, data)
+    held, released = server.hold("/held.png", data)
+    url = held.encode()
     with ThreadPoolExecutor(2) as callers:
         waiting = [callers.submit(loader.load, [url + b"?%d" % index], None, None) for index in range(2)]
         while len(server.requests) < 2:
@@ -115,7 +101,8 @@ def test_no_request_waits_past_its_deadline(encoded: Write, server: Any, no_metr
     """Also one that only joined a download, or whose download found no free connection."""
     settings = LoadingSettings(allow_private_addresses=True, fetch_timeout_s=0.2, max_connections=1)
     loader = ImageLoader(settings, no_metrics)
-    url, released = held_url(server, b"")
+    held, released = server.hold("/held.png", b"")
+    url = held.encode()
     with ThreadPoolExecutor(3) as callers:
         requests = [callers.submit(loader.load, [url + suffix], None, None) for suffix in (b"", b"", b"?other")]
         for request in requests:
