@@ -10,6 +10,7 @@ import logging
 import time
 from typing import Any
 
+from freed_memory import return_freed_memory
 from imagegen.config import read_parameters
 from imagegen.request import parse_request
 from imagegen.triton import Answer, Arrays, RequestThreads, TritonSeries, answer_with, start_process, text_tensor
@@ -25,6 +26,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration."""
         start_process()
+        return_freed_memory()
         self._settings = read_parameters(args["model_config"], LoadingSettings)
         self._loader = ImageLoader(self._settings, TritonSeries(instance=args["model_instance_name"]))
         # Requests with URLs can fill their share only, so those without never wait for somebody's slow host.
