@@ -40,6 +40,6 @@ def parse_retry_after(header: str | None, now: datetime.datetime) -> float:
         return float(text)
     try:
         date = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+        return max(0.0, (date.replace(tzinfo=date.tzinfo or datetime.timezone.utc) - now).total_seconds())
+    except (ValueError, OverflowError):
         return 0.0
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or datetime.timezone.utc) - now).total_seconds())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -109,6 +110,24 @@ def test_no_request_waits_past_its_deadline(encoded: Write, server: Any, no_metr
             with pytest.raises(ImageRejected, match=r"image\[0\]: fetch_failed: timed out"):
                 request.result(30)
     released.set()
+    loader.close()
+
+
+def test_a_name_server_that_does_not_answer_holds_up_nobody_past_the_deadline(
+    no_metrics: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operating system's resolver takes no timeout, so the download outlasts those who wait for it."""
+    answered = threading.Event()
+
+    def resolve(*args: Any, **kwargs: Any) -> list[Any]:
+        answered.wait(30)
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    loader = ImageLoader(LoadingSettings(fetch_timeout_s=0.1), no_metrics)
+    with pytest.raises(ImageRejected, match=r"image\[0\]: fetch_failed: timed out"):
+        loader.load([b"http://pictures.test/"], None, None)
+    answered.set()
     loader.close()
 
 

@@ -51,6 +51,8 @@ def test_the_server_can_ask_for_more_but_not_for_less() -> None:
         ("Thu, 01 Jan 2026 11:00:00 GMT", 0),
         ("Thu, 99 Jan 2026 12:00:30 GMT", 0),
         ("Thu, 01 Jan 99999 12:00:30 GMT", 0),
+        ("Thu, 01 Jan 2026 99999999999999999999:00:30 GMT", 0),
+        ("Thu, 01 Jan 2026 12:00:30 +99999999999999", 0),
     ],
 )
 def test_retry_after(header: str | None, seconds: float) -> None:
