@@ -23,7 +23,7 @@ FAMILIES = (
     Family(_P + "cache_hits_total", "counter", "URLs found in the cache"),
     Family(_P + "cache_misses_total", "counter", "URLs not found in the cache"),
     Family(_P + "cache_evictions_total", "counter", "Cached bodies dropped for want of room"),
-    Family(_P + "cache_bytes", "gauge", "Bytes of bodies in the cache"),
+    Family(_P + "cache_bytes", "gauge", "Bytes in the cache"),
 )
 
 

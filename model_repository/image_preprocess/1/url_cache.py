@@ -22,10 +22,15 @@ class CacheCounts:
     bytes: int
 
 
-class _Bodies(TLRUCache[str, Fetched]):
+ENTRY_BYTES = 512  # counted for each entry beside its body and URL, or many tiny ones would outgrow the budget
+
+_Entry = tuple[Fetched, int]  # with what it counts, in bytes
+
+
+class _Bodies(TLRUCache[str, _Entry]):
     evictions = 0
 
-    def popitem(self) -> tuple[str, Fetched]:
+    def popitem(self) -> tuple[str, _Entry]:
         self.evictions += 1  # for want of room; what is too old leaves by another way
         return super().popitem()
 
@@ -36,14 +41,17 @@ class UrlCache:
     Safe from any thread.
 
     Args:
-        max_bytes: most bytes of bodies held; 0 turns the cache off.
+        max_bytes: most bytes held, URLs included; 0 turns the cache off.
         clock: seconds.
     """
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes = max_bytes
         self._bodies = _Bodies(
-            max_bytes, ttu=lambda _, fetched, now: now + fetched.lifetime_s, timer=clock, getsizeof=_size_bytes
+            max_bytes,
+            ttu=lambda _, entry, now: now + entry[0].lifetime_s,
+            timer=clock,
+            getsizeof=lambda entry: entry[1],
         )
         self._lock = threading.Lock()
         self._hits = self._misses = 0
@@ -53,18 +61,19 @@ class UrlCache:
         if not self._max_bytes:
             return None
         with self._lock:
-            fetched: Fetched | None = self._bodies.get(url)
-            if fetched is None:
+            entry: _Entry | None = self._bodies.get(url)
+            if entry is None:
                 self._misses += 1
                 return None
             self._hits += 1
-            return fetched.body
+            return entry[0].body
 
     def put(self, url: str, fetched: Fetched) -> None:
         """Keep a body, unless its lifetime is over or it is larger than the whole cache."""
-        if fetched.lifetime_s > 0 and _size_bytes(fetched) <= self._max_bytes:
+        size_bytes = len(fetched.body) + len(url) + ENTRY_BYTES
+        if fetched.lifetime_s > 0 and size_bytes <= self._max_bytes:
             with self._lock:
-                self._bodies[url] = fetched
+                self._bodies[url] = fetched, size_bytes
 
     @property
     def counts(self) -> CacheCounts:
@@ -72,7 +81,3 @@ class UrlCache:
         with self._lock:
             self._bodies.expire()
             return CacheCounts(self._hits, self._misses, self._bodies.evictions, int(self._bodies.currsize))
-
-
-def _size_bytes(fetched: Fetched) -> int:
-    return max(1, len(fetched.body))  # an entry of no size would never leave

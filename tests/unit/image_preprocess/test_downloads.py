@@ -104,7 +104,7 @@ def test_without_a_cache_a_url_is_fetched_again_later(host: Host, downloads: Dow
 def test_with_a_cache_it_is_not(host: Host) -> None:
     host.answer.set()
     seconds: list[float] = []
-    downloads = Downloads(host.fetch, UrlCache(100), 1, PATIENCE_S, seconds.append)
+    downloads = Downloads(host.fetch, UrlCache(1000), 1, PATIENCE_S, seconds.append)
     for _ in range(3):
         assert downloads.start("a").result(PATIENCE_S) == b"a"
     downloads.close()

@@ -302,6 +302,6 @@ def test_what_is_loaded_and_refused_is_counted(encoded: Write, server: Any) -> N
     assert numbers.values["failures_total", "fetch_failed"] == 2
     assert numbers.values["cache_hits_total", ""] == 1
     assert numbers.values["cache_misses_total", ""] == 4
-    assert numbers.values["cache_bytes", ""] == 2 * len(data)
+    assert 2 * len(data) < numbers.values["cache_bytes", ""] < 2 * len(data) + 2000
     assert numbers.values["downloads_in_flight", ""] == 0
     assert numbers.observed == {"fetch_seconds": 4, "decode_seconds": 7}

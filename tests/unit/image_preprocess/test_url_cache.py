@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fetch import Fetched
-from url_cache import CacheCounts, UrlCache
+from url_cache import ENTRY_BYTES, CacheCounts, UrlCache
 
 
 class Clock:
@@ -15,7 +15,7 @@ class Clock:
 
 def test_bodies_come_back_by_exact_url_until_their_lifetime_ends() -> None:
     clock = Clock()
-    cache = UrlCache(100, clock)
+    cache = UrlCache(1000, clock)
     cache.put("http://a/X", Fetched(b"body", 10))
     assert cache.get("http://a/X") == b"body"
     for other in ("http://a/x", "http://A/X", "http://a/X?", "http://a/X#", "https://a/X"):
@@ -27,31 +27,36 @@ def test_bodies_come_back_by_exact_url_until_their_lifetime_ends() -> None:
     assert cache.counts == CacheCounts(hits=2, misses=6, evictions=0, bytes=0)
 
 
+def room(*body_bytes: int) -> int:
+    """What bodies of these sizes take, with URLs of one letter."""
+    return sum(size + 1 + ENTRY_BYTES for size in body_bytes)
+
+
 def test_the_least_recently_used_leave_for_want_of_room() -> None:
-    cache = UrlCache(10)
+    cache = UrlCache(room(3, 3, 4))
     for url in "abc":
         cache.put(url, Fetched(url.encode() * 3, 10))
     cache.get("a")
     cache.put("d", Fetched(b"dddd", 10))
     assert [url for url in "abcd" if cache.get(url)] == ["a", "c", "d"]
     assert cache.counts.evictions == 1
-    assert cache.counts.bytes == 10
+    assert cache.counts.bytes == room(3, 3, 4)
 
 
 def test_a_body_is_replaced_and_counted_once() -> None:
-    cache = UrlCache(10)
+    cache = UrlCache(1000)
     for body in (b"old", b"newer"):
         cache.put("a", Fetched(body, 10))
     assert cache.get("a") == b"newer"
-    assert cache.counts.bytes == 5
+    assert cache.counts.bytes == room(5)
 
 
 def test_what_is_larger_than_the_cache_or_without_lifetime_is_not_kept() -> None:
-    cache = UrlCache(10)
-    cache.put("small", Fetched(b"small", 10))
-    cache.put("large", Fetched(bytes(11), 10))
-    cache.put("stale", Fetched(b"stale", 0))
-    assert [url for url in ("small", "large", "stale") if cache.get(url)] == ["small"]
+    cache = UrlCache(room(10))
+    cache.put("a", Fetched(bytes(10), 10))
+    cache.put("b", Fetched(bytes(11), 10))
+    cache.put("c", Fetched(bytes(1), 0))
+    assert [url for url in "abc" if cache.get(url)] == ["a"]
 
 
 def test_0_turns_it_off() -> None:
@@ -61,8 +66,9 @@ def test_0_turns_it_off() -> None:
     assert cache.counts == CacheCounts(hits=0, misses=0, evictions=0, bytes=0)
 
 
-def test_bodies_without_bytes_do_not_pile_up() -> None:
-    cache = UrlCache(10)
+def test_tiny_bodies_under_long_urls_do_not_outgrow_the_budget() -> None:
+    cache = UrlCache(100_000)
     for index in range(100):
-        cache.put(str(index), Fetched(b"", 10))
-    assert cache.counts.evictions == 90
+        cache.put(f"{index:08000}", Fetched(b"", 10))
+    assert cache.counts.evictions > 80
+    assert cache.counts.bytes <= 100_000
