@@ -256,6 +256,9 @@ def _environment(wheel: Path) -> dict[str, str]:
     # The stub embeds Python and takes its environment from the first `python3` on the path.
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
     environment.setdefault("PYTHONUNBUFFERED", "1")
+    # glibc would raise it by itself and then leave gaps where large requests were: tritonserver grew from 129 to
+    # 150 MiB between 600 and 3000 requests with images, and stays at 110 with this.
+    environment.setdefault("MALLOC_MMAP_THRESHOLD_", "131072")
     return environment
 
 

@@ -67,7 +67,7 @@ INPUTS = (
         "STRING",
         (1,),
         "none",
-        "as image, same size as the image; alpha 0 or white = repaint; needs image; selects inpainting",
+        "as image, same size as the first image; alpha 0 or white = repaint; needs image; selects inpainting",
     ),
     PublicTensor("n", "INT32", (1,), "1", "1..10 pictures"),
     PublicTensor(
@@ -102,7 +102,7 @@ OUTPUTS = (
         (1,),
         "",
         "JSON: model, task, size, num_inference_steps, guidance_scale, strength, scheduler, output_format,"
-        " milliseconds by stage, mean_batch_rows, warnings",
+        " milliseconds by stage, mean_batch_rows, warnings; input_paths where the server keeps input images",
     ),
 )
 

@@ -38,7 +38,7 @@ def test_a_model_that_fails_to_load_is_reported_in_its_own_words() -> None:
     ("parameter", "value", "words"),
     [
         ("diffusion.max_batch_rows", "0", "max_batch_rows"),
-        ("image_preprocess.fetch_threads", "many", "fetch_threads: 'many' is not a valid int"),
+        ("image_preprocess.max_connections", "many", "max_connections: 'many' is not a valid int"),
         ("image_postprocess.speed", "fast", "'speed' is unknown"),
     ],
 )

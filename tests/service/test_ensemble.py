@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +18,12 @@ from deploy.embedded_server import EmbeddedServer
 STEPS = 3
 STAGES = {"preprocess", "queue", "encode", "denoise", "decode", "diffusion", "postprocess"}
 Infer = Callable[..., Any]
+
+
+def png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def test_text_to_image_gives_n_pictures_of_the_size_with_reported_seeds(infer: Infer) -> None:
@@ -70,6 +77,26 @@ def test_image_to_image_depends_on_the_image_and_takes_one_for_each_picture(
     answer = infer(prompt="x", image=[scene_png, small_png], n=2, num_inference_steps=STEPS, strength=0.4, seed=[3, 3])
     assert [p.size for p in answer.pictures] == [(128, 128)] * 2
     assert np.abs(answer.pixels[0] - answer.pixels[1]).max() > 8
+
+
+def test_metadata_warns_of_an_animated_input(infer: Infer) -> None:
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
+    file = io.BytesIO()
+    frames[0].save(file, "PNG", save_all=True, append_images=frames[1:])
+    answer = infer(prompt="x", image=file.getvalue(), num_inference_steps=STEPS)
+    assert answer.metadata["warnings"] == ["image[0]: has 3 frames; the first is used"]
+
+
+def test_size_auto_keeps_proportions_and_a_size_cuts_the_middle_out(infer: Infer) -> None:
+    """Outside its mask an inpainting keeps the input's pixels, so the result shows what was cut."""
+    wide = np.zeros((64, 203, 3), dtype=np.uint8)
+    wide[:, 60:143] = 255
+    image = png(Image.fromarray(wide))
+    mask = png(Image.new("L", (203, 64), 0))
+    answer = infer(prompt="x", image=image, mask=mask, num_inference_steps=STEPS)
+    assert answer.pictures[0].size == (200, 64)
+    answer = infer(prompt="x", image=image, mask=mask, num_inference_steps=STEPS, size="64x64")
+    assert answer.pixels[0].min() == 255
 
 
 def test_inpainting_keeps_every_pixel_outside_the_mask(

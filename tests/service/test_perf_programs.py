@@ -37,6 +37,14 @@ def test_mixed_load(tmp_path: Path) -> None:
     assert len(raw["records"]) == 3 * (6 + 3)
 
 
+def test_image_inputs(tmp_path: Path) -> None:
+    report, raw = measure("image_inputs", tmp_path, "--requests", "20", "--memory-requests", "100", "--side-px", "64")
+    for part in ("| text-to-image |", "| base64 JPEG |", "## Resident memory", "Target:", "tritonserver"):
+        assert part in report
+    assert {len(times["client_ms"]) for times in raw["times"].values()} == {2}
+    assert raw["memory"]["requests"] == list(range(1, 11))
+
+
 def test_overhead(tmp_path: Path) -> None:
     report, raw = measure("overhead", tmp_path, "--pairs", "30", "--steps", "2", "--side-px", "64")
     for part in ("| server, median |", "| direct, median |", "| denoise |", "Target:", "tritonserver"):

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -58,12 +58,28 @@ class AnswerPort(Protocol):
         """Answer with an error."""
 
 
+@dataclass(frozen=True)
+class _Preprocessed:
+    """What `image_preprocess` reports of a request.
+
+    Attributes:
+        arrived_s: when the request came to this model, on the clock of `time.monotonic`.
+        milliseconds: by stage so far.
+        metadata: what it adds to the request's metadata: input_paths, where input images are kept.
+        warnings: for the client.
+    """
+
+    arrived_s: float
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass
 class _Work:
     answer: AnswerPort
     plan: Plan
-    milliseconds: dict[str, float]  # of the stages before
-    arrived_s: float
+    before: _Preprocessed
     started_s: float
     order: Order | None = None  # while it is being drawn
 
@@ -112,14 +128,14 @@ class Generator:
 
     def _begin(self, answer: AnswerPort) -> None:
         arrays = answer.arrays()
-        arrived_s, milliseconds = _read_preprocess_report(arrays.pop("preprocess_report", None))
+        before = _read_preprocess_report(arrays.pop("preprocess_report", None))
         pixels = arrays.pop("pixels", None)
         mask = arrays.pop("mask_pixels", None)
         request = parse_request(
             arrays, self._settings, granularity_px=self._offers.granularity_px, has_images=pixels is not None
         )
         plan = make_plan(request, pixels, mask, self._offers, self._settings)
-        deadline_s = None if plan.timeout_ms is None else arrived_s + plan.timeout_ms / 1000
+        deadline_s = None if plan.timeout_ms is None else before.arrived_s + plan.timeout_ms / 1000
         self._measures.waiting(1)
         try:
             self._slots.take(answer.is_cancelled, deadline_s)
@@ -129,15 +145,13 @@ class Generator:
         finally:
             self._measures.waiting(0)
         try:
-            self._start(answer, plan, milliseconds, arrived_s, deadline_s)
+            self._start(answer, plan, before, deadline_s)
         except BaseException:
             self._slots.give_back()
             raise
 
-    def _start(
-        self, answer: AnswerPort, plan: Plan, milliseconds: dict[str, float], arrived_s: float, deadline_s: float | None
-    ) -> None:
-        work = _Work(answer, plan, milliseconds, arrived_s, time.monotonic())
+    def _start(self, answer: AnswerPort, plan: Plan, before: _Preprocessed, deadline_s: float | None) -> None:
+        work = _Work(answer, plan, before, time.monotonic())
         order = self._order(plan, partial(self._finished, work), deadline_s)
         work.order = order
         self._cancellation.add(order, answer.is_cancelled)
@@ -219,7 +233,7 @@ class Generator:
     def _report(self, work: _Work, drawings: Sequence[Drawing], seconds: dict[str, float]) -> dict[str, Any]:
         """The request's metadata so far."""
         plan = work.plan
-        milliseconds = work.milliseconds | {stage: round(value * 1000, 2) for stage, value in seconds.items()}
+        milliseconds = work.before.milliseconds | {stage: round(value * 1000, 2) for stage, value in seconds.items()}
         forwards = sum(drawing.forwards for drawing in drawings)
         rows = sum(drawing.batch_rows for drawing in drawings)
         return {
@@ -231,32 +245,42 @@ class Generator:
             "strength": plan.strength,
             "scheduler": plan.scheduler or self._offers.scheduler_name,
             "mean_batch_rows": round(rows / forwards, 2) if forwards else 0,
-            "warnings": [*plan.warnings, *dict.fromkeys(warning for d in drawings for warning in d.warnings)],
+            "warnings": [
+                *work.before.warnings,
+                *plan.warnings,
+                *dict.fromkeys(warning for d in drawings for warning in d.warnings),
+            ],
             "milliseconds": milliseconds,
+            **work.before.metadata,
         }
 
 
 def _stage_seconds(work: _Work, drawings: Sequence[Drawing]) -> dict[str, float]:
     """Seconds by stage; a stage of several pictures counts as long as its slowest."""
     return {
-        "queue": work.started_s - work.arrived_s,
+        "queue": work.started_s - work.before.arrived_s,
         "encode": max(drawing.encode_s for drawing in drawings),
         "denoise": max(drawing.denoise_s for drawing in drawings),
         "decode": max(drawing.decode_s for drawing in drawings),
-        "diffusion": time.monotonic() - work.arrived_s,
+        "diffusion": time.monotonic() - work.before.arrived_s,
     }
 
 
-def _read_preprocess_report(tensor: npt.NDArray[Any] | None) -> tuple[float, dict[str, float]]:
-    """When the request came to this model, on the clock of `time.monotonic`, and milliseconds by stage so far.
+def _read_preprocess_report(tensor: npt.NDArray[Any] | None) -> _Preprocessed:
+    """What the model before this one reports.
 
     Without a report the request came now: whoever calls this model directly cannot tell how long Triton's queue took.
     """
     now_s = time.monotonic()
     if tensor is None:
-        return now_s, {}
+        return _Preprocessed(now_s)
     try:
         report = json.loads(tensor[0])
-        return min(now_s, float(report["finished_s"])), {str(k): float(v) for k, v in report["milliseconds"].items()}
+        return _Preprocessed(
+            arrived_s=min(now_s, float(report["finished_s"])),
+            milliseconds={str(k): float(v) for k, v in report["milliseconds"].items()},
+            metadata={"input_paths": report["input_paths"]} if "input_paths" in report else {},
+            warnings=tuple(map(str, report.get("warnings", ()))),
+        )
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         raise InvalidArgument("preprocess_report", "not what image_preprocess writes; leave it out") from None

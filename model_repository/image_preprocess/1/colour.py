@@ -57,4 +57,4 @@ def _to_srgb(colours: Image.Image, profile: bytes | None) -> Image.Image:
         else:
             if converted is not None:
                 return converted
-    return colours.convert("RGB")
+    return colours if colours.mode == "RGB" else colours.convert("RGB")

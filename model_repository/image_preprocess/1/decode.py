@@ -10,6 +10,7 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from PIL import Image, ImageChops, WebPImagePlugin
 
 from colour import split_alpha, to_rgb
 from loading_settings import LoadingSettings
-from refusal import Refused
+from refusal import Refused, TooLarge, UnsupportedFormat
+from shape import cover, draft_size
 from signature import other_format, supported_format
 
 _LOGGER = logging.getLogger(__name__)
@@ -41,50 +43,98 @@ _UPRIGHT = {
 }
 
 
-def decode_image(data: bytes, settings: LoadingSettings) -> npt.NDArray[np.uint8]:
-    """The picture in `data` as read-only uint8 sRGB [H, W, 3], transparent parts over white.
+_TURNED = {5, 6, 7, 8}  # of these, the width is stored as the height
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of an image file says.
+
+    Attributes:
+        format: PNG, JPEG or WEBP.
+        size: (width, height) in pixels, as a viewer shows it.
+        frames: 1, or more of an animation.
+    """
+
+    format: str
+    size: tuple[int, int]
+    frames: int
+
+
+def read_header(data: bytes, settings: LoadingSettings) -> Header:
+    """Look at an image file without decoding its pixels.
 
     Raises:
         Refused: the format is not accepted, the picture too large, or the file damaged.
     """
     with _opened(data, settings) as image:
-        return np.asarray(_upright(to_rgb(image), image))
+        width, height = image.size
+        size = (height, width) if _orientation(image) in _TURNED else (width, height)
+        return Header(_format(data, settings), size, getattr(image, "n_frames", 1))
 
 
-def decode_mask(data: bytes, settings: LoadingSettings) -> npt.NDArray[np.uint8]:
+def decode_image(data: bytes, settings: LoadingSettings, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
+    """The picture in `data` as read-only uint8 sRGB [H, W, 3], transparent parts over white.
+
+    Args:
+        data: the file.
+        settings: limits.
+        size: (width, height) that the picture is to cover, see `shape.cover`; None for its own.
+
+    Raises:
+        Refused: the format is not accepted, the picture too large, or the file damaged.
+    """
+    with _loaded(data, settings, size) as image:
+        picture = _upright(to_rgb(image), image)
+        return np.asarray(cover(picture, size or picture.size, Image.Resampling.LANCZOS))
+
+
+def decode_mask(data: bytes, settings: LoadingSettings, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
     """The mask in `data` as uint8 [H, W], 255 = repaint, 0 = keep.
 
     Where the file has any transparency, the transparent parts are repainted (255 - alpha), as in OpenAI's images
     API; otherwise the white parts are (luminance).
 
+    Args:
+        data: the file.
+        settings: limits.
+        size: (width, height) that the mask is to cover, by the same geometry as a picture; None for its own.
+
     Raises:
         Refused: the format is not accepted, the mask too large, or the file damaged.
     """
-    with _opened(data, settings) as image:
+    with _loaded(data, settings, None) as image:
         colours, alpha = split_alpha(image)
         if alpha is not None and alpha.getextrema() != (255, 255):
-            return np.array(_upright(ImageChops.invert(alpha), image))
-        return np.array(_upright(colours.convert("L"), image))
+            mask = _upright(ImageChops.invert(alpha), image)
+        else:
+            mask = _upright(colours.convert("L"), image)
+        return np.array(cover(mask, size or mask.size, Image.Resampling.NEAREST))
+
+
+@contextmanager
+def _loaded(data: bytes, settings: LoadingSettings, size: tuple[int, int] | None) -> Iterator[Image.Image]:
+    """The checked, fully read image in `data`; a JPEG far larger than `size` is read at a half, quarter or eighth."""
+    with _opened(data, settings) as image:
+        if image.format == "PNG":
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as unread:
+                unread.verify()  # checksums of all chunks: reading pixels skips those, and the end of the file
+        if size is not None:
+            needed = size[::-1] if _orientation(image) in _TURNED else size
+            image.draft(None, draft_size(image.size, needed))
+        image.load()
+        yield image
 
 
 @contextmanager
 def _opened(data: bytes, settings: LoadingSettings) -> Iterator[Image.Image]:
-    """The checked, fully read image in `data`; whatever fails on it inside the block refuses it."""
-    accepted = ", ".join(settings.formats)
-    found = supported_format(data)
-    if found not in settings.formats:
-        name = found or other_format(data)
-        is_in = f"is in the {name} format" if name else "is not an image in a known format"
-        raise Refused(f"{is_in}; accepted formats are {accepted}")
+    """The checked image in `data`, its pixels unread; whatever fails on it inside the block refuses it."""
+    found = _format(data, settings)
     try:
         if found == "WEBP":
             _check_size(_webp_size(data), settings)  # Pillow's decoder allocates the canvas on opening
-        if found == "PNG":
-            with Image.open(io.BytesIO(data), formats=[found]) as unread:
-                unread.verify()  # checksums of all chunks: reading pixels skips those, and the end of the file
         with Image.open(io.BytesIO(data), formats=[found]) as image:
             _check_size(image.size, settings)
-            image.load()
             yield image
     except (Refused, MemoryError):
         raise
@@ -93,11 +143,24 @@ def _opened(data: bytes, settings: LoadingSettings) -> Iterator[Image.Image]:
         raise Refused(f"is a damaged or incomplete {found} file") from None
 
 
+def _format(data: bytes, settings: LoadingSettings) -> str:
+    """The format of `data`, which is one of those accepted."""
+    if not data:
+        raise Refused("is empty")
+    accepted = ", ".join(settings.formats)
+    found = supported_format(data)
+    if found is not None and found in settings.formats:
+        return found
+    if name := found or other_format(data):
+        raise UnsupportedFormat(f"is in the {name} format; accepted formats are {accepted}")
+    raise Refused(f"is not an image in a known format; accepted formats are {accepted}")
+
+
 def _check_size(size: tuple[int, int], settings: LoadingSettings) -> None:
     width, height = size
     side, pixels = settings.max_image_side_px, settings.max_image_pixels
     if max(size) > side or width * height > pixels:
-        raise Refused(f"has {width}x{height} pixels; a side is at most {side} and width x height at most {pixels}")
+        raise TooLarge(f"has {width}x{height} pixels; a side is at most {side} and width x height at most {pixels}")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -114,11 +177,16 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
-    """`pixels` turned as the EXIF data of `source` says; unturned when those are missing or broken."""
+    """`pixels` turned as the EXIF data of `source` says."""
+    method = _UPRIGHT.get(_orientation(source))
+    return pixels if method is None else pixels.transpose(method)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation 1..8 of `image`; 1, upright, when its EXIF data are missing or broken."""
     try:
-        orientation = source.getexif().get(_ORIENTATION)
+        orientation = image.getexif().get(_ORIENTATION)
     except Exception as error:  # the parser raises nearly anything on broken data, and a picture without is usable
         _LOGGER.info("EXIF data ignored: %s: %s", type(error).__name__, error)
-        return pixels
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return pixels if method is None else pixels.transpose(method)
+        return 1
+    return orientation if isinstance(orientation, int) else 1

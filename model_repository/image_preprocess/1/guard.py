@@ -1,6 +1,6 @@
-"""Which addresses the server may fetch from: public unicast ones, whatever they are disguised as.
+"""Which hosts and addresses the server may fetch from: public unicast ones, whatever they are disguised as.
 
-Only numeric addresses are judged here, as the operating system resolved and connected them (`transport.py`).
+Addresses are judged as numbers, as the operating system resolved and connected them (`transport.py`).
 How a URL spells its host (octal, a DNS name, a redirect, a name that changes its address) makes no difference.
 """
 
@@ -33,8 +33,21 @@ _REFUSED_IPV6 = tuple(
 _ISATAP_INTERFACES = (0x0000_5EFE, 0x0200_5EFE)  # RFC 5214: then an IPv4 address ends the IPv6 address
 
 
-class AddressNotAllowed(Exception):
-    """An address is not public. Carries the address, so it is for the log and not for a client."""
+class NotAllowed(Exception):
+    """A host or address is not to be fetched from. Names it, so it is for the log and not for a client."""
+
+
+def is_allowed_host(host: str, allowed_domains: tuple[str, ...]) -> bool:
+    """Whether a host may be fetched from.
+
+    Args:
+        host: the host that is about to be connected to, as the connection has it.
+        allowed_domains: `example.com` allows that host, `.example.com` every host below it; empty allows all.
+    """
+    name = host.lower().rstrip(".")
+    return not allowed_domains or any(
+        name.endswith(domain) if domain.startswith(".") else name == domain for domain in allowed_domains
+    )
 
 
 def is_public(address: str) -> bool:

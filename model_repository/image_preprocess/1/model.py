@@ -10,9 +10,10 @@ import logging
 import time
 from typing import Any
 
+from freed_memory import return_freed_memory
 from imagegen.config import read_parameters
 from imagegen.request import parse_request
-from imagegen.triton import Answer, Arrays, RequestThreads, answer_with, start_process, text_tensor
+from imagegen.triton import Answer, Arrays, RequestThreads, TritonSeries, answer_with, start_process, text_tensor
 from load import ImageLoader
 from loading_settings import LoadingSettings
 
@@ -25,9 +26,12 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration."""
         start_process()
+        return_freed_memory()
         self._settings = read_parameters(args["model_config"], LoadingSettings)
-        self._loader = ImageLoader(self._settings)
-        self._threads = RequestThreads(self._settings.request_threads, self._preprocess)
+        self._loader = ImageLoader(self._settings, TritonSeries(instance=args["model_instance_name"]))
+        # Requests with URLs can fill their share only, so those without never wait for somebody's slow host.
+        threads = self._settings.max_url_requests + self._settings.request_threads
+        self._threads = RequestThreads(threads, self._preprocess)
 
     def execute(self, requests: list[Any]) -> None:
         """Take requests. Those with images are answered from threads of their own, the others at once."""
@@ -44,17 +48,26 @@ class TritonPythonModel:
 
     def _preprocess(self, arrays: Arrays, request_id: str) -> Arrays:
         started = time.perf_counter()
-        request = parse_request(arrays, self._settings, has_store=self._settings.output_url is not None)
+        request = parse_request(
+            arrays,
+            self._settings,
+            granularity_px=self._settings.granularity_px,
+            has_store=self._settings.output_url is not None,
+        )
         if request.output.user is not None:
             _log.info("request %r of user %r", request_id, request.output.user)
         outputs: Arrays = {}
+        report: dict[str, Any] = {}
         if request.images:
             loaded = self._loader.load(request.images, request.mask, request.size)
             outputs["pixels"] = loaded.pixels
             if loaded.mask is not None:
                 outputs["mask_pixels"] = loaded.mask
-        milliseconds = {"preprocess": round((time.perf_counter() - started) * 1000, 2)}
+            report["warnings"] = loaded.warnings
+            if loaded.paths:
+                report["input_paths"] = loaded.paths
+        report["milliseconds"] = {"preprocess": round((time.perf_counter() - started) * 1000, 2)}
         # The clock is the host's, so the diffusion model can tell how long the request then waited in its queue.
-        report = {"milliseconds": milliseconds, "finished_s": time.monotonic()}
+        report["finished_s"] = time.monotonic()
         outputs["preprocess_report"] = text_tensor(json.dumps(report))
         return outputs

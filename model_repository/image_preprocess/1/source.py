@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 import pybase64
 
 from loading_settings import LoadingSettings
-from refusal import Refused
+from refusal import Refused, TooLarge, UnsupportedFormat, UrlNotAllowed
 from signature import other_format, supported_format
 
 _MAX_URL_BYTES = 8192  # what servers commonly accept of a request line
@@ -38,9 +38,15 @@ class Url:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The bytes of an image file, not yet decoded; their format is still to be checked."""
+    """The bytes of an image file, not yet decoded; their format is still to be checked.
+
+    Attributes:
+        data: the file.
+        kind: how it came: file, base64 or data_url.
+    """
 
     data: bytes
+    kind: str
 
 
 def parse_source(blob: bytes, settings: LoadingSettings) -> Url | Encoded:
@@ -51,29 +57,29 @@ def parse_source(blob: bytes, settings: LoadingSettings) -> Url | Encoded:
     """
     if supported_format(blob):
         _check_bytes(len(blob), settings)
-        return Encoded(blob)
+        return Encoded(blob, "file")
     if other := other_format(blob):
-        raise Refused(f"is in the {other} format; accepted formats are {', '.join(settings.formats)}")
+        raise UnsupportedFormat(f"is in the {other} format; accepted formats are {', '.join(settings.formats)}")
     text = blob.strip(_WHITE_SPACE)
     match = _SCHEME.match(text)
     if match is None:
-        return Encoded(_from_base64(text, settings))
+        return Encoded(_from_base64(text, settings), "base64")
     scheme = match[1].decode().lower()
     if scheme == "data":
-        return Encoded(_from_data_url(text, settings))
+        return Encoded(_from_data_url(text, settings), "data_url")
     if scheme not in ("http", "https"):
-        raise Refused(f"has the URL scheme {scheme!r}; allowed are http, https and data:image/...;base64,")
+        raise UrlNotAllowed
     return Url(_checked_url(text))
 
 
 def _check_bytes(size_bytes: int, settings: LoadingSettings) -> None:
     if size_bytes > settings.max_image_bytes:
-        raise Refused(f"is larger than {settings.max_image_bytes} bytes")
+        raise TooLarge(f"is larger than {settings.max_image_bytes} bytes")
 
 
 def _checked_url(text: bytes) -> str:
     if len(text) > _MAX_URL_BYTES:
-        raise Refused(f"is a URL of {len(text)} bytes; at most {_MAX_URL_BYTES} are allowed")
+        raise TooLarge(f"is a URL of {len(text)} bytes; at most {_MAX_URL_BYTES} are allowed")
     if not text.lower().startswith((b"http://", b"https://")):
         raise Refused("is a malformed URL; it starts with http:// or https://")
     try:

@@ -23,7 +23,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import create_connection
 
-from guard import AddressNotAllowed, is_public
+from guard import NotAllowed, is_allowed_host, is_public
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ class Terms:
         deadline: end of the fetch, on the clock of `time.monotonic()`.
         connect_timeout_s: longest wait for a connection to one address.
         allow_private_addresses: whether addresses that are not public are allowed.
+        allowed_domains: see `guard.is_allowed_host`.
     """
 
     deadline: float
     connect_timeout_s: float
     allow_private_addresses: bool
+    allowed_domains: tuple[str, ...] = ()
 
     def remaining_s(self) -> float:
         """Seconds left, above 0.
@@ -107,11 +109,13 @@ def _open_socket(connection: HTTPConnection) -> socket.socket:
     Resolving a name takes as long as the operating system lets it; the deadline is checked right after.
 
     Raises:
-        AddressNotAllowed: no address of the host is allowed, or the peer that answered is not.
+        NotAllowed: the host is not allowed, none of its addresses is, or the peer that answered is not.
         ConnectTimeoutError: no address answered in time.
         NewConnectionError: the host has no address, or none accepts connections.
     """
     terms = _terms.get()
+    if not is_allowed_host(connection.host, terms.allowed_domains):
+        raise NotAllowed(f"{connection.host} is not among the allowed domains")
     try:
         found = socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -119,7 +123,7 @@ def _open_socket(connection: HTTPConnection) -> socket.socket:
     addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
     allowed = [address for address in addresses if terms.allows(address)]
     if not allowed:
-        raise AddressNotAllowed(f"{connection.host} is {', '.join(addresses)}")
+        raise NotAllowed(f"{connection.host} is {', '.join(addresses)}")
     failure: OSError = OSError("no address")
     for address in allowed:
         try:
@@ -139,12 +143,12 @@ def check_peer(sock: socket.socket, terms: Terms) -> None:
     """Close a connected socket when the address at its other end is not allowed.
 
     Raises:
-        AddressNotAllowed: it is not; the socket is closed and nothing was sent.
+        NotAllowed: it is not; the socket is closed and nothing was sent.
     """
     peer = str(sock.getpeername()[0])
     if not terms.allows(peer):
         sock.close()
-        raise AddressNotAllowed(f"the connected peer is {peer}")
+        raise NotAllowed(f"the connected peer is {peer}")
 
 
 class _GuardedHTTPConnection(HTTPConnection):

@@ -420,6 +420,15 @@ def test_a_report_that_is_none_is_refused(ask: Callable[..., Answer], report: st
     assert isinstance(answer.error(), InvalidArgument)
 
 
+def test_what_preprocessing_reports_is_passed_on(ask: Callable[..., Answer]) -> None:
+    before = {"milliseconds": {}, "finished_s": 0, "warnings": ["image[0]: w"], "input_paths": {"image[0]": "/p"}}
+    report = ask(prompt="red cat " * 400, preprocess_report=json.dumps(before)).report()
+    assert report["input_paths"] == {"image[0]": "/p"}
+    assert report["warnings"][0] == "image[0]: w"
+    assert len(report["warnings"]) == 2
+    assert "input_paths" not in ask().report()
+
+
 def test_the_deadline_counts_from_when_preprocessing_ended(ask: Callable[..., Answer]) -> None:
     """So it covers the time in Triton's queue, and so does the queue's time in the report."""
     report = json.dumps({"milliseconds": {}, "finished_s": time.monotonic() - 5})

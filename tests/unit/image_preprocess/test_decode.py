@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
-from decode import decode_image, decode_mask
+from decode import Header, decode_image, decode_mask, read_header
 from loading_settings import LoadingSettings
 from refusal import Refused
 
@@ -69,7 +70,8 @@ def large_files(encoded: Write) -> dict[str, bytes]:
 @pytest.mark.parametrize("decode", [decode_image, decode_mask])
 def test_a_bomb_is_refused_by_its_header(encoded: Write, kind: str, decode: Callable[..., object]) -> None:
     with pytest.raises(
-        Refused, match="has 16383x16383 pixels; a side is at most 16384 and width x height at most 33554432"
+        Refused,
+        match=r"^too_large: has 16383x16383 pixels; a side is at most 16384 and width x height at most 33554432",
     ):
         decode(large_files(encoded)[kind], SETTINGS)
 
@@ -100,7 +102,9 @@ def test_the_limits_are_inclusive(encoded: Write, format_name: str) -> None:
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.7, 0.99])
 def test_a_file_that_is_cut_off_is_refused(encoded: Write, format_name: str, kept: float) -> None:
     data = encoded(noise(), format_name)
-    with pytest.raises(Refused, match=f"^(is a damaged or incomplete {format_name} file|is not an image)"):
+    with pytest.raises(
+        Refused, match=f"^invalid_image: (is a damaged or incomplete {format_name} file|is not an image|is empty)"
+    ):
         decode_image(data[: int(len(data) * kept)], SETTINGS)
 
 
@@ -128,7 +132,9 @@ def test_refusals_show_nothing_of_the_inside(data: bytes) -> None:
 @pytest.mark.parametrize("format_name", ["GIF", "BMP", "TIFF", "ICO", "PPM"])
 def test_other_formats_are_refused(encoded: Write, format_name: str) -> None:
     with pytest.raises(
-        Refused, match=r"(in the (GIF|BMP|TIFF|ICO) format|known format); accepted formats are PNG, JPEG, WEBP"
+        Refused,
+        match=r"^(unsupported_media_type: is in the (GIF|BMP|TIFF|ICO) format|invalid_image: is not an image in a known"
+        r" format); accepted formats are PNG, JPEG, WEBP",
     ):
         decode_image(encoded(noise(), format_name), SETTINGS)
 
@@ -185,3 +191,62 @@ def test_the_alpha_of_a_mask_is_turned_upright(encoded: Write) -> None:
 def test_a_picture_with_broken_exif_data_is_used_as_it_is(encoded: Write, broken: bytes) -> None:
     data = encoded(Image.new("RGB", (24, 16)), "JPEG", exif=broken)
     assert decode_image(data, SETTINGS).shape == (16, 24, 3)
+
+
+def test_an_empty_file_is_called_so() -> None:
+    with pytest.raises(Refused, match=r"^invalid_image: is empty$"):
+        decode_image(b"", SETTINGS)
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_header_has_the_size_that_a_viewer_shows(encoded: Write, format_name: str, orientation: int) -> None:
+    data = encoded(noise(40, 30), format_name, exif=exif(orientation))
+    assert read_header(data, SETTINGS) == Header(format_name, (30, 40) if orientation >= 5 else (40, 30), 1)
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "WEBP"])
+def test_the_header_counts_frames(encoded: Write, format_name: str) -> None:
+    frames = [Image.new("RGB", (8, 8), (index * 60, 0, 0)) for index in range(5)]
+    data = encoded(frames[0], format_name, save_all=True, append_images=frames[1:])
+    assert read_header(data, SETTINGS).frames == 5
+
+
+def test_a_jpeg_of_several_pictures_is_read_as_its_first(encoded: Write) -> None:
+    """Phones write such files (MPO), for instance with a gain map behind the picture."""
+    frames = [Image.new("RGB", (512, 512), colour) for colour in ((200, 0, 0), (0, 200, 0))]
+    data = encoded(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    assert read_header(data, SETTINGS) == Header("JPEG", (512, 512), 2)
+    for size in (None, (64, 64)):
+        assert abs(decode_image(data, SETTINGS, size)[4, 4].astype(int) - (200, 0, 0)).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_read_coarsely_but_right(
+    encoded: Write, monkeypatch: pytest.MonkeyPatch, mode: str, orientation: int
+) -> None:
+    ramp = np.add.outer(np.arange(768), np.arange(1024)) * 255 // (768 + 1024)
+    picture = Image.fromarray(ramp.astype(np.uint8)).convert(mode)
+    data = encoded(picture, "JPEG", quality=95, exif=exif(orientation))
+    read_at: list[tuple[int, int]] = []
+    load = JpegImageFile.load
+
+    def noting_load(self: JpegImageFile) -> Any:
+        read_at.append(self.size)
+        return load(self)
+
+    monkeypatch.setattr(JpegImageFile, "load", noting_load)
+    size = (96, 128) if orientation == 6 else (128, 96)
+    coarse = decode_image(data, SETTINGS, size).astype(int)
+    assert read_at[0] == (256, 192)
+    exact = np.asarray(Image.fromarray(decode_image(data, SETTINGS)).resize(size, Image.Resampling.LANCZOS)).astype(int)
+    assert abs(coarse - exact).max() <= 4
+    assert coarse.shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.9])
+def test_a_large_jpeg_that_is_cut_off_is_refused_though_read_coarsely(encoded: Write, kept: float) -> None:
+    data = encoded(noise(1024, 768), "JPEG")
+    with pytest.raises(Refused, match="damaged or incomplete"):
+        decode_image(data[: int(len(data) * kept)], SETTINGS, (64, 64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guard import is_public
+from guard import is_allowed_host, is_public
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,24 @@ def test_public(address: str) -> None:
 )
 def test_not_public(address: str) -> None:
     assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("example.com", True),
+        ("EXAMPLE.com.", True),
+        ("www.example.com", False),
+        ("notexample.com", False),
+        ("example.com.evil.org", False),
+        ("a.example.org", True),
+        ("a.b.example.org", True),
+        ("example.org", False),
+        ("evilexample.org", False),
+        ("93.184.216.34", False),
+        ("", False),
+    ],
+)
+def test_allowed_domains(host: str, allowed: bool) -> None:
+    assert is_allowed_host(host, ("example.com", ".example.org")) is allowed
+    assert is_allowed_host(host, ())

@@ -17,7 +17,18 @@ from loading_settings import LoadingSettings
         ("max_image_bytes", 0),
         ("max_image_side_px", -1),
         ("max_image_pixels", 0),
-        ("fetch_threads", 0),
+        ("granularity_px", 0),
+        ("max_connections", 0),
+        ("max_url_requests", 0),
+        ("max_redirects", -1),
+        ("fetch_attempts", 0),
+        ("decode_threads", -1),
+        ("url_cache_bytes", -1),
+        ("url_cache_s", 0.0),
+        ("allowed_domains", ("",)),
+        ("allowed_domains", ("http://example.com",)),
+        ("allowed_domains", ("Example.com",)),
+        ("allowed_domains", ("*.example.com",)),
         ("request_threads", 0),
         ("connect_timeout_s", 0.0),
         ("read_timeout_s", float("inf")),
@@ -41,8 +52,14 @@ def test_every_kind_of_field_is_read_from_a_model_configuration() -> None:
         "allow_private_addresses": "true",
         "fetch_timeout_s": "2.5",
         "formats": "PNG, WEBP",
+        "allowed_domains": "example.com, .example.org",
+        "input_save_path": "",
     }
     config = json.dumps({"parameters": {name: {"string_value": text} for name, text in texts.items()}})
     assert read_parameters(config, LoadingSettings) == LoadingSettings(
-        max_image_bytes=1000, allow_private_addresses=True, fetch_timeout_s=2.5, formats=("PNG", "WEBP")
+        max_image_bytes=1000,
+        allow_private_addresses=True,
+        fetch_timeout_s=2.5,
+        formats=("PNG", "WEBP"),
+        allowed_domains=("example.com", ".example.org"),
     )

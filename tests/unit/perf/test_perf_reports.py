@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from perf.figures import Record
+from perf.image_inputs_report import Memory, Times, image_inputs_report
 from perf.mixed_report import Target, mixed_report
 from perf.overhead_report import Pair, overhead, overhead_report, stage_medians
 from perf.png_report import DEFAULT, Sample, cells, png_report
@@ -148,3 +149,23 @@ def test_the_png_report_states_its_targets(slow_ms: float, size: int, four_s: fl
     markdown, raw = png_report(SURROUNDINGS, {"rounds": 3}, samples(slow_ms, size), counted_s)
     assert [line.split(" | ")[-1].rstrip(" |") for line in markdown.splitlines() if line.endswith("met |")] == verdicts
     assert len(raw["samples"]) == 9
+
+
+@pytest.mark.parametrize(
+    ("text_ms", "last_mib", "verdicts"),
+    [
+        (0.5, 104, ["under 1 ms: met", "+4.0 %", "under 5 %: met"]),
+        (1.5, 106, ["under 1 ms: missed", "under 5 %: missed"]),
+    ],
+)
+def test_the_image_inputs_report_judges_medians_and_growth(text_ms: float, last_mib: int, verdicts: list[str]) -> None:
+    times = {
+        "text-to-image": Times([text_ms, text_ms, 99.0], [0.1, 0.1, 0.1]),
+        "base64 JPEG": Times([14.0], [13.0]),
+        "PNG": Times([60.0], [59.0]),
+    }
+    memory = Memory([500, 2500, 5000], [100 * 2**20, 200 * 2**20, last_mib * 2**20], first=500, last=5000)
+    report, raw = image_inputs_report(SURROUNDINGS, {"requests": 3}, [0.25], times, memory)
+    for part in [*verdicts, "under 15 ms: met", "0.25 ms (median)", "abacus, 2 beads"]:
+        assert part in report
+    assert json.loads(json.dumps(raw))["memory"]["last"] == 5000

@@ -1,0 +1,292 @@
+"""`image_preprocess` in a real server, fetching from a host that misbehaves.
+
+Each failure has its code and the image's index in the message, arrives by itself, and leaves the server fit.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+from PIL import Image
+from tritonclient.utils import InferenceServerException
+
+from deploy.embedded_server import EmbeddedServer
+from deploy.serve import REPOSITORY
+from tests.picture_server import PictureServer, picture_server
+
+_ANSWER_S = 60  # far above every deadline of the server, so that only what hangs runs into it
+_LINE = 100
+RED = (255, 0, 0)
+
+
+def picture(colour: tuple[int, int, int] = RED, **options: Any) -> bytes:
+    """A PNG of 16x8 pixels."""
+    file = io.BytesIO()
+    Image.new("RGB", (16, 8), colour).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+class Preprocess:
+    """Sends requests to `image_preprocess` alone. Safe from any thread."""
+
+    def __init__(self, client: triton_grpc.InferenceServerClient) -> None:
+        self._client = client
+
+    def __call__(self, *images: bytes | str, **texts: str) -> tuple[Any, dict[str, Any]]:
+        """The pixels, None without images, and the report."""
+        arrays: dict[str, list[bytes | str]] = {"prompt": ["x"], **{name: [text] for name, text in texts.items()}}
+        if images:
+            arrays["image"] = list(images)
+        inputs = []
+        for name, items in arrays.items():
+            data = np.array([i.encode() if isinstance(i, str) else i for i in items], dtype=np.object_)
+            tensor = triton_grpc.InferInput(name, list(data.shape), "BYTES")
+            tensor.set_data_from_numpy(data)
+            inputs.append(tensor)
+        result = self._client.infer("image_preprocess", inputs, client_timeout=_ANSWER_S)
+        return result.as_numpy("pixels"), json.loads(result.as_numpy("preprocess_report")[0])
+
+    def refusal(self, *images: bytes | str) -> str:
+        """The message of an INVALID_ARGUMENT."""
+        with pytest.raises(InferenceServerException) as refused:
+            self(*images)
+        assert refused.value.status() == "StatusCode.INVALID_ARGUMENT", refused.value
+        return str(refused.value.message()).partition("image_rejected: ")[2]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with `image_preprocess` alone."""
+    folder = tmp_path_factory.mktemp("repository")
+    (folder / "image_preprocess").symlink_to(REPOSITORY / "image_preprocess")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inputs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("inputs")
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path, inputs_folder: Path) -> Iterator[EmbeddedServer]:
+    """May reach loopback, with short timeouts."""
+    parameters = {
+        "allow_private_addresses": "true",
+        "max_image_bytes": "1000000",
+        "read_timeout_s": "1",
+        "fetch_timeout_s": "4",
+        "max_url_requests": str(_LINE),
+        "input_save_path": str(inputs_folder),
+    }
+    with EmbeddedServer(
+        repository, parameters={f"image_preprocess.{name}": text for name, text in parameters.items()}
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def preprocess(server: EmbeddedServer) -> Iterator[Preprocess]:
+    with triton_grpc.InferenceServerClient(server.grpc_url) as client:
+        yield Preprocess(client)
+
+
+@pytest.fixture
+def host() -> Iterator[PictureServer]:
+    with picture_server() as running:
+        yield running
+
+
+def gzip_bomb() -> bytes:
+    """20 kB that become 20 MB."""
+    bomb = zlib.compressobj(wbits=31)
+    return bomb.compress(bytes(20_000_000)) + bomb.flush()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+BUSY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+DOWN = b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n"
+TIMED_OUT = "fetch_failed: timed out"
+BROKEN = "fetch_failed: the connection failed or broke off"
+TOO_LARGE = "too_large: is larger than 1000000 bytes"
+FAULTS: dict[str, tuple[Callable[[PictureServer], str], str]] = {
+    "slow drip": (lambda h: h.raw("/x", OK, b"Content-Length: 9999\r\n\r\n", then_repeat=b"a", every_s=0.1), TIMED_OUT),
+    "silence": (lambda h: h.hold("/x", b"")[0], TIMED_OUT),
+    "endless body": (lambda h: h.raw("/x", OK, b"\r\n", then_repeat=bytes(65536)), TOO_LARGE),
+    "endless chunks": (
+        lambda h: h.raw(
+            "/x", OK, b"Transfer-Encoding: chunked\r\n\r\n", then_repeat=b"10000\r\n" + bytes(65536) + b"\r\n"
+        ),
+        TOO_LARGE,
+    ),
+    "Content-Length too high": (lambda h: h.raw("/x", OK, b"Content-Length: 5000\r\n\r\n", picture()), BROKEN),
+    "Content-Length too low": (
+        lambda h: h.raw("/x", OK, b"Content-Length: 60\r\n\r\n", picture()),
+        "invalid_image: is a damaged or incomplete PNG file",
+    ),
+    "Content-Length over the cap": (lambda h: h.raw("/x", OK, b"Content-Length: 1000001\r\n\r\n"), TOO_LARGE),
+    "gzip bomb": (
+        lambda h: h.serve("/x", gzip_bomb(), Content_Encoding="gzip"),
+        "unsupported_media_type: is in the gzip format; accepted formats are PNG, JPEG, WEBP",
+    ),
+    "redirect loop": (lambda h: h.redirect("/x", "/x"), "fetch_failed: more than 3 redirects"),
+    "reset in the body": (lambda h: h.in_turn("/x", *[OK + b"Content-Length: 99\r\n\r\nabc"] * 3), BROKEN),
+    "503 three times": (lambda h: h.in_turn("/x", DOWN, DOWN, DOWN), "fetch_failed: status 503"),
+    "404": (lambda h: h.url + "/nothing", "fetch_failed: status 404"),
+    "empty": (lambda h: h.serve("/x", b""), "invalid_image: is empty"),
+    "a page": (
+        lambda h: h.serve("/x", b"<html>"),
+        "unsupported_media_type: is in the HTML format; accepted formats are PNG, JPEG, WEBP",
+    ),
+    "no HTTP": (lambda h: h.raw("/x", b"SSH-2.0-OpenSSH_9.6\r\n"), BROKEN),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_host_that_misbehaves_is_refused_by_code_and_index(
+    preprocess: Preprocess, host: PictureServer, fault: str
+) -> None:
+    set_up, problem = FAULTS[fault]
+    assert preprocess.refusal(picture(), set_up(host)) == f"image[1]: {problem}"
+    assert preprocess(host.serve("/good.png", picture()))[0].shape == (1, 8, 16, 3)
+
+
+def test_a_missing_content_length_is_no_fault(preprocess: Preprocess, host: PictureServer) -> None:
+    pixels, _ = preprocess(host.raw("/x", OK, b"\r\n", picture()))
+    assert tuple(pixels[0, 0, 0]) == RED
+
+
+def test_429_with_retry_after_and_a_reset_are_tried_again(preprocess: Preprocess, host: PictureServer) -> None:
+    body = picture()
+    answers = BUSY, OK + b"Content-Length: 5000\r\n\r\nabc", OK + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    started_s = time.monotonic()
+    assert preprocess(host.in_turn("/x", *answers))[0].shape == (1, 8, 16, 3)
+    assert time.monotonic() - started_s >= 1  # what the server asked for
+    assert host.count("/x") == 3
+
+
+def test_a_host_that_closes_kept_connections_is_no_fault(preprocess: Preprocess, host: PictureServer) -> None:
+    """It promises keep-alive and hangs up after each answer."""
+    body = picture()
+    answer = OK + f"Content-Length: {len(body)}\r\nConnection: keep-alive\r\nCache-Control: no-store\r\n\r\n".encode()
+    url = host.in_turn("/x", *[answer + body] * 5)
+    for _ in range(5):
+        assert preprocess(url)[0].shape == (1, 8, 16, 3)
+
+
+def test_the_problems_of_all_images_come_together(preprocess: Preprocess, host: PictureServer) -> None:
+    message = preprocess.refusal(host.url + "/nothing", picture(), b"GIF89a", "AA*A", picture()[:60])
+    assert [part.split(": ")[:2] for part in message.split("; image")] == [
+        ["image[0]", "fetch_failed"],
+        ["[2]", "unsupported_media_type"],
+        ["[3]", "invalid_image"],
+        ["[4]", "invalid_image"],
+    ]
+
+
+def test_a_hundred_requests_for_a_slow_url_cause_one_download_and_hold_up_nobody(
+    preprocess: Preprocess, host: PictureServer
+) -> None:
+    slow, released = host.hold("/slow.png", picture())
+    fast = host.serve("/fast.png", picture())
+
+    def insist(url: str) -> Any:
+        while True:
+            try:
+                return preprocess(url)
+            except InferenceServerException as refused:
+                if refused.status() != "StatusCode.UNAVAILABLE":  # else the request for the fast URL had the last place
+                    raise
+
+    with ThreadPoolExecutor(_LINE) as callers:
+        waiting = [callers.submit(insist, slow) for _ in range(_LINE)]
+        give_up_s = time.monotonic() + 3
+        while True:  # until all of them wait, which shows in the bound on requests with URLs
+            try:
+                preprocess(fast)
+            except InferenceServerException as refused:
+                overloaded = refused
+                break
+            assert time.monotonic() < give_up_s
+        assert preprocess()[0] is None
+        assert preprocess(base64.b64encode(picture()))[0].shape == (1, 8, 16, 3)
+        released.set()
+        answers = [request.result() for request in waiting]
+    assert overloaded.status() == "StatusCode.UNAVAILABLE"
+    assert f"unavailable: overloaded: {_LINE} requests with image URLs" in overloaded.message()
+    assert all(tuple(pixels[0, 0, 0]) == RED for pixels, _ in answers)
+    assert host.count("/slow.png") == 1
+    assert preprocess(fast)[0].shape == (1, 8, 16, 3)
+
+
+def test_32_requests_with_32_urls_are_fetched_at_the_same_time(preprocess: Preprocess, host: PictureServer) -> None:
+    """The host answers none of them before all 32 have come."""
+    together = threading.Barrier(32)
+    urls = []
+    for index in range(32):
+        held, released = host.hold(f"/{index}.png", picture((index, 0, 0)))
+        answer = host.answers[f"/{index}.png"]
+
+        def answer_together(handler: Any, answer: Any = answer, released: threading.Event = released) -> None:
+            together.wait(_ANSWER_S)
+            released.set()
+            answer(handler)
+
+        host.answers[f"/{index}.png"] = answer_together
+        urls.append(held)
+    with ThreadPoolExecutor(32) as callers:
+        for index, (pixels, _) in enumerate(callers.map(preprocess, urls)):
+            assert tuple(pixels[0, 0, 0]) == (index, 0, 0)
+
+
+def test_originals_are_kept_and_their_paths_reported(
+    preprocess: Preprocess, host: PictureServer, inputs_folder: Path
+) -> None:
+    body = picture((1, 2, 3))
+    _, report = preprocess(body, host.serve("/x", body), picture((4, 5, 6)))
+    paths = [Path(report["input_paths"][f"image[{index}]"]) for index in range(3)]
+    assert paths[0] == paths[1] != paths[2]
+    assert paths[0].parent == inputs_folder
+    assert paths[0].read_bytes() == body
+
+
+def test_the_report_warns_of_an_animation(preprocess: Preprocess) -> None:
+    frames = [Image.new("RGB", (16, 8), colour) for colour in ("green", "blue")]
+    _, report = preprocess(picture(save_all=True, append_images=frames))
+    assert report["warnings"] == ["image[0]: has 3 frames; the first is used"]
+
+
+def test_metrics_are_exported(server: EmbeddedServer, preprocess: Preprocess, host: PictureServer) -> None:
+    preprocess(host.serve("/x", picture()), picture())
+    preprocess.refusal(b"GIF89a")
+    wanted = [
+        'images_total{instance="image_preprocess_0_0",source="url"}',
+        'image_bytes_total{instance="image_preprocess_0_0",source="file"}',
+        'failures_total{instance="image_preprocess_0_0",reason="unsupported_media_type"}',
+        "fetch_seconds_bucket",
+        "decode_seconds_bucket",
+        "cache_misses_total",
+        "cache_bytes",
+        "downloads_in_flight",
+    ]
+    give_up_s = time.monotonic() + 10
+    while True:
+        with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
+            text = response.read().decode()
+        missing = [name for name in wanted if f"imagegen_preprocess_{name}" not in text]
+        if not missing:
+            break
+        assert time.monotonic() < give_up_s, missing
+        time.sleep(0.05)
