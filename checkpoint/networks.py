@@ -61,7 +61,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    torch.nn.init.normal_(encoder.get_input_embeddings().weight, std=0.1)
+    torch.nn.init.normal_(encoder.get_parameter("embeddings.token_embedding.weight"), std=0.1)
     return encoder
 
 

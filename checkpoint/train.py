@@ -154,7 +154,8 @@ def train(folder: Path, device: torch.device, minutes: float) -> bool:
 
     torch.manual_seed(SEED)
     text_encoder, unet = networks.make_text_encoder(tokenizer), networks.make_unet()
-    parts = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet}).to(device, memory_format=torch.channels_last)
+    unet.to(memory_format=torch.channels_last)
+    parts = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet}).to(device)
     second = Stage("denoiser", folder, parts, train_denoiser.STEPS, stop_at)
     done = second.run(
         lambda step: train_denoiser.batch(step, SEED, tokenizer, second.scale),
