@@ -113,9 +113,10 @@ class ResultStore:
 
     def _remove_all(self, keys: Sequence[str]) -> None:
         """Remove what lies under `keys`; also what failed, since its answer alone may have been lost."""
-        until_s = time.monotonic() + self._timeout_s
-        tasks = [self._pool.submit(_retried, self._remove, key, until_s=until_s) for key in keys]
-        wait(tasks)
+        # Threads of their own: those for writing may all be waiting for a store that hangs.
+        with ThreadPoolExecutor(len(keys), thread_name_prefix="remove") as pool:
+            until_s = time.monotonic() + self._timeout_s
+            tasks = [pool.submit(_retried, self._remove, key, until_s=until_s) for key in keys]
         for key, task in zip(keys, tasks, strict=True):
             if error := task.exception():
                 _log.error("%s may be left in the store", key, exc_info=error)

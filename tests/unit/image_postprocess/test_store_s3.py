@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from s3_server import CREDENTIALS, FaultyProxy, S3Server
@@ -115,6 +118,34 @@ def test_a_server_that_hangs_is_not_waited_for_longer_than_allowed(
     with pytest.raises(StorageFailed):
         new_store(timeout_s=1.0).store(PICTURES, KEYS, "image/png")
     assert server.keys(bucket) == []
+
+
+def test_removing_does_not_wait_for_what_others_write(
+    server: S3Server, bucket: str, proxy: FaultyProxy, new_store: NewStore
+) -> None:
+    """A store that hangs holds every thread that writes; the picture that is there already has to go all the same."""
+    busy, ended = threading.Event(), threading.Event()
+
+    def fault(method: str, number: int) -> str | None:
+        if method != "PUT" or number == 0:
+            return None
+        busy.wait(30)
+        return "forbid"
+
+    proxy.fault = fault
+    store = new_store(timeout_s=3.0)
+    with ThreadPoolExecutor(1) as caller:
+        failing = caller.submit(store.store, PICTURES[:2], KEYS[:2], "image/png")
+        while len(server.keys(bucket)) < 1:
+            time.sleep(0.01)
+        for _ in range(32):
+            store._pool.submit(ended.wait, 30)
+        busy.set()
+        with pytest.raises(StorageFailed):
+            failing.result()
+        left = server.keys(bucket)
+        ended.set()
+    assert left == []
 
 
 def test_a_bucket_that_is_not_there(proxy: FaultyProxy) -> None:
