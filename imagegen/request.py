@@ -237,13 +237,13 @@ def _blobs(arrays: Arrays, name: str, most: int) -> tuple[bytes, ...]:
     array = arrays.get(name)
     if array is None:
         return ()
-    if array.ndim != 1 or not 1 <= array.size <= most:
+    if array.ndim != 1 or array.size < 1:
         raise InvalidArgument(name, f"shape {list(array.shape)}; 1..{most} elements in one dimension are allowed")
-    blobs = tuple(item.encode() if isinstance(item, str) else bytes(item) for item in array)
-    for index, blob in enumerate(blobs):
-        if not blob:
-            raise InvalidArgument(f"{name}[{index}]", "empty; an image is a URL, a data URL, base64 or file bytes")
-    return blobs
+    if array.size > most:
+        allowed = f"{most} is allowed" if most == 1 else f"{most} are allowed"
+        raise InvalidArgument(name, f"too_large: {array.size} {name}s; at most {allowed}")
+    # An empty one is left to the loader, which reports it together with the other bad images.
+    return tuple(item.encode() if isinstance(item, str) else bytes(item) for item in array)
 
 
 def _size(arrays: Arrays, caps: Caps, granularity_px: int) -> tuple[int, int] | None:

@@ -33,10 +33,6 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         clear = image.info.get("transparency")
         alpha = None if clear is None else Image.fromarray(np.where(samples == clear, 0, 255).astype(np.uint8))
         return Image.fromarray((samples >> 8).astype(np.uint8)), alpha
-    clear_colour = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(clear_colour, tuple) and max(clear_colour) > 255:
-        # Of 16-bit colour, of which Pillow has read the upper 8 bits only.
-        image.info["transparency"] = tuple(value >> 8 for value in clear_colour)
     is_grey = image.mode in ("1", "L", "LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
@@ -44,6 +40,24 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if image.mode in ("L", "RGB", "CMYK"):
         return image, None
     return image.convert("L" if is_grey else "RGB"), None
+
+
+def scale_transparency(image: Image.Image, depth: int) -> None:
+    """Bring the clear value or colour of a PNG with `depth` bits per sample to the 8 bits of its pixels.
+
+    Pillow scales samples of 2, 4 and 16 bits, but not this one. Of 16-bit grey it keeps all bits, of 1 bit and of
+    palettes what it says is right.
+    """
+    clear = image.info.get("transparency")
+    if image.mode == "L" and clear is not None:
+        image.info["transparency"] = _eight_bits(clear, depth)
+    elif image.mode == "RGB" and clear is not None:
+        image.info["transparency"] = tuple(_eight_bits(value, depth) for value in clear)
+
+
+def _eight_bits(sample: int, depth: int) -> int:
+    sample &= 2**depth - 1  # the others are to be 0, and count for nothing
+    return sample >> 8 if depth == 16 else sample * 255 // (2**depth - 1)
 
 
 def _to_srgb(colours: Image.Image, profile: bytes | None) -> Image.Image:

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, WebPImagePlugin
+from PIL import Image, ImageChops, ImageFile, WebPImagePlugin
 
-from colour import split_alpha, to_rgb
+from colour import scale_transparency, split_alpha, to_rgb
+from jpeg_scans import check_scans
 from loading_settings import LoadingSettings
+from png_chunks import bit_depth, check_chunks, check_sums, exif_chunk, has_all_rows, without_unusable_profile
 from refusal import Refused, TooLarge, UnsupportedFormat
 from shape import cover, draft_size
 from signature import other_format, supported_format
@@ -117,24 +119,45 @@ def _loaded(data: bytes, settings: LoadingSettings, size: tuple[int, int] | None
     """The checked, fully read image in `data`; a JPEG far larger than `size` is read at a half, quarter or eighth."""
     with _opened(data, settings) as image:
         if image.format == "PNG":
-            with Image.open(io.BytesIO(data), formats=["PNG"]) as unread:
-                unread.verify()  # checksums of all chunks: reading pixels skips those, and the end of the file
+            check_sums(data)
+            if image.tile[0].extents != (0, 0, *image.size):
+                raise ValueError("the first frame of the animation does not cover the picture")
+        turned = _orientation(image) in _TURNED  # settled now, as `read_header` saw it: loading may add metadata
         if size is not None:
-            needed = size[::-1] if _orientation(image) in _TURNED else size
-            image.draft(None, draft_size(image.size, needed))
+            image.draft(None, draft_size(image.size, size[::-1] if turned else size))
         image.load()
+        if image.format == "PNG":
+            _check_rows(data, image)
+            scale_transparency(image, bit_depth(data))
         yield image
 
 
+def _check_rows(data: bytes, image: Image.Image) -> None:
+    """Raise ValueError when `image`, a PNG just loaded, lacks rows; cheap unless its last row is black or clear."""
+    width, height = image.size
+    # Without interlacing rows come from the top: a last row with anything in it means that all were there.
+    if not image.info.get("interlace") and np.asarray(image.crop((0, height - 1, width, height))).any():
+        return
+    if not has_all_rows(data):
+        raise ValueError("too few rows of pixels")
+
+
 @contextmanager
-def _opened(data: bytes, settings: LoadingSettings) -> Iterator[Image.Image]:
+def _opened(data: bytes, settings: LoadingSettings) -> Iterator[ImageFile.ImageFile]:
     """The checked image in `data`, its pixels unread; whatever fails on it inside the block refuses it."""
     found = _format(data, settings)
     try:
         if found == "WEBP":
             _check_size(_webp_size(data), settings)  # Pillow's decoder allocates the canvas on opening
+        elif found == "JPEG":
+            check_scans(data)
+        else:
+            check_chunks(data)
+            data = without_unusable_profile(data)
         with Image.open(io.BytesIO(data), formats=[found]) as image:
             _check_size(image.size, settings)
+            if found == "PNG" and "exif" not in image.info and (exif := exif_chunk(data)) is not None:
+                image.info["exif"] = b"Exif\0\0" + exif  # behind the pixels, where Pillow has not looked yet
             yield image
     except (Refused, MemoryError):
         raise
@@ -185,7 +208,8 @@ def _upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation 1..8 of `image`; 1, upright, when its EXIF data are missing or broken."""
     try:
-        orientation = image.getexif().get(_ORIENTATION)
+        # The method of the base class: that of PNG files decodes all pixels, in search of EXIF data behind them.
+        orientation = Image.Image.getexif(image).get(_ORIENTATION)
     except Exception as error:  # the parser raises nearly anything on broken data, and a picture without is usable
         _LOGGER.info("EXIF data ignored: %s: %s", type(error).__name__, error)
         return 1

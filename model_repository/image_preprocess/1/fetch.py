@@ -147,7 +147,7 @@ class Fetcher:
             response = self._adapter.send(request, stream=True, timeout=timeouts_s)
             try:
                 headers = response.headers
-                kept_s = lifetime_s(headers.get("Cache-Control", ""), headers.get("Age", ""), kept_s)
+                kept_s = lifetime_s(headers, kept_s)
                 location = headers.get("Location")
                 if response.status_code not in _REDIRECT_STATUSES or location is None:
                     return Fetched(self._body(response), kept_s)
@@ -183,9 +183,10 @@ def _status_failure(response: requests.Response) -> Refused:
 
 
 def _as_refusal(error: Exception) -> Refused:
-    if isinstance(error, NotAllowed):
+    # A host that no parser takes may be an address in disguise, so it gets the text of those.
+    if isinstance(error, (NotAllowed, requests.exceptions.InvalidURL)):
         return UrlNotAllowed()
-    if isinstance(error, (requests.exceptions.InvalidURL, UnicodeError)):
+    if isinstance(error, UnicodeError):
         return FetchFailed("the URL is malformed")
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
         return _MayPass("timed out")

@@ -38,12 +38,14 @@ class NotAllowed(Exception):
 
 
 def is_allowed_host(host: str, allowed_domains: tuple[str, ...]) -> bool:
-    """Whether a host may be fetched from.
+    """Whether a host may be fetched from. Never one with a zone, as fe80::1%eth0: it names an interface of this server.
 
     Args:
         host: the host that is about to be connected to, as the connection has it.
         allowed_domains: `example.com` allows that host, `.example.com` every host below it; empty allows all.
     """
+    if "%" in host:
+        return False
     name = host.lower().rstrip(".")
     return not allowed_domains or any(
         name.endswith(domain) if domain.startswith(".") else name == domain for domain in allowed_domains

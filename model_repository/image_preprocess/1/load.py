@@ -80,7 +80,7 @@ class ImageLoader:
         self._settings = settings
         self._originals = None if settings.input_save_path is None else Originals(Path(settings.input_save_path))
         self._fetcher = Fetcher(settings)
-        cache = UrlCache(settings.url_cache_bytes)
+        cache = UrlCache(settings.url_cache_bytes if settings.url_cache_s else 0)
         self._metrics = LoadingMetrics(new_series, self._fetcher, cache)
         self._downloads = Downloads(
             self._fetcher.fetch, cache, settings.max_url_requests, settings.fetch_timeout_s, self._metrics.fetched

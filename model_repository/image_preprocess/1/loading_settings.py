@@ -54,7 +54,8 @@ class LoadingSettings(Caps):
         request_threads: requests with images but without URLs at the same time; more wait in Triton's queue.
         decode_threads: images decoded at the same time; 0 for one a core.
         url_cache_bytes: room for fetched images; 0 turns the cache off.
-        url_cache_s: longest time for which a fetched image is used again; Cache-Control may shorten it.
+        url_cache_s: longest time for which a fetched image is used again; its server may shorten it; 0 turns the
+            cache off.
         input_save_path: folder in which input images are kept as they came; empty for none, nothing is written.
         output_url: as image_postprocess.output_url; while it is empty, response_format url is refused before any work.
 
@@ -88,7 +89,11 @@ class LoadingSettings(Caps):
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"parameter {name}: {getattr(self, name)} is not allowed; it is {least} or more")
-        for name in ("connect_timeout_s", "read_timeout_s", "fetch_timeout_s", "url_cache_s"):
+        if not (math.isfinite(self.url_cache_s) and self.url_cache_s >= 0):
+            raise ValueError(
+                f"parameter url_cache_s: {self.url_cache_s} is not allowed; it is a finite number of seconds, 0 or more"
+            )
+        for name in ("connect_timeout_s", "read_timeout_s", "fetch_timeout_s"):
             seconds = getattr(self, name)
             if not (math.isfinite(seconds) and seconds > 0):
                 raise ValueError(

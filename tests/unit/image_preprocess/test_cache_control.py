@@ -1,6 +1,9 @@
-"""What a server's Cache-Control allows, and what is malformed counts as stale."""
+"""What a server's headers allow, and what is malformed counts as stale."""
 
 from __future__ import annotations
+
+import email.utils
+import time
 
 import pytest
 
@@ -41,9 +44,43 @@ from cache_control import lifetime_s
     ],
 )
 def test_lifetime(cache_control: str, age: str, seconds: float) -> None:
-    assert lifetime_s(cache_control, age, 300) == seconds
+    assert lifetime_s({"Cache-Control": cache_control, "Age": age}, 300) == seconds
 
 
 def test_lifetimes_narrow_from_hop_to_hop() -> None:
-    assert lifetime_s("max-age=50", "", lifetime_s("max-age=20", "", 300)) == 20
-    assert lifetime_s("", "", 0) == 0
+    assert lifetime_s({"Cache-Control": "max-age=50"}, lifetime_s({"Cache-Control": "max-age=20"}, 300)) == 20
+    assert lifetime_s({}, 0) == 0
+
+
+NOON = "Sun, 06 Nov 1994 12:00:00 GMT"
+A_MINUTE_LATER = "Sun, 06 Nov 1994 12:01:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Expires": A_MINUTE_LATER, "Date": NOON}, 60),
+        ({"Expires": A_MINUTE_LATER, "Date": NOON, "Age": "20"}, 40),
+        ({"Expires": A_MINUTE_LATER}, 0),
+        ({"Expires": A_MINUTE_LATER, "Date": "nonsense"}, 0),
+        ({"Expires": "Sun, 06 Nov 2094 12:00:00 GMT", "Date": NOON}, 300),
+        ({"Expires": NOON, "Date": A_MINUTE_LATER}, 0),
+        ({"Expires": "0", "Date": NOON}, 0),
+        ({"Expires": "-1"}, 0),
+        ({"Expires": "Sun, 06 Nov 99999 99:99:99 GMT"}, 0),
+        ({"Expires": ""}, 0),
+        ({"Expires": NOON, "Date": NOON, "Cache-Control": "max-age=60"}, 60),
+        ({"Expires": NOON, "Date": NOON, "Cache-Control": "public"}, 0),
+        ({"Pragma": "no-cache"}, 0),
+        ({"Pragma": "No-Cache, x"}, 0),
+        ({"Pragma": "x"}, 300),
+        ({"Pragma": "no-cache", "Cache-Control": "max-age=60"}, 60),
+    ],
+)
+def test_older_headers_count_where_cache_control_says_nothing(headers: dict[str, str], seconds: float) -> None:
+    assert lifetime_s(headers, 300) == seconds
+
+
+def test_without_a_date_an_expiry_is_counted_from_now() -> None:
+    expires = email.utils.formatdate(time.time() + 60, usegmt=True)
+    assert 50 < lifetime_s({"Expires": expires}, 300) <= 60

@@ -115,6 +115,30 @@ def test_a_clear_colour_of_16_bits_is_clear() -> None:
     assert pixels_of(png(16, COLOUR, row, 2, tRNS=b"\x01\x02\x03\x04\x05\x06")) == [WHITE, RED]
 
 
+def test_a_small_clear_colour_of_16_bits_is_clear() -> None:
+    """All its values are below 256, like those of 8 bits."""
+    row = b"\x00\xc8\x00\x05\x00\x00" + b"\xff\xff\x00\x00\x00\x00"
+    data = png(16, COLOUR, row, 2, tRNS=b"\x00\xc8\x00\x05\x00\x00")
+    assert pixels_of(data) == [WHITE, RED]
+    assert decode_mask(data, SETTINGS).tolist() == [[255, 0]]
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "clear", "greys"),
+    [
+        (2, b"\x1b", 2, [0, 85, 255, 255]),
+        (2, b"\x1b", 3, [0, 85, 170, 255]),
+        (4, b"\x0f\x58", 5, [0, 255, 255, 136]),
+        (4, b"\x0f\x58", 0, [255, 255, 85, 136]),
+    ],
+)
+def test_a_clear_grey_of_few_bits_is_clear(depth: int, row: bytes, clear: int, greys: list[int]) -> None:
+    data = png(depth, GREY, row, 4, tRNS=bytes((0, clear)))
+    assert pixels_of(data) == [(grey,) * 3 for grey in greys]
+    samples = [(int.from_bytes(row, "big") >> (8 * len(row) - depth * (x + 1))) & (2**depth - 1) for x in range(4)]
+    assert decode_mask(data, SETTINGS).tolist() == [[255 if sample == clear else 0 for sample in samples]]
+
+
 @pytest.mark.parametrize(("mode", "colour"), [("RGB", (10, 200, 30)), ("L", 77), ("CMYK", (0, 255, 255, 0))])
 def test_jpeg_modes(encoded: Write, mode: str, colour: int | tuple[int, ...]) -> None:
     image = Image.new(mode, (16, 16), colour)

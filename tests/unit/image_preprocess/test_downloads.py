@@ -129,3 +129,59 @@ def test_what_has_waited_too_long_for_a_thread_is_not_fetched(host: Host) -> Non
         late.result(PATIENCE_S)
     downloads.close()
     assert host.fetched == ["a"]
+
+
+class SlowHost:
+    """Takes until `ready` to answer; a fetch that has no time for that times out."""
+
+    def __init__(self, ready: float) -> None:
+        self.ready = ready
+        self.fetches = 0
+
+    def fetch(self, url: str, deadline: float) -> Fetched:
+        self.fetches += 1
+        time.sleep(max(0.0, min(self.ready, deadline) - time.monotonic()))
+        if time.monotonic() >= deadline:
+            raise FetchFailed("timed out")
+        return Fetched(url.encode(), 60)
+
+
+def test_who_joins_late_has_as_much_time_as_the_first() -> None:
+    timeout_s = 1.0
+    host = SlowHost(time.monotonic() + 1.5 * timeout_s)
+    downloads = Downloads(host.fetch, UrlCache(0), 4, timeout_s, lambda seconds: None)
+    first = downloads.start("a")
+    time.sleep(0.8 * timeout_s)
+    late = [downloads.start("a") for _ in range(100)]
+    with pytest.raises(FutureTimeoutError):
+        first.result(0.2 * timeout_s)
+    assert [download.result(PATIENCE_S) for download in late] == [b"a"] * 100
+    assert host.fetches == 2
+    downloads.close()
+
+
+def test_a_download_ends_when_nobody_has_time_left() -> None:
+    host = SlowHost(time.monotonic() + PATIENCE_S)
+    seconds: list[float] = []
+    downloads = Downloads(host.fetch, UrlCache(0), 1, 0.6, seconds.append)
+    first = downloads.start("a")
+    time.sleep(0.3)
+    late = downloads.start("a")
+    for download in (first, late):
+        with pytest.raises(FetchFailed, match="timed out"):
+            download.result(PATIENCE_S)
+    downloads.close()
+    assert host.fetches == 2
+    assert 0.75 < seconds[0] < PATIENCE_S / 2
+
+
+def test_another_failure_is_not_tried_again_for_who_joined(host: Host, downloads: Downloads) -> None:
+    host.failure = FetchFailed("status 404")
+    first = downloads.start("a")
+    time.sleep(0.01)
+    late = downloads.start("a")
+    host.answer.set()
+    for download in (first, late):
+        with pytest.raises(FetchFailed, match="status 404"):
+            download.result(PATIENCE_S)
+    assert host.fetched == ["a"]

@@ -117,3 +117,9 @@ def test_not_public(address: str) -> None:
 def test_allowed_domains(host: str, allowed: bool) -> None:
     assert is_allowed_host(host, ("example.com", ".example.org")) is allowed
     assert is_allowed_host(host, ())
+
+
+@pytest.mark.parametrize("host", ["fe80::1%eth0", "::1%25lo", "1.1.1.1%00", "%31.1.1.1"])
+def test_a_host_with_a_zone_or_an_escape_is_never_allowed(host: str) -> None:
+    assert not is_allowed_host(host, ())
+    assert not is_allowed_host(host, (host,))

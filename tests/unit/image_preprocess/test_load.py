@@ -102,6 +102,26 @@ def test_sizes_are_compared_as_a_viewer_shows_them(loader: ImageLoader, encoded:
     assert loaded.pixels.shape == (1, 20, 10, 3)
 
 
+def test_empty_images_are_reported_with_the_others(loader: ImageLoader) -> None:
+    with pytest.raises(ImageRejected) as caught:
+        loader.load([b"", b"zz*", b""], b"", None)
+    message = str(caught.value)
+    assert message.startswith("image_rejected: image[0]: invalid_image: is empty; image[1]: invalid_image: is neither")
+    assert message.endswith("; image[2]: invalid_image: is empty; mask: invalid_image: is empty")
+
+
+@pytest.mark.parametrize("off", [{"url_cache_s": 0.0}, {"url_cache_bytes": 0}])
+def test_a_cache_that_is_turned_off_keeps_nothing(
+    off: dict[str, Any], encoded: Write, server: Any, no_metrics: Any
+) -> None:
+    loader = ImageLoader(LoadingSettings(allow_private_addresses=True, **off), no_metrics)
+    url = server.serve("/a.png", encoded(Image.new("RGB", (8, 8), RED))).encode()
+    for _ in range(2):
+        assert colours(loader.load([url], None, None).pixels) == [RED]
+    assert len(server.requests) == 2
+    loader.close()
+
+
 def test_all_problems_are_reported_together(loader: ImageLoader, encoded: Write, server: Any) -> None:
     images = [
         b"ftp://example.com/a.png",

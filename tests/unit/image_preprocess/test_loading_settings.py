@@ -24,7 +24,9 @@ from loading_settings import LoadingSettings
         ("fetch_attempts", 0),
         ("decode_threads", -1),
         ("url_cache_bytes", -1),
-        ("url_cache_s", 0.0),
+        ("url_cache_s", -1.0),
+        ("url_cache_s", float("inf")),
+        ("url_cache_s", float("nan")),
         ("allowed_domains", ("",)),
         ("allowed_domains", ("http://example.com",)),
         ("allowed_domains", ("Example.com",)),
@@ -63,3 +65,7 @@ def test_every_kind_of_field_is_read_from_a_model_configuration() -> None:
         formats=("PNG", "WEBP"),
         allowed_domains=("example.com", ".example.org"),
     )
+
+
+def test_the_cache_can_be_turned_off_by_its_size_and_by_its_time() -> None:
+    assert LoadingSettings(url_cache_bytes=0, url_cache_s=0.0).url_cache_s == 0

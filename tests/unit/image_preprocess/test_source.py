@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import time
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -47,6 +50,7 @@ def test_urls(blob: bytes, address: str) -> None:
         b"data:image/png;base64," + base64.urlsafe_b64encode(PNG).rstrip(b"="),
         b"DATA:Image/PNG;charset=utf-8;Base64," + PNG_BASE64,
         b"data:image/png;base64," + PNG_BASE64.replace(b"+", b"%2B").replace(b"/", b"%2f").replace(b"=", b"%3D"),
+        b"data:image/png;base64," + base64.encodebytes(PNG).replace(b"\n", b"%0d%0A%20%09").replace(b"+", b"%2b"),
     ],
 )
 def test_every_spelling_of_base64_gives_the_same_bytes(blob: bytes) -> None:
@@ -91,6 +95,11 @@ def test_known_formats_that_are_not_accepted_are_named(blob: bytes, name: str) -
         (b" \n", "is empty"),
         (b"", "is empty"),
         (b"data:image/png;base64,AA*A", "neither"),
+        (b"data:image/png;base64,AAA%41", "malformed data URL"),
+        (b"data:image/png;base64,AAA%252B", "malformed data URL"),
+        (b"data:image/png;base64,AAAA%", "malformed data URL"),
+        (b"data:image/png;base64,AA%2%2BB", "malformed data URL"),
+        (b"data:image/png;base64,%20%0A", "is empty"),
         (b"AAAAA", "neither"),
         (b"AA=A", "neither"),
         (b"\x00\x01\x02\xff", "neither"),
@@ -118,3 +127,28 @@ def test_the_byte_limit_counts_decoded_bytes_exactly(wrap: Callable[[bytes], byt
     assert source.data == PNG
     with pytest.raises(Refused, match=f"^too_large: is larger than {len(PNG) - 1} bytes"):
         parse_source(wrap(PNG), LoadingSettings(max_image_bytes=len(PNG) - 1))
+
+
+def test_a_percent_encoded_payload_has_a_limit_before_it_is_decoded() -> None:
+    data = b"\xff" * 300  # / only
+    encoded = b"data:image/png;base64," + base64.b64encode(data).replace(b"/", b"%2F")
+    source = parse_source(encoded, LoadingSettings(max_image_bytes=300))
+    assert isinstance(source, Encoded)
+    assert source.data == data
+    with pytest.raises(Refused, match=r"^too_large: is larger than 299 bytes$"):
+        parse_source(encoded, LoadingSettings(max_image_bytes=299))
+    with pytest.raises(Refused, match=r"^too_large: is larger than 100 bytes$"):
+        parse_source(b"data:image/png;base64," + b"%" * 1000, LoadingSettings(max_image_bytes=100))
+
+
+@pytest.mark.parametrize("piece", [b"%", b"%2", b"%2B", b"%20", b"A%"])
+def test_percent_signs_cost_little_time_and_memory(piece: bytes) -> None:
+    blob = b"data:image/png;base64," + piece * (12_000_000 // len(piece))
+    started_s = time.process_time()
+    tracemalloc.start()
+    with contextlib.suppress(Refused):
+        parse_source(blob, SETTINGS)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 5 * len(blob)
+    assert time.process_time() - started_s < 3
