@@ -48,8 +48,8 @@ check_python() {
   local version
   version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   case $version in
-    3.10 | 3.11 | 3.12) ;;
-    *) fail "Python $version does not fit; 3.10 to 3.12 do. Point PYTHON at one: PYTHON=python3.11 ./build.sh …" ;;
+    3.11 | 3.12) ;;
+    *) fail "Python $version does not fit; 3.11 and 3.12 do. Point PYTHON at one: PYTHON=python3.11 ./build.sh …" ;;
   esac
   local missing=()
   "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || missing+=("python$version-venv")
