@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from checkpoint import BUNDLED, captions, measure, paint
 from checkpoint.measure import Verdict
-from checkpoint.scenes import SHAPES, Scene, colours_on, place, random_scene
+from checkpoint.scenes import SHAPES, Placed, Scene, colours_on, place, random_scene
 
 QUESTIONS = ("background", "colour", "position", "count", "relation", "shape")
 STEPS = (8, 20, 50)
@@ -113,15 +113,14 @@ def recoloured(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float
     """Image-to-image at strength 0.75: a drawn thing shall take the asked colour and stay where it was."""
     rng = Random("recoloured")
     prompts, images, wanted, stood = [], [], [], []
-    for scene in _single_things(count, rng):
+    for scene, thing, picture in _single_things(count, rng):
         assert scene.background is not None
-        things = place(scene, rng)
-        images.append(Image.fromarray(paint.picture(things, scene.background, 128, rng)))
-        others = [name for name in colours_on(scene.background) if name != things[0].colour]
-        other = replace(scene, things=(replace(scene.things[0], colour=rng.choice(others or [things[0].colour])),))
+        images.append(picture)
+        others = [name for name in colours_on(scene.background) if name != thing.colour]
+        other = replace(scene, things=(replace(scene.things[0], colour=rng.choice(others or [thing.colour])),))
         prompts.append(captions.write(other, rng))
         wanted.append(other.things[0])
-        stood.append(things[0])
+        stood.append(thing)
     drawn = draw(
         AutoPipelineForImage2Image.from_pipe(pipeline),
         prompts,
@@ -144,18 +143,17 @@ def inpainted(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float]
     """Inpainting at strength 1: another thing in the drawn one's place; `change outside` is a share of 255 levels."""
     rng = Random("inpainted")
     prompts, images, masks, wanted = [], [], [], []
-    for scene in _single_things(count, rng):
+    for scene, thing, picture in _single_things(count, rng):
         assert scene.background is not None
-        things = place(scene, rng)
-        images.append(Image.fromarray(paint.picture(things, scene.background, 128, rng)))
+        images.append(picture)
         mask = np.zeros((128, 128), np.uint8)
-        reach = things[0].radius + 0.04
+        reach = thing.radius + 0.04
         rows, columns = (
-            slice(max(0, int((at - reach) * 128)), int((at + reach) * 128) + 1) for at in (things[0].y, things[0].x)
+            slice(max(0, int((at - reach) * 128)), int((at + reach) * 128) + 1) for at in (thing.y, thing.x)
         )
         mask[rows, columns] = 255
         masks.append(Image.fromarray(mask))
-        shape = rng.choice([name for name in SHAPES if name != scene.things[0].shape])
+        shape = rng.choice([name for name in SHAPES if name != thing.shape])
         colour = rng.choice(colours_on(scene.background))
         other = replace(scene, things=(replace(scene.things[0], shape=shape, colour=colour),))
         prompts.append(captions.write(other, rng))
@@ -201,13 +199,17 @@ def table(rows: list[tuple[int, float, int, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def _single_things(count: int, rng: Random) -> list[Scene]:
+def _single_things(count: int, rng: Random) -> Iterator[tuple[Scene, Placed, Image.Image]]:
+    """Scenes of one thing, where it stands, and their pictures."""
     scenes: list[Scene] = []
     while len(scenes) < count:
         scene = random_scene(rng)
         if len(scene.things) == 1 and scene.things[0].count == 1:
             scenes.append(scene)
-    return scenes
+    for scene in scenes:
+        assert scene.background is not None
+        things = place(scene, rng)
+        yield scene, things[0], Image.fromarray(paint.picture(things, scene.background, 128, rng))
 
 
 def _share(answers: Iterable[bool]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,13 +19,17 @@ _TEXT_WIDTH = 96
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
-def make_tokenizer() -> CLIPTokenizer:
-    """CLIP's byte-pair tokenizer: each word of the grammar is one token, any other text splits into letters."""
+def make_tokenizer(words: Sequence[str] | None = None) -> CLIPTokenizer:
+    """CLIP's byte-pair tokenizer: each of `words` is one token, any other text splits into bytes.
+
+    Args:
+        words: those of the captions' grammar, unless said.
+    """
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     # GPT-2's byte alphabet: unprintable bytes are shown as characters from 256 on.
     letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
     merges: list[tuple[str, str]] = []
-    for word in vocabulary():
+    for word in vocabulary() if words is None else words:
         pieces = _split(word, merges)
         while len(pieces) > 1:
             merges.append((pieces[0], pieces[1]))

@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import argparse
 import base64
-import http.server
 import io
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +18,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from deploy.embedded_server import HOST, EmbeddedServer, ServerError
+from deploy.embedded_server import EmbeddedServer, ServerError
+from deploy.image_host import image_host
 from deploy.serve import REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, ImageGenerationError
 from imagegen_client.files import write_picture
@@ -71,7 +67,7 @@ def _draw(client: ImageClient, folder: Path, console: Console) -> dict[str, Gene
         return result.images[0]
 
     first = draw("text-to-image", prompt="a large red heart in the center at sunset", n=2)
-    with tempfile.TemporaryDirectory() as hosted, _image_host(Path(hosted)) as address:
+    with tempfile.TemporaryDirectory() as hosted, image_host(Path(hosted)) as address:
         (Path(hosted) / "first.png").write_bytes(first)
         draw(
             "image-to-image",
@@ -109,23 +105,6 @@ def _middle() -> bytes:
     buffer = io.BytesIO()
     mask.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-class _QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the table is the demo's output."""
-
-
-@contextmanager
-def _image_host(folder: Path) -> Iterator[str]:
-    """A real HTTP server for the files of `folder`, on a free loopback port."""
-    handler = partial(_QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer((HOST, 0), handler) as host:
-        thread = threading.Thread(target=host.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://{HOST}:{host.server_address[1]}"
-        host.shutdown()
-        thread.join()
 
 
 if __name__ == "__main__":

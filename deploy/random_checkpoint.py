@@ -7,8 +7,6 @@ gives the same weights.
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,7 +14,9 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from checkpoint.networks import make_tokenizer, save_tokenizer
 
 _SEED = 2024
 _TEXT_WIDTH = 32
@@ -28,16 +28,16 @@ def make_checkpoint(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".checkpoint-") as scratch:
         made = Path(scratch) / "checkpoint"
-        random_pipeline(Path(scratch)).save_pretrained(made)
-        for name in ("vocab.json", "merges.txt"):  # transformers 5 saves the fast form only; others read these
-            shutil.copy(Path(scratch) / name, made / "tokenizer" / name)
+        pipeline = random_pipeline()
+        pipeline.save_pretrained(made)
+        save_tokenizer(pipeline.tokenizer, made / "tokenizer")
         made.rename(folder)
 
 
-def random_pipeline(scratch: Path) -> StableDiffusionPipeline:
-    """The pipeline itself; `scratch` takes the tokenizer's files."""
+def random_pipeline() -> StableDiffusionPipeline:
+    """The pipeline itself."""
     torch.manual_seed(_SEED)
-    tokenizer = _byte_tokenizer(scratch)
+    tokenizer = make_tokenizer(())
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -78,18 +78,6 @@ def random_pipeline(scratch: Path) -> StableDiffusionPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-
-
-def _byte_tokenizer(scratch: Path) -> CLIPTokenizer:
-    """CLIP's byte-pair tokenizer without merges: any text tokenises, a token a byte."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    # GPT-2's byte alphabet: unprintable bytes are shown as characters from 256 on.
-    letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
-    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    (scratch / "vocab.json").write_text(json.dumps(vocabulary))
-    (scratch / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
 
 
 def main() -> None:

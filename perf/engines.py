@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from deploy.serve import REPOSITORY, other_checkpoint
 
 HUB = "hub"
 SERIAL = "serial"
@@ -77,7 +77,7 @@ def running_engines(checkpoint: Path, device: str) -> Iterator[dict[str, Engine]
 def engine_parameters(checkpoint: Path, device: str) -> dict[str, str]:
     """Parameters that make this repository's engine do the same work as a plain pipeline: one thread, no caches."""
     return {
-        "diffusion.model": str(checkpoint),
+        **other_checkpoint(str(checkpoint)),
         "diffusion.device": device,
         "diffusion.dtype": "float32",
         "diffusion.cpu_threads": "1",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import io
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ import tritonclient.http as triton_http
 from PIL import Image, ImageDraw
 
 from deploy.embedded_server import EmbeddedServer
+from deploy.image_host import image_host as loopback_host
 from deploy.random_checkpoint import make_checkpoint
 from deploy.serve import REPOSITORY, other_checkpoint
 
@@ -148,17 +147,5 @@ def image_host(tmp_path_factory: pytest.TempPathFactory, scene_png: bytes) -> It
     """Base URL of a real HTTP host on loopback that serves /scene.png."""
     folder = tmp_path_factory.mktemp("host")
     (folder / "scene.png").write_bytes(scene_png)
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, directory=str(folder), **kwargs)  # type: ignore[arg-type]
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as host:
-        thread = threading.Thread(target=host.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{host.server_address[1]}"
-        host.shutdown()
-        thread.join()
+    with loopback_host(folder) as url:
+        yield url

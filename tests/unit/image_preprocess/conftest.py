@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from load import ImageLoader
+from loading_settings import LoadingSettings
 from tests.picture_server import PictureServer, picture_server
 
 
@@ -43,3 +45,12 @@ def encoded() -> Callable[..., bytes]:
         return file.getvalue()
 
     return write
+
+
+@pytest.fixture
+def loader(no_metrics: Any) -> Iterator[ImageLoader]:
+    """May reach the loopback server; keeps sizes as they are."""
+    settings = LoadingSettings(allow_private_addresses=True, max_image_pixels=100_000, granularity_px=1)
+    loader = ImageLoader(settings, no_metrics)
+    yield loader
+    loader.close()

@@ -22,15 +22,6 @@ Write = Callable[..., bytes]
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
-@pytest.fixture
-def loader(no_metrics: Any) -> Iterator[ImageLoader]:
-    """May reach the loopback server; keeps sizes as they are."""
-    settings = LoadingSettings(allow_private_addresses=True, max_image_pixels=100_000, granularity_px=1)
-    loader = ImageLoader(settings, no_metrics)
-    yield loader
-    loader.close()
-
-
 def colours(pixels: Any) -> list[tuple[int, ...]]:
     """The colour of the middle of each image of [N, H, W, 3]."""
     return [tuple(image[image.shape[0] // 2, image.shape[1] // 2].tolist()) for image in pixels]

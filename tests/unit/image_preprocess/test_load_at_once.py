@@ -6,7 +6,7 @@ import gc
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,15 +20,6 @@ from loading_settings import LoadingSettings
 
 Write = Callable[..., bytes]
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-
-
-@pytest.fixture
-def loader(no_metrics: Any) -> Iterator[ImageLoader]:
-    """May reach the loopback server; keeps sizes as they are."""
-    settings = LoadingSettings(allow_private_addresses=True, max_image_pixels=100_000, granularity_px=1)
-    loader = ImageLoader(settings, no_metrics)
-    yield loader
-    loader.close()
 
 
 def colours(pixels: Any) -> list[tuple[int, ...]]:
