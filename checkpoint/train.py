@@ -1,6 +1,6 @@
 """Trains the checkpoint from nothing: `python -m checkpoint.train FOLDER`.
 
-Three stages (train_vae, train_denoiser, train_decoder), then the pipeline is written to FOLDER/checkpoint. State is
+Four stages (train_vae, train_text, train_denoiser, train_decoder), then the pipeline is written to FOLDER/checkpoint. State is
 kept in FOLDER every few minutes; the same command goes on from there. What a step sees depends on the seed and the
 step alone. On a GPU batches are larger, steps fewer, and forwards in bfloat16.
 """
@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
-from checkpoint import evaluate, networks, sheet, train_decoder, train_denoiser, train_vae
+from checkpoint import evaluate, networks, sheet, train_decoder, train_denoiser, train_text, train_vae
 
 SEED = 0
 _SAVE_EVERY_S = 180
@@ -153,25 +153,36 @@ def train(folder: Path, device: torch.device, minutes: float) -> bool:
     vae.requires_grad_(False)
 
     torch.manual_seed(SEED)
-    text_encoder, unet = networks.make_text_encoder(tokenizer), networks.make_unet()
-    unet.to(memory_format=torch.channels_last)
-    parts = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet}).to(device)
-    second = Stage("denoiser", folder, parts, train_denoiser.STEPS, stop_at)
-    done = second.run(
-        lambda step: train_denoiser.batch(step, SEED, tokenizer, second.scale),
-        lambda drawn: train_denoiser.loss(unet, text_encoder, vae, drawn, second.noise),
+    text_encoder = networks.make_text_encoder(tokenizer).to(device)
+    reader = train_text.make_answers(text_encoder.config.hidden_size).to(device)
+    parts = nn.ModuleDict({"text_encoder": text_encoder, "reader": reader})
+    second = Stage("text", folder, parts, train_text.STEPS, stop_at)
+    if not second.run(
+        lambda step: train_text.batch(step, SEED, tokenizer, second.scale),
+        lambda drawn: train_text.loss(text_encoder, reader, drawn, second.noise),
+        train_text.rate,
+    ):
+        return False
+
+    torch.manual_seed(SEED)
+    unet = networks.make_unet().to(device, memory_format=torch.channels_last)
+    parts = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet})
+    third = Stage("denoiser", folder, parts, train_denoiser.STEPS, stop_at)
+    done = third.run(
+        lambda step: train_denoiser.batch(step, SEED, tokenizer, third.scale),
+        lambda drawn: train_denoiser.loss(unet, text_encoder, vae, drawn, third.noise),
         train_denoiser.rate,
     )
     if done:
         decoder = nn.ModuleDict({"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv}).requires_grad_(True)
-        third = Stage("decoder", folder, decoder, train_decoder.STEPS, stop_at)
-        done = third.run(
-            lambda step: train_decoder.batch(step, SEED, third.scale),
-            lambda drawn: train_decoder.loss(vae, drawn, third.noise),
+        fourth = Stage("decoder", folder, decoder, train_decoder.STEPS, stop_at)
+        done = fourth.run(
+            lambda step: train_decoder.batch(step, SEED, fourth.scale),
+            lambda drawn: train_decoder.loss(vae, drawn, fourth.noise),
             train_decoder.rate,
         )
-        decoder.load_state_dict(third.averaged().state_dict())
-    _write(folder / "checkpoint", vae, second.averaged(), tokenizer)
+        decoder.load_state_dict(fourth.averaged().state_dict())
+    _write(folder / "checkpoint", vae, third.averaged(), tokenizer)
     if done:
         _report(folder / "checkpoint", device)
     return done
