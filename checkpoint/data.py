@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
@@ -16,16 +15,14 @@ from checkpoint.scenes import Placed, Scene, place, random_scene
 _UNNAMED_BACKGROUND = 0.05  # of the captions
 
 
-def draw(
-    count: int, side_px: int, rng: Random, scene: Callable[[Random], Scene] = random_scene
-) -> tuple[torch.Tensor, torch.Tensor, list[Scene]]:
-    """`count` random scenes, each from `scene`.
+def draw(count: int, side_px: int, rng: Random) -> tuple[torch.Tensor, torch.Tensor, list[Scene]]:
+    """`count` random scenes.
 
     Returns:
         Pictures float32 [count, 3, side_px, side_px] in -1..1; how much a thing covers each pixel, float32
         [count, 1, side_px, side_px] in 0..1; the scenes.
     """
-    scenes = [scene(rng) for _ in range(count)]
+    scenes = [random_scene(rng) for _ in range(count)]
     pictures = np.empty((count, side_px, side_px, 3), np.uint8)
     covers = np.zeros((count, side_px, side_px), np.float32)
     for index, made in enumerate(scenes):

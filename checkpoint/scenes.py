@@ -111,21 +111,6 @@ class Placed:
     radius: float
 
 
-def white_scene(rng: Random) -> Scene:
-    """One thing in a named place on white: what to begin with."""
-    return _placed_thing(Background("plain", ("white",)), rng)
-
-
-def simple_scene(rng: Random) -> Scene:
-    """One thing in a named place on a plain background."""
-    return _placed_thing(Background("plain", (rng.choice(tuple(COLOURS)),)), rng)
-
-
-def _placed_thing(background: Background, rng: Random) -> Scene:
-    thing = Thing(rng.choice(SHAPES), _colour_on(background, rng), rng.choice(("small", None, None, "large")))
-    return Scene((thing,), background, place=rng.choice(tuple(PLACES)))
-
-
 def random_scene(rng: Random) -> Scene:
     """A scene whose background is always named; mostly one thing, since shapes are learned there."""
     background = random_background(rng)

@@ -1,8 +1,8 @@
 """Trains the checkpoint from nothing: `python -m checkpoint.train FOLDER`.
 
-Four stages (train_vae, train_text, train_denoiser, train_decoder), then the pipeline is written to FOLDER/checkpoint. State is
-kept in FOLDER every few minutes; the same command goes on from there. What a step sees depends on the seed and the
-step alone. On a GPU batches are larger, steps fewer, and forwards in bfloat16.
+Four stages (train_vae, train_text, train_denoiser, train_decoder), then the pipeline is written to FOLDER/checkpoint.
+State is kept in FOLDER every few minutes; the same command goes on from there. What a step sees depends on the seed and
+the step alone. On a GPU batches are larger, steps fewer, and forwards in bfloat16.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Third stage: the VAE's decoder alone, on whole pictures, with a little noise on the latents.
+"""Fourth stage: the VAE's decoder alone, on whole pictures, with a little noise on the latents.
 
 The first stage saw crops. Normalisation looks at the whole picture, so the decoder has to see whole ones, and latents
 as inexact as the denoiser makes them.

@@ -1,9 +1,8 @@
-"""Second stage: the UNet and the text encoder together, first on small scenes, then mostly on 128-pixel ones."""
+"""Third stage: the UNet and the text encoder together, first on small scenes, then mostly on 128-pixel ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
@@ -13,7 +12,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from checkpoint import data
 from checkpoint.networks import make_scheduler
-from checkpoint.scenes import Scene, random_scene, simple_scene, white_scene
 
 _NATIVE_SIDES = (128, 128, 96, 64, 128, 128, 128, 192, 128, 128, 96, 128, 128, 128, 128, 256)
 
@@ -24,18 +22,13 @@ class Phase(NamedTuple):
     steps: int
     sides: tuple[int, ...]
     rate: float
-    scene: Callable[[Random], Scene] = random_scene
 
 
-# On white, places are learned in 300 steps and kept when backgrounds come; with all backgrounds from the start they are
-# not learned in 2000, since backgrounds are most of the error. Small pictures teach words at a fraction of the cost. At
-# a rate of 2e-3 the loss stands still.
+# Small pictures teach words and layout at a fraction of the cost. At a rate of 2e-3 the loss stands still.
 PHASES = (
-    Phase(500, (32,), 1e-3, white_scene),
-    Phase(2000, (32,), 1e-3, simple_scene),
     Phase(3000, (32,), 1e-3),
-    Phase(6000, (64,), 7e-4),
-    Phase(9000, _NATIVE_SIDES, 7e-4),
+    Phase(5000, (64,), 1e-3),
+    Phase(7000, _NATIVE_SIDES, 7e-4),
 )
 STEPS = sum(phase.steps for phase in PHASES)
 _BATCHES = {32: 32, 64: 32, 96: 32, 128: 20, 192: 9, 256: 5}
@@ -55,7 +48,7 @@ def batch(step: int, seed: int, tokenizer: CLIPTokenizer, scale: int = 1) -> Bat
     rng = Random(f"denoiser {seed} {step}")
     phase, _ = _phase(step * scale)
     side = phase.sides[step % len(phase.sides)]
-    pictures, covers, scenes = data.draw(scale * _BATCHES[side], side, rng, phase.scene)
+    pictures, covers, scenes = data.draw(scale * _BATCHES[side], side, rng)
     captions = ["" if rng.random() < _CAPTION_DROPOUT else data.caption(scene, rng) for scene in scenes]
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
     return pictures, covers, tokens

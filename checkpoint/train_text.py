@@ -17,7 +17,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from checkpoint import captions, data
-from checkpoint.scenes import COLOURS, PLACES, RELATIONS, SCENERY, SHAPES, Scene, random_scene, simple_scene
+from checkpoint.scenes import COLOURS, PLACES, RELATIONS, SCENERY, SHAPES, Scene, random_scene
 
 STEPS = 1200
 BATCH = 64
@@ -44,13 +44,12 @@ def batch(step: int, seed: int, tokenizer: CLIPTokenizer, scale: int = 1) -> tup
     """Batch `step`: token ids int64 [b, 77] and the right answers, int64 [b, questions]."""
     rng = Random(f"text {seed} {step}")
     texts, answers = [], []
-    for index in range(scale * BATCH):
+    for _ in range(scale * BATCH):
         if rng.random() < _DROPOUT:
             texts.append("")
             answers.append(_answers(Scene((), None)))
             continue
-        scene = (simple_scene if index % 4 == 0 else random_scene)(rng)
-        text = data.caption(scene, rng)
+        text = data.caption(random_scene(rng), rng)
         texts.append(text)
         answers.append(_answers(captions.parse(text)))
     tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids

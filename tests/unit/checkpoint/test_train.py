@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from checkpoint import networks, train_decoder, train_denoiser, train_vae
+from checkpoint import networks, train_decoder, train_denoiser, train_text, train_vae
 from checkpoint.train import Stage
 
 
@@ -56,6 +56,10 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
         assert not torch.equal(first[0], other[0])
     assert torch.equal(train_vae.batch(3, 0), train_vae.batch(3, 0))
     assert torch.equal(train_decoder.batch(3, 0)[0], train_decoder.batch(3, 0)[0])
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(train_text.batch(3, 0, tokenizer), train_text.batch(3, 0, tokenizer), strict=True)
+    )
 
 
 def test_every_stage_has_a_gradient_for_all_it_trains() -> None:
@@ -65,6 +69,11 @@ def test_every_stage_has_a_gradient_for_all_it_trains() -> None:
     assert all(weight.grad is not None for weight in vae.parameters())
 
     tokenizer = networks.make_tokenizer()
+    encoder = networks.make_text_encoder(tokenizer)
+    reader = train_text.make_answers(encoder.config.hidden_size)
+    train_text.loss(encoder, reader, train_text.batch(0, 0, tokenizer), noise).backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is not None for weight in (*encoder.parameters(), *reader.parameters()))
+
     parts = nn.ModuleDict({"text": networks.make_text_encoder(tokenizer), "unet": networks.make_unet()})
     pictures, covers, tokens = (tensor[:2] for tensor in train_denoiser.batch(0, 0, tokenizer))
     vae.requires_grad_(False)
@@ -87,3 +96,22 @@ def test_folding_statistics_changes_the_latents_and_not_the_pictures() -> None:
         assert torch.allclose(after.mean.std((0, 2, 3)), torch.ones(4), atol=1e-4)
         assert torch.allclose(after.std * std.view(4, 1, 1), before.std, rtol=1e-3)
         assert torch.allclose(vae.decode(after.mean).sample, shown, atol=1e-4)
+
+
+def test_answers_say_the_whole_scene_and_are_learned() -> None:
+    tokenizer = networks.make_tokenizer()
+    torch.manual_seed(0)
+    encoder = networks.make_text_encoder(tokenizer)
+    reader = train_text.make_answers(encoder.config.hidden_size)
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *reader.parameters()], lr=2e-3)
+    noise = torch.Generator().manual_seed(0)
+    tokens, answers = (tensor[:16] for tensor in train_text.batch(0, 0, tokenizer))
+    assert len({tuple(row) for row in answers.tolist()}) == len({tuple(row) for row in tokens.tolist()})
+    losses = []
+    for _ in range(30):
+        value = train_text.loss(encoder, reader, (tokens, answers), noise)
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(value.item())
+    assert losses[-1] < losses[0] / 4
