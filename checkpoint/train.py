@@ -153,9 +153,9 @@ def train(folder: Path, device: torch.device, minutes: float) -> bool:
     vae.requires_grad_(False)
 
     torch.manual_seed(SEED)
-    text_encoder = networks.make_text_encoder(tokenizer).to(device)
-    reader = train_text.make_answers(text_encoder.config.hidden_size).to(device)
-    parts = nn.ModuleDict({"text_encoder": text_encoder, "reader": reader})
+    text_encoder = networks.make_text_encoder(tokenizer)
+    reader = train_text.make_answers(text_encoder.config.hidden_size)
+    parts = nn.ModuleDict({"text_encoder": text_encoder, "reader": reader}).to(device)
     second = Stage("text", folder, parts, train_text.STEPS, stop_at)
     if not second.run(
         lambda step: train_text.batch(step, SEED, tokenizer, second.scale),
