@@ -70,7 +70,9 @@ def loss(
     """Mean cross entropy of the answers, read from the end token and from some of the padding behind it."""
     tokens, answers = (tensor.to(text_encoder.device) for tensor in drawn)
     states = text_encoder(tokens)[0]  # [b, 77, width]
-    ends = tokens.eq(text_encoder.config.eos_token_id).int().argmax(1)  # [b]
+    end = text_encoder.config.eos_token_id
+    assert isinstance(end, int)
+    ends = tokens.eq(end).int().argmax(1)  # [b]
     behind = torch.rand(len(tokens), _STATES, generator=noise).to(ends.device)
     behind[:, 0] = 0
     chosen = ends[:, None] + (behind * (tokens.shape[1] - ends[:, None])).long()  # [b, _STATES]
