@@ -19,7 +19,7 @@ from checkpoint.scenes import COLOURS, MARGIN, PLACES, RELATIONS, SCENERY, SHAPE
 
 _SAME_COLOUR = 0.22  # RGB distance (unit cube) within which a pixel has a palette colour
 _STANDS_OUT = 0.25  # … and beyond which it is not background
-_SMALLEST = 0.003  # share of the picture; the smallest thing drawn covers 0.009
+_SMALLEST = 0.003  # share of the picture; the smallest thing drawn covers 0.020
 _OVERLAP = 0.7  # intersection over union with its template from which a thing has a shape
 _PALETTE = np.array(list(COLOURS.values()), np.float32) / 255
 _NAMES = tuple(COLOURS)

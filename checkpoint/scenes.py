@@ -28,7 +28,7 @@ COLOURS: dict[str, RGB] = {
     "black": (15, 15, 18),
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "ring", "diamond")
-RADII = {"small": (0.10, 0.12), None: (0.14, 0.20), "large": (0.23, 0.26)}
+RADII = {"small": (0.12, 0.14), None: (0.17, 0.22), "large": (0.26, 0.30)}
 """Half the width of a thing, by the size word."""
 PLACES = {
     f"{row} {column}".strip(): (x, y)
@@ -154,7 +154,7 @@ def place(scene: Scene, rng: Random) -> list[Placed]:
     if len(scene.things) == 2:
         return _pair(scene, rng)
     if first.count > 1:
-        return _row(first, rng)
+        return _group(first, rng)
     radius = rng.uniform(*RADII[first.size])
     low, high = radius + MARGIN, 1 - radius - MARGIN
     if scene.place is None:
@@ -165,23 +165,22 @@ def place(scene: Scene, rng: Random) -> list[Placed]:
 
 
 def _pair(scene: Scene, rng: Random) -> list[Placed]:
-    dx, dy = RELATIONS[scene.relation or rng.choice(tuple(RELATIONS))]
+    """Without a relation the first stands on the left: one layout for a caption is far easier to learn than four."""
+    dx, dy = RELATIONS[scene.relation or "left of"]
     placed = []
     for thing, side in zip(scene.things, (1, -1), strict=True):
-        x = 0.5 + side * dx * 0.23 + rng.uniform(-0.03, 0.03) + (rng.uniform(-0.06, 0.06) if dy else 0)
-        y = 0.5 + side * dy * 0.23 + rng.uniform(-0.03, 0.03) + (rng.uniform(-0.06, 0.06) if dx else 0)
-        placed.append(Placed(thing.shape, thing.colour, x, y, rng.uniform(0.13, 0.17)))
+        x = 0.5 + side * dx * 0.23 + rng.uniform(-0.02, 0.02) + (rng.uniform(-0.06, 0.06) if dy else 0)
+        y = 0.5 + side * dy * 0.23 + rng.uniform(-0.02, 0.02) + (rng.uniform(-0.06, 0.06) if dx else 0)
+        placed.append(Placed(thing.shape, thing.colour, x, y, rng.uniform(0.16, 0.19)))
     return placed
 
 
-def _row(thing: Thing, rng: Random) -> list[Placed]:
-    centres: tuple[tuple[float, float], ...]
+def _group(thing: Thing, rng: Random) -> list[Placed]:
+    """Two side by side, three in a triangle."""
     if thing.count == 3:
-        centres = rng.choice((((0.19, 0.5), (0.5, 0.5), (0.81, 0.5)), ((0.28, 0.7), (0.72, 0.7), (0.5, 0.28))))
-        radius = rng.uniform(0.10, 0.13)
+        centres, radius = ((0.28, 0.70), (0.72, 0.70), (0.5, 0.29)), rng.uniform(0.15, 0.18)
     else:
-        centres = rng.choice((((0.28, 0.5), (0.72, 0.5)), ((0.5, 0.27), (0.5, 0.73))))
-        radius = rng.uniform(0.12, 0.17)
+        centres, radius = ((0.28, 0.5), (0.72, 0.5)), rng.uniform(0.16, 0.19)
     shift_x, shift_y = rng.uniform(-0.01, 0.01), rng.uniform(-0.06, 0.06)
     return [
         Placed(thing.shape, thing.colour, x + shift_x + rng.uniform(-0.01, 0.01), y + shift_y, radius)

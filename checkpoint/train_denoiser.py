@@ -27,7 +27,7 @@ class Phase(NamedTuple):
 # Small pictures teach words and layout at a fraction of the cost. At a rate of 2e-3 the loss stands still.
 PHASES = (
     Phase(3000, (32,), 1e-3),
-    Phase(5000, (64,), 1e-3),
+    Phase(4500, (64,), 1e-3),
     Phase(7000, _NATIVE_SIDES, 7e-4),
 )
 STEPS = sum(phase.steps for phase in PHASES)
