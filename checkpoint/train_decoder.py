@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 
 from checkpoint import data
 
-STEPS = 3000
+STEPS = 1200
 _SIDES = (128, 64, 128, 256, 128, 64, 128, 192)
 _BATCHES = {64: 16, 128: 4, 192: 2, 256: 1}  # the same number of pixels, or nearly
 _PEAK_RATE = 1e-3
