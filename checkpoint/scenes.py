@@ -111,21 +111,26 @@ class Placed:
     radius: float
 
 
-def random_scene(rng: Random) -> Scene:
-    """A scene whose background is always named; mostly one thing, since shapes are learned there."""
+def random_scene(rng: Random, pairs: float = 0.2) -> Scene:
+    """A scene whose background is always named.
+
+    Args:
+        rng: decides everything.
+        pairs: share of the scenes that show two different things; of the others most show one.
+    """
     background = random_background(rng)
     kind = rng.random()
     if kind < 0.02:
         return Scene((), background)
-    if kind < 0.62:
-        thing = Thing(rng.choice(SHAPES), _colour_on(background, rng), rng.choice(("small", None, None, "large")))
-        return Scene((thing,), background, place=rng.choice((*PLACES, None, None, None)))
-    if kind < 0.80:
+    if kind > 1 - pairs:
+        first = Thing(rng.choice(SHAPES), _colour_on(background, rng))
+        second = Thing(rng.choice(SHAPES), _colour_on(background, rng))
+        return Scene((first, second), background, relation=rng.choice((*RELATIONS, None)))
+    if rng.random() < 0.23:
         thing = Thing(rng.choice(SHAPES), _colour_on(background, rng), count=rng.choice((2, 3)))
         return Scene((thing,), background)
-    first = Thing(rng.choice(SHAPES), _colour_on(background, rng))
-    second = Thing(rng.choice(SHAPES), _colour_on(background, rng))
-    return Scene((first, second), background, relation=rng.choice((*RELATIONS, None)))
+    thing = Thing(rng.choice(SHAPES), _colour_on(background, rng), rng.choice(("small", None, None, "large")))
+    return Scene((thing,), background, place=rng.choice((*PLACES, None, None, None)))
 
 
 def random_background(rng: Random) -> Background:
