@@ -15,6 +15,8 @@ MAX_USER_CHARACTERS = 256
 MAX_TIMEOUT_MS = 3_600_000  # one hour: longer is a mistake in the unit
 MAX_SEED = 2**63 - 1  # INT64
 
+MASK_FROM_ALPHA = "alpha"  # as `mask`: where the first image is transparent
+
 OUTPUT_FORMATS = ("png", "jpeg", "webp")
 RESPONSE_FORMATS = ("bytes", "b64_json", "url")
 SCHEDULERS = (
@@ -67,7 +69,8 @@ INPUTS = (
         "STRING",
         (1,),
         "none",
-        "as image, same size as the first image; alpha 0 or white = repaint; needs image; selects inpainting",
+        "as image, same size as the first image; alpha 0 or white = repaint; or the word alpha: the transparent parts"
+        " of the first image, if it has any; needs image; selects inpainting",
     ),
     PublicTensor("n", "INT32", (1,), "1", "1..10 pictures"),
     PublicTensor(
