@@ -141,7 +141,7 @@ check() {
   run -m ruff format --check .
   run -m mypy imagegen client/imagegen_client checkpoint deploy perf tests/unit tests/service
   local model
-  for model in image_preprocess diffusion image_postprocess; do # each has a model.py, so one at a time
+  for model in image_preprocess diffusion image_postprocess image_generation_stream image_generation_cancel; do # each has a model.py, so one at a time
     run -m mypy "model_repository/$model/1"
   done
   run -m mypy perf/static_batching/static_batching/1

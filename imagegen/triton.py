@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -78,8 +78,21 @@ class Answer:
 
     def send(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Answer with output tensors."""
-        tensors = [pb_utils.Tensor(name, array) for name, array in arrays.items()]
-        self._send(pb_utils.InferenceResponse(output_tensors=tensors))
+        self._send(pb_utils.InferenceResponse(output_tensors=_tensors(arrays)))
+
+    def send_part(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Send output tensors of which more will follow; for decoupled models."""
+        response = pb_utils.InferenceResponse(output_tensors=_tensors(arrays))
+        with self._lock:
+            if self._open:
+                self._sender.send(response)
+
+    def finish(self) -> None:
+        """Say that everything has been sent; for decoupled models."""
+        with self._lock:
+            if self._open:
+                self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                self._open = False
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error. One that is not made for clients is logged and shown without its detail."""
@@ -117,6 +130,57 @@ def is_waking_request(request: Any) -> bool:
     return bool(request.request_id() == WAKING_REQUEST_ID and not request.inputs())
 
 
+class ModelError(ImageGenError):
+    """The error that another model of this server answered, to be passed on as it is.
+
+    Args:
+        message: begins with the code of one of `imagegen.errors`, unless it is Triton's own.
+        triton_code: the name of the matching constant of `pb_utils.TritonError`.
+    """
+
+    def __init__(self, message: str, triton_code: str) -> None:
+        super().__init__(message)
+        self.triton_code = triton_code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def call_model(name: str, inputs: Arrays, outputs: Sequence[str], request_id: str) -> Arrays:
+    """Have another model of this server handle a request, and wait for it. Safe from any thread.
+
+    Args:
+        name: the model, which is not decoupled.
+        inputs: by name; BYTES as object arrays of `bytes`.
+        outputs: the names of those that are wanted.
+        request_id: what the other model sees as the request's id.
+
+    Returns:
+        the outputs that it gave.
+
+    Raises:
+        ModelError: it answered with an error.
+    """
+    request = pb_utils.InferenceRequest(
+        model_name=name, request_id=request_id, inputs=_tensors(inputs), requested_output_names=list(outputs)
+    )
+    response = request.exec()
+    if response.has_error():
+        raise ModelError(response.error().message(), _code_name(response.error().code()))
+    # Copied, for the memory goes with the response; what holds objects is a copy already.
+    arrays = ((tensor.name(), tensor.as_numpy()) for tensor in response.output_tensors())
+    return {name: array if array.dtype == np.object_ else array.copy() for name, array in arrays}
+
+
+def _code_name(code: Any) -> str:
+    names = ("INVALID_ARG", "UNAVAILABLE", "CANCELLED", "NOT_FOUND", "UNSUPPORTED", "ALREADY_EXISTS", "UNKNOWN")
+    return next((name for name in names if getattr(pb_utils.TritonError, name) == code), "INTERNAL")
+
+
+def _tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> list[Any]:
+    return [pb_utils.Tensor(name, array) for name, array in arrays.items()]
+
+
 def _triton_error(error: ImageGenError) -> Any:
     return pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, error.triton_code))
 
@@ -133,10 +197,14 @@ class RequestThreads:
     """Handles each request on a thread of its own, a bounded number at a time.
 
     `run` blocks while every thread is busy, so that the line of waiting requests is Triton's own.
+
+    Args:
+        threads: how many.
+        serve: handles and answers one request, whatever happens.
     """
 
-    def __init__(self, threads: int, handle: Handle) -> None:
-        self._handle = handle
+    def __init__(self, threads: int, serve: Callable[[Answer], None]) -> None:
+        self._serve = serve
         self._free = threading.BoundedSemaphore(threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
 
@@ -152,7 +220,7 @@ class RequestThreads:
 
     def _answer(self, answer: Answer) -> None:
         try:
-            answer_with(answer, self._handle)
+            self._serve(answer)
         finally:
             self._free.release()
 

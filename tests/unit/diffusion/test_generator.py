@@ -36,7 +36,8 @@ ENDLESS = 900  # steps that nobody waits for
 class Answer:
     """A request's inputs, and what it was answered."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, request_id: str = "", **values: Any) -> None:
+        self.request_id = request_id
         self.gone = threading.Event()
         self.asked = threading.Event()
         self.results: list[Mapping[str, Array]] = []
@@ -156,7 +157,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_prompt_becomes_a_frame_with_its_seed_and_report(ask: Callable[..., Answer]) -> None:
-    answer = ask(seed=5, preprocess_report='{"milliseconds": {"preprocess": 1.5}, "finished_s": 0}')
+    answer = ask(seed=5, preprocess_report='{"milliseconds": {"preprocess": 1.5}, "started_s": 0, "finished_s": 0}')
     outputs = answer.outputs()
     assert set(outputs) == {"frames", "used_seed", "diffusion_report"}
     assert outputs["frames"].shape == (1, 32, 32, 3)
@@ -414,14 +415,22 @@ def test_with_row_buckets_a_picture_is_the_same_to_the_bit_whoever_shares_its_fo
     assert np.array_equal(frames_alone, among_others.frames())
 
 
-@pytest.mark.parametrize("report", ["", "[]", "{}", '{"milliseconds": {}, "finished_s": "x"}', "\udc80"])
+@pytest.mark.parametrize(
+    "report", ["", "[]", "{}", '{"milliseconds": {}, "started_s": 0, "finished_s": "x"}', "\udc80"]
+)
 def test_a_report_that_is_none_is_refused(ask: Callable[..., Answer], report: str) -> None:
     answer = ask(preprocess_report=np.array([report.encode(errors="surrogateescape")], dtype=np.object_))
     assert isinstance(answer.error(), InvalidArgument)
 
 
 def test_what_preprocessing_reports_is_passed_on(ask: Callable[..., Answer]) -> None:
-    before = {"milliseconds": {}, "finished_s": 0, "warnings": ["image[0]: w"], "input_paths": {"image[0]": "/p"}}
+    before = {
+        "milliseconds": {},
+        "started_s": 0,
+        "finished_s": 0,
+        "warnings": ["image[0]: w"],
+        "input_paths": {"image[0]": "/p"},
+    }
     report = ask(prompt="red cat " * 400, preprocess_report=json.dumps(before)).report()
     assert report["input_paths"] == {"image[0]": "/p"}
     assert report["warnings"][0] == "image[0]: w"
@@ -431,7 +440,7 @@ def test_what_preprocessing_reports_is_passed_on(ask: Callable[..., Answer]) -> 
 
 def test_the_deadline_counts_from_when_preprocessing_ended(ask: Callable[..., Answer]) -> None:
     """So it covers the time in Triton's queue, and so does the queue's time in the report."""
-    report = json.dumps({"milliseconds": {}, "finished_s": time.monotonic() - 5})
+    report = json.dumps({"milliseconds": {}, "started_s": 0, "finished_s": time.monotonic() - 5})
     assert ask(preprocess_report=report, timeout_ms=60_000).report()["milliseconds"]["queue"] >= 5000
     late = ask(preprocess_report=report, timeout_ms=4000)
     assert isinstance(late.error(), DeadlineExceeded)
