@@ -14,8 +14,8 @@ usage() {
 usage: ./build.sh VERB [options]
 
   demo [--out DIR]     install, start a Triton server, make pictures through it, stop it
-  serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--model FOLDER_OR_HUB_ID]
-                       install and run a Triton server on loopback until Ctrl-C
+  serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--openai-port S] [--model FOLDER_OR_HUB_ID]
+                       install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
   test [pytest args]   install and run the tests
   check                install and run ruff and mypy
   lock                 write requirements.lock anew from pyproject.toml
@@ -139,7 +139,7 @@ check() {
   cd "$ROOT"
   run -m ruff check .
   run -m ruff format --check .
-  run -m mypy imagegen client/imagegen_client checkpoint deploy perf tests/unit tests/service
+  run -m mypy imagegen client/imagegen_client openai_frontend checkpoint deploy perf tests/unit tests/service
   local model
   for model in image_preprocess diffusion image_postprocess image_generation_stream image_generation_cancel; do # each has a model.py, so one at a time
     run -m mypy "model_repository/$model/1"

@@ -18,9 +18,14 @@ def parse_object(body: bytes) -> dict[str, Any]:
         BadRequest: it is not valid JSON, not an object, or has a field twice.
     """
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse)
+        text = body.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+        if "\\u" in text:  # escapes can make text that has no UTF-8
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not valid UTF-8 at byte {error.start}", code="invalid_json") from None
+    except UnicodeEncodeError:
+        raise BadRequest("the body has an escape that is no Unicode character", code="invalid_json") from None
     except json.JSONDecodeError as error:
         raise BadRequest(f"the body is not valid JSON: {error.msg} at byte {error.pos}", code="invalid_json") from None
     except (ValueError, RecursionError):  # a number of thousands of digits; thousands of brackets
