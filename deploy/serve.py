@@ -86,7 +86,7 @@ def _frontend(
     if folder is not None:
         options["files-folder"] = str(folder)
     for option, value in arguments.openai:
-        options[option] = value
+        options[option] = value or []  # one without a value, as log-prompts
     with EmbeddedFrontend(
         server.grpc_url, options=options, port=arguments.openai_port, drain_timeout_s=_DRAIN_TIMEOUT_S
     ) as frontend:
