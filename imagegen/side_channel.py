@@ -111,8 +111,8 @@ class EventSender:
         header, pixels = _encoded(event)
         try:
             socket.send_multipart([stream_id.encode(), header, pixels], zmq.NOBLOCK)
-        except zmq.Again:
-            _log.debug("an event of stream %s was dropped: its listener does not keep up", stream_id)
+        except zmq.ZMQError as error:  # Again: the listener does not keep up
+            _log.debug("an event of stream %s was dropped: %s", stream_id, error)
 
     def close(self) -> None:
         """Send no more."""

@@ -33,7 +33,6 @@ from measures import Measures
 from order import Order
 from pipelines import Pipelines
 from plan import Plan, make_plan
-from previews import Projection
 from slots import Slots
 from telling import Telling
 from warmup import warm_up
@@ -132,7 +131,6 @@ class Generator:
         self._offers = offers
         self._measures = measures
         self._tell = tell
-        self._projection: Projection | None = None
         limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
         self._hub = Hub(self._forward, limits, _OUT_OF_MEMORY)
         self._slots = Slots(settings.max_active_requests)
@@ -181,7 +179,7 @@ class Generator:
             arrays, self._settings, granularity_px=self._offers.granularity_px, has_images=pixels is not None
         )
         plan = make_plan(request, pixels, mask, self._offers, self._settings)
-        if audience.previews and self._projection is None:
+        if audience.previews and self._offers.projection is None:
             plan = replace(plan, warnings=(*plan.warnings, "partial_images: this model offers no previews"))
         names = frozenset({answer.request_id, audience.stream_id} - {""})
         work = _Work(answer, plan, before, names, self._telling(plan, audience))
@@ -222,7 +220,7 @@ class Generator:
         if not audience.stream_id:
             return None
         tell = partial(self._tell, audience.stream_id)
-        return Telling(len(plan.seeds), plan.size, audience.previews, self._projection, tell)
+        return Telling(len(plan.seeds), plan.size, audience.previews, self._offers.projection, tell)
 
     def _draw_now(self, plan: Plan) -> Sequence[Drawing]:
         """Draw a plan and wait for it, past slots and answers."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from imagegen.side_channel import Ended, Event, Preview, Progress
 from previews import Projection
 from steps import Step
+
+_log = logging.getLogger(__name__)
 
 
 class Telling:
@@ -42,10 +45,16 @@ class Telling:
         if progress.step > self._told:
             self._told = progress.step
             self._tell(progress)
-        if self._projection is not None and step.number in (chosen := preview_steps(step.total, self._previews)):
+        chosen = preview_steps(step.total, self._previews)
+        if self._projection is None or step.number not in chosen:
+            return
+        try:
             pixels = self._projection.pixels(step.latents, self._size)
-            preview_index = chosen.index(step.number)
-            self._tell(Preview(progress, preview_index, image_index, self._size, pixels))
+        except Exception:  # a picture is worth more than its previews
+            _log.exception("a preview could not be made; there will be no more of this request")
+            self._projection = None
+        else:
+            self._tell(Preview(progress, chosen.index(step.number), image_index, self._size, pixels))
 
     def ended(self) -> None:
         """Nothing more will come."""
