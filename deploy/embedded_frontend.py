@@ -142,7 +142,7 @@ class EmbeddedFrontend:
             if self.poll() is not None:
                 raise ServerError(f"the frontend ended while starting: {self._last_words()}")
             if time.monotonic() > deadline_s:
-                raise ServerError(f"the frontend is not ready after {self._ready_timeout_s:.0f} s: {self._last_words()}")
+                raise ServerError(f"the frontend is not ready after {self._ready_timeout_s:g} s: {self._last_words()}")
             time.sleep(0.1)
 
     def _last_words(self) -> str:

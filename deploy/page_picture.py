@@ -13,7 +13,6 @@ from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 from deploy.embedded_frontend import EmbeddedFrontend
@@ -22,13 +21,13 @@ from deploy.serve import REPOSITORY
 
 PICTURE = Path(__file__).resolve().parents[1] / "openai_frontend" / "page.png"
 _PROMPT = "a large red heart in the center at sunset"
-_WIDTH_PX, _HEIGHT_PX = 1280, 900
-_PICTURES = 4
+_WIDTH_PX, _HEIGHT_PX = 1280, 980
+_PICTURES = 6
 _WAIT_S = 300
 
 
 @contextmanager
-def browser() -> Iterator[WebDriver]:
+def browser() -> Iterator[webdriver.Chrome]:
     """Headless Chromium, as Debian packages it."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"

@@ -119,7 +119,10 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--grpc-port", type=_port, default=8001, help="default 8001; 0 picks a free one")
     parser.add_argument("--metrics-port", type=_port, default=8002, help="default 8002; 0 picks a free one")
     parser.add_argument(
-        "--openai-port", type=_port, default=9000, help="of OpenAI's images API and the web page; default 9000; 0 for none"
+        "--openai-port",
+        type=_port,
+        default=9000,
+        help="OpenAI's images API and page; default 9000; 0 for none",
     )
     parser.add_argument(
         "--openai",

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from imagegen import tensors
 from openai_frontend import errors, schema
 from openai_frontend.auth import Keys
 from openai_frontend.drawing import Drawing, Studio
@@ -123,18 +124,21 @@ class Frontend:
             tags=["images"],
             response_class=Response,
             responses={
-                200: {"description": "The picture", "content": {f"image/{kind}": {} for kind in ("png", "jpeg", "webp")}},
+                200: {
+                    "description": "The picture",
+                    "content": {f"image/{kind}": {} for kind in tensors.OUTPUT_FORMATS},
+                },
                 206: {"description": "A part of it, as asked for by Range"},
                 416: {"description": "Range is not within the picture"},
                 **schema.failures(errors.BadRequest, errors.NotFound),
             },
         )
         app.add_api_route("/v1/images/files/{key:path}", self.file, methods=["HEAD"], include_in_schema=False)
-        keyed = {"openapi_extra": {"security": [{}, {"key": []}]}}
         refusals = schema.failures(errors.KeyRefused, errors.NotFound)
-        app.add_api_route("/v1/models", self.models, responses={200: {"model": schema.Models}, **refusals}, **keyed, **get)
+        keyed: dict[str, Any] = {"openapi_extra": {"security": [{}, {"key": []}]}, **get}
+        app.add_api_route("/v1/models", self.models, responses={200: {"model": schema.Models}, **refusals}, **keyed)
         app.add_api_route(
-            "/v1/models/{model:path}", self.model, responses={200: {"model": schema.Model}, **refusals}, **keyed, **get
+            "/v1/models/{model:path}", self.model, responses={200: {"model": schema.Model}, **refusals}, **keyed
         )
         app.add_api_route("/health/live", self.live, responses={200: {"model": schema.Status}}, **get)
         app.add_api_route(

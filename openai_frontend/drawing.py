@@ -72,9 +72,7 @@ class Drawing(Response):
             else:
                 await self._whole(events, text_tokens, scope, send)
 
-    async def _whole(
-        self, events: AsyncIterator[Event], text_tokens: int | None, scope: Scope, send: Send
-    ) -> None:
+    async def _whole(self, events: AsyncIterator[Event], text_tokens: int | None, scope: Scope, send: Send) -> None:
         done = None
         try:
             async for event in events:

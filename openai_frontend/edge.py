@@ -41,6 +41,7 @@ class Edge:
         self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI's."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

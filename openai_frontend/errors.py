@@ -1,17 +1,17 @@
 """Errors as a client sees them: a status, and OpenAI's shape around a message that is safe to show.
 
-    ApiError
-    ├── BadRequest            400  a field is missing, malformed, unknown or cannot be honoured
-    ├── KeyRefused            401  no API key, or one that is not known
-    ├── NotFound              404  no such route, model or file
-    ├── MethodNotAllowed      405
-    ├── TooSlow               408  the body did not arrive in time, or the request's own deadline passed
-    ├── TooLarge              413  the body, or an image in it
-    ├── WrongContentType      415
-    ├── Busy                  429  too many requests of this key, or Triton's queue is full; Retry-After
-    ├── ClientGone            499  the client closed the connection: for the log, nobody reads the answer
-    ├── Failed                500  anything else; the log has the reason
-    └── NotAvailable          503  Triton or the result store cannot do it now; Retry-After
+ApiError
+├── BadRequest            400  a field is missing, malformed, unknown or cannot be honoured
+├── KeyRefused            401  no API key, or one that is not known
+├── NotFound              404  no such route, model or file
+├── MethodNotAllowed      405
+├── TooSlow               408  the body did not arrive in time, or the request's own deadline passed
+├── TooLarge              413  the body, or an image in it
+├── WrongContentType      415
+├── Busy                  429  too many requests of this key, or Triton's queue is full; Retry-After
+├── ClientGone            499  the client closed the connection: for the log, nobody reads the answer
+├── Failed                500  anything else; the log has the reason
+└── NotAvailable          503  Triton or the result store cannot do it now; Retry-After
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The fields of OpenAI's images API and our own, from parsed JSON or a form to one `Call`.
 
 Only what is OpenAI's is judged here. Ranges, sizes, formats and images are Triton's to check
-(`imagegen.request`, `image_preprocess`): the values are passed on and its refusals are passed back. Where the schema
-shows such a rule, it is the text or the constant of `imagegen.tensors`.
+(`imagegen.request`, `image_preprocess`): the values are passed on and its refusals are passed back. The schema shows
+such rules all the same, with the texts and constants of `imagegen.tensors`, for those who read it.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Fields(BaseModel):
 class OwnFields(Fields):
     """What diffusion models take and OpenAI's API has no name for; at top level or in `nvext`."""
 
-    negative_prompt: str | None = _tensor("negative_prompt")
-    num_inference_steps: int | None = _tensor("num_inference_steps")
-    guidance_scale: float | None = _tensor("guidance_scale")
+    negative_prompt: str | None = _tensor("negative_prompt", maxLength=tensors.MAX_PROMPT_CHARACTERS)
+    num_inference_steps: int | None = _tensor("num_inference_steps", minimum=1)
+    guidance_scale: float | None = _tensor("guidance_scale", minimum=0)
     seed: int | list[int] | None = _tensor("seed")
-    strength: float | None = _tensor("strength")
-    scheduler: str | None = _tensor("scheduler")
-    timeout_ms: int | None = _tensor("timeout_ms")
+    strength: float | None = _tensor("strength", exclusiveMinimum=0, maximum=1)
+    scheduler: str | None = _tensor("scheduler", enum=[*tensors.SCHEDULERS, None])
+    timeout_ms: int | None = _tensor("timeout_ms", minimum=1, maximum=tensors.MAX_TIMEOUT_MS)
 
 
 class NvExt(OwnFields):
@@ -70,13 +70,15 @@ class VariationFields(OwnFields):
 
     model: str | None = Field(None, description="the id of /v1/models; may be left out")
     n: int | None = _tensor("n", minimum=1, maximum=tensors.MAX_N)
-    size: str | None = _tensor("size")
+    size: str | None = _tensor("size", pattern="^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")
     response_format: str | None = Field(
-        None, description="b64_json (the default), or url where results are stored"
+        None,
+        description="b64_json (the default), or url where results are stored",
+        json_schema_extra={"enum": [*_RESPONSE_FORMATS, None]},
     )
-    output_format: str | None = _tensor("output_format")
+    output_format: str | None = _tensor("output_format", enum=[*tensors.OUTPUT_FORMATS, None])
     output_compression: int | None = _tensor("output_compression", minimum=0, maximum=100)
-    user: str | None = _tensor("user")
+    user: str | None = _tensor("user", minLength=1, maxLength=tensors.MAX_USER_CHARACTERS)
     safety_identifier: str | None = Field(None, description="the newer name of `user`; counts before it")
     nvext: NvExt | None = Field(None, description="our own fields, as in NVIDIA's frontends")
 
@@ -84,7 +86,10 @@ class VariationFields(OwnFields):
 class GenerationFields(VariationFields):
     """The fields of /v1/images/generations."""
 
-    prompt: str = Field(description=_RULES["prompt"])
+    prompt: str = Field(
+        description=_RULES["prompt"],
+        json_schema_extra={"minLength": 1, "maxLength": tensors.MAX_PROMPT_CHARACTERS},
+    )
     quality: str | None = Field(None, description="auto, or a name that this server maps to a number of steps")
     background: str | None = _neutral("background")
     moderation: str | None = _neutral("moderation")
@@ -159,8 +164,8 @@ def edit_call(given: Mapping[str, Any], settings: Settings, *, as_json: bool) ->
         images = [_address(image, f"images[{index}]") for index, image in enumerate(fields.images)]
         mask = None if fields.mask is None else _address(fields.mask, "mask")
         return _drawn("image_edit", fields, _images(images, mask), settings)
-    images, mask, rest = _uploads(given)
-    return _drawn("image_edit", _parse(EditFields, rest, strict=False), _images(images, mask), settings)
+    images, upload, rest = _uploads(given)
+    return _drawn("image_edit", _parse(EditFields, rest, strict=False), _images(images, upload), settings)
 
 
 def variation_call(given: Mapping[str, Any], settings: Settings) -> Call:
@@ -199,7 +204,7 @@ def _drawn(kind: str, fields: GenerationFields, images: dict[str, Any], settings
     if not 0 <= partial_images <= MAX_PARTIAL_IMAGES:
         raise BadRequest(f"partial_images: {partial_images} is outside 0..{MAX_PARTIAL_IMAGES}", "partial_images")
     if partial_images and not stream:
-        raise BadRequest(f"partial_images: {partial_images} without stream; only a stream has previews", "partial_images")
+        raise BadRequest(f"partial_images: {partial_images} without stream, which alone has previews", "partial_images")
     if stream and fields.n is not None and fields.n > 1:
         raise BadRequest(f"n: {fields.n} with stream; a stream carries 1 picture", "n")
     return Call(kind, values, stream, partial_images, _annotated(fields, stream), quality)

@@ -31,9 +31,7 @@ class Measures:
         self.open = Gauge("imagegen_frontend_open_requests", "Requests under way.", registry=registry)
         self.pictures = Counter("imagegen_frontend_pictures", "Pictures handed over.", ("route",), registry=registry)
         self.partial_images = Counter("imagegen_frontend_partial_images", "Previews sent.", registry=registry)
-        self.ready = Gauge(
-            "imagegen_frontend_ready", "1 when a picture was drawn lately, else 0.", registry=registry
-        )
+        self.ready = Gauge("imagegen_frontend_ready", "1 when a picture was drawn lately, else 0.", registry=registry)
         self.loop_lag = Histogram(
             "imagegen_frontend_loop_lag_seconds",
             "How late the event loop wakes a timer: work that blocks it shows here.",

@@ -16,6 +16,7 @@ from openai_frontend.reading import FORM, JSON
 
 _BODIES = (GenerationFields, EditJson, EditFields, VariationFields)
 _FILE = {"type": "string", "format": "binary", "description": "the file's bytes: PNG, JPEG or WebP"}
+_SSE = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}, "required": ["data"]}
 _REFERENCE = "#/components/schemas/{model}"
 
 
@@ -97,14 +98,14 @@ class Status(BaseModel):
 
 def failures(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
     """FastAPI's `responses` for errors."""
-    described = {}
+    described: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         headers = {}
         if kind in (errors.Busy, errors.NotAvailable):
             headers = {"Retry-After": {"schema": {"type": "string"}, "description": "seconds"}}
         description = (kind.__doc__ or "").partition("\n")[0]
         described[kind.status] = {"model": ErrorBody, "description": description, "headers": headers}
-    return dict(described)
+    return described
 
 
 DRAWING_FAILURES = failures(
@@ -125,13 +126,15 @@ def pictures_or_events(*, stream: bool) -> dict[int | str, dict[str, Any]]:
     whole: dict[str, Any] = {"model": Pictures, "description": "The pictures"}
     if stream:
         whole["description"] = "The pictures; with `stream`, server-sent events"
-        whole["content"] = {sse.CONTENT_TYPE.partition(";")[0]: {"schema": {"type": "string"}}}
+        whole["content"] = {sse.CONTENT_TYPE.partition(";")[0]: {"schema": _SSE}}
     return {200: whole, **DRAWING_FAILURES}
 
 
 def takes(*, json: str | None = None, form: str | None = None) -> dict[str, Any]:
     """FastAPI's `openapi_extra` for a body that is read by hand: the name of the schema by content type."""
-    content = {kind: {"schema": {"$ref": _REFERENCE.format(model=name)}} for kind, name in ((JSON, json), (FORM, form)) if name}
+    content = {
+        kind: {"schema": {"$ref": _REFERENCE.format(model=name)}} for kind, name in ((JSON, json), (FORM, form)) if name
+    }
     return {"requestBody": {"required": True, "content": content}, "security": [{}, {"key": []}]}
 
 
@@ -145,8 +148,9 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         schema = body.model_json_schema(ref_template=_REFERENCE)
         schemas |= schema.pop("$defs", {})
         schemas[body.__name__] = schema
-    _add_files(schemas["EditFields"], mask=True)
-    _add_files(schemas["VariationFields"], mask=False)
+    for name, mask in (("EditFields", True), ("VariationFields", False)):
+        schemas[name] = _without_null(schemas[name])  # a form has no way to say it
+        _add_files(schemas[name], mask=mask)
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path in document["paths"].values():
         for operation in path.values():
@@ -154,6 +158,16 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
+
+
+def _without_null(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {
+            name: _without_null(value) for name, value in schema.items() if not (name == "default" and value is None)
+        }
+    if isinstance(schema, list):
+        return [_without_null(item) for item in schema if item is not None and item != {"type": "null"}]
+    return schema
 
 
 def _add_files(schema: dict[str, Any], *, mask: bool) -> None:

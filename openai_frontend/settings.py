@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +47,7 @@ class Settings:
     max_body_bytes: int = 256_000_000
     max_image_bytes: int = 50_000_000
     body_timeout_s: float = 60.0
-    quality_steps: Mapping[str, int] = field(
+    quality_steps: dict[str, int] = field(
         default_factory=lambda: {"low": 10, "medium": 20, "high": 40, "standard": 20, "hd": 40}
     )
     variation_prompt: str = " "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -59,7 +59,7 @@ class TritonImages:
 
     async def events(
         self, values: Mapping[str, Any], partial_images: int, request_id: str, priority: int = 0
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """What the server sends for a request. Leaving the iteration early cancels it on the server.
 
         Args:

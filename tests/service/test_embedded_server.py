@@ -71,7 +71,15 @@ def _as_in_a_background_job() -> None:
 @pytest.fixture
 def serving() -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """`./build.sh serve` on free ports, ready, with the endpoints it printed."""
-    command = [sys.executable, "-m", "deploy.serve", "--http-port=0", "--grpc-port=0", "--metrics-port=0", "--openai-port=0"]
+    command = [
+        sys.executable,
+        "-m",
+        "deploy.serve",
+        "--http-port=0",
+        "--grpc-port=0",
+        "--metrics-port=0",
+        "--openai-port=0",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command,

@@ -194,9 +194,9 @@ def test_edit_takes_addresses_as_json(
 
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # OpenAI has retired its own
 def test_variation(client: openai.OpenAI, scene_png: bytes) -> None:
-    answer = client.images.create_variation(image=("scene.png", scene_png), n=2, size="64x64")
+    answer = client.images.create_variation(image=("scene.png", scene_png), n=2, size="512x512", extra_body=OURS)
     first, second = (pixels(item.b64_json) for item in data(answer))
-    assert first.shape == (64, 64, 3)
+    assert first.shape == (512, 512, 3)
     assert np.abs(first - second).mean() > 1
     assert [set(item.model_dump()) >= {"b64_json", "seed"} for item in data(answer)] == [True, True]
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -31,16 +32,17 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[WebDriver]:
+def chromium() -> Iterator[Chrome]:
     with browser() as driver:
         yield driver
 
 
 @pytest.fixture
-def page(chromium: WebDriver, openai_server: OpenAIServer) -> Iterator[WebDriver]:
+def page(chromium: Chrome, openai_server: OpenAIServer) -> Iterator[WebDriver]:
     chromium.get(openai_server.url)
     yield chromium
-    problems = [entry for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+    entries = chromium.get_log("browser")  # type: ignore[no-untyped-call]
+    problems = [entry for entry in entries if entry["level"] == "SEVERE"]
     assert [problem for problem in problems if "status of 400" not in problem["message"]] == []
 
 
@@ -62,7 +64,7 @@ def wait(page: WebDriver, true: Any, seconds: float = 60) -> Any:
 
 def pixels(page: WebDriver, card: WebElement) -> np.ndarray[Any, Any]:
     """The picture that a card shows, as the browser has it."""
-    encoded = page.execute_async_script(  # type: ignore[no-untyped-call]
+    encoded = page.execute_async_script(
         """
         const [image, done] = arguments;
         image.decode().then(() => {

@@ -170,7 +170,11 @@ def test_a_bad_form_is_refused(openai_server: OpenAIServer, case: str, scene_png
         ("multipart/form-data; boundary=other", form([("prompt", b"x")]), 400),
         (f"multipart/form-data; boundary={BOUNDARY}", form([("prompt", b"x")])[:-4], 400),
         (f"multipart/form-data; boundary={BOUNDARY}", b"", 400),
-        (f"multipart/form-data; boundary={BOUNDARY}", f"--{BOUNDARY}\r\nA: b\r\n\r\nx\r\n--{BOUNDARY}--\r\n".encode(), 400),
+        (
+            f"multipart/form-data; boundary={BOUNDARY}",
+            f"--{BOUNDARY}\r\nA: b\r\n\r\nx\r\n--{BOUNDARY}--\r\n".encode(),
+            400,
+        ),
         ("application/x-www-form-urlencoded", b"prompt=x", 415),
     ],
 )
