@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openai_frontend.errors import ApiError, BadRequest, TooLarge
+from openai_frontend.errors import BadRequest, TooLarge
 from openai_frontend.form import read_form
 
 BOUNDARY = "frontier"
@@ -117,7 +118,5 @@ def test_malformed(content_type: str, body: bytes) -> None:
 @given(st.binary(max_size=400), st.integers(1, 50))
 def test_whatever_comes_it_is_read_or_refused(noise: bytes, size: int) -> None:
     for body in (noise, WHOLE[:60] + noise + WHOLE[60:]):
-        try:
+        with suppress(BadRequest, TooLarge):
             read(body, size)
-        except ApiError as refusal:
-            assert refusal.status in (400, 413)
