@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from imagegen.errors import ImageGenError, InvalidArgument, as_client_error
+from imagegen.errors import Cancelled, ImageGenError, InvalidArgument, Unavailable, as_client_error
 from imagegen.metrics import Family, Series
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -131,19 +131,22 @@ def is_waking_request(request: Any) -> bool:
 
 
 class ModelError(ImageGenError):
-    """The error that another model of this server answered, to be passed on as it is.
+    """What another model of this server answered instead of its outputs, to be passed on.
 
     Args:
-        message: begins with the code of one of `imagegen.errors`, unless it is Triton's own.
+        message: the model's, which begins with a code of `imagegen.errors`, or Triton's own.
         triton_code: the name of the matching constant of `pb_utils.TritonError`.
     """
 
     def __init__(self, message: str, triton_code: str) -> None:
-        super().__init__(message)
+        code, colon, rest = message.partition(": ")
+        coded = bool(colon) and code.isidentifier()
+        super().__init__(rest if coded else message)
+        self.code = code if coded else _CODES.get(triton_code, self.code)
         self.triton_code = triton_code
 
-    def __str__(self) -> str:
-        return str(self.args[0])
+
+_CODES = {kind.triton_code: kind.code for kind in (InvalidArgument, Cancelled, Unavailable)}  # of Triton's own errors
 
 
 def call_model(name: str, inputs: Arrays, outputs: Sequence[str], request_id: str) -> Arrays:

@@ -29,7 +29,9 @@ def _here(block: str, server: EmbeddedServer) -> str:
 
 
 def test_the_curl_call_returns_a_png(server: EmbeddedServer) -> None:
-    printed = subprocess.check_output(["bash", "-c", _here(_block("bash", "image_generation/generate"), server)], timeout=120)
+    printed = subprocess.check_output(
+        ["bash", "-c", _here(_block("bash", "image_generation/generate"), server)], timeout=120
+    )
     assert base64.b64decode(json.loads(printed)["generated_image"]).startswith(b"\x89PNG")
 
 
