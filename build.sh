@@ -69,6 +69,12 @@ ctypes.CDLL(os.path.join(folder, name) if os.path.exists(os.path.join(folder, na
 PY
 }
 
+# For the tests of the web page; where it cannot be installed, they are skipped.
+need_browser() {
+  command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
+  (need_packages chromium chromium-driver fonts-dejavu-core) || say "Without Chromium the web page's tests are skipped."
+}
+
 has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; }
 
 install_torch() {
@@ -157,6 +163,7 @@ case $verb in
     ;;
   test)
     setup
+    need_browser
     cd "$ROOT"
     exec "$VENV/bin/python" -m pytest "$@"
     ;;

@@ -70,6 +70,10 @@ class Answer:
             raise InvalidArgument(name, "no such input or parameter")
         return {tensor.name(): tensor.as_numpy() for tensor in self._request.inputs()}
 
+    def wants(self, output: str) -> bool:
+        """Whether the client asks for an output; of one that names none it is all."""
+        return output in self._request.requested_output_names()
+
     def is_cancelled(self) -> bool:
         """Whether the client has walked away; false once the request is answered."""
         # Triton frees the request with its answer: to ask afterwards crashes the whole server (seen on 24.10).

@@ -75,10 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1")
     parser.add_argument("--port", type=int, default=9000, help="default 9000")
     defaults = Settings()
-    meanings = _meanings()
+    texts = meanings()
     for field in dataclasses.fields(Settings):
         option, default = "--" + field.name.replace("_", "-"), getattr(defaults, field.name)
-        meaning = meanings[field.name].replace("%", "%%")
+        meaning = texts[field.name].replace("%", "%%")
         if field.name == "log_prompts":
             parser.add_argument(option, action="store_true", help=meaning)
         elif field.name == "quality_steps":
@@ -93,17 +93,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _meanings() -> dict[str, str]:
+def meanings() -> dict[str, str]:
     """What the docstring of `Settings` says of each attribute."""
-    meanings: dict[str, str] = {}
+    texts: dict[str, str] = {}
     name = ""
     for line in (Settings.__doc__ or "").partition("Attributes:\n")[2].splitlines():
         first, colon, rest = line.strip().partition(": ")
         if colon and first.isidentifier() and not line.startswith(" " * 12):
-            name, meanings[first] = first, rest
+            name, texts[first] = first, rest
         elif name:
-            meanings[name] += " " + line.strip()
-    return {name: text.strip() for name, text in meanings.items()}
+            texts[name] += " " + line.strip()
+    return {name: text.strip() for name, text in texts.items()}
 
 
 def _quality(text: str) -> tuple[str, int]:

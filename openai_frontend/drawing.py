@@ -65,7 +65,9 @@ class Drawing(Response):
     async def _answer(self, scope: Scope, send: Send) -> None:
         call, studio = self._call, self._studio
         text_tokens = await studio.tokens.count(call.values["prompt"]) if studio.tokens else None
-        drawn = studio.triton.events(call.values, call.partial_images, scope["state"]["request_id"])
+        # A stream has progress even if its client does not: its head is then sent while it still waits in a queue.
+        request_id = scope["state"]["request_id"]
+        drawn = studio.triton.events(call.values, call.partial_images, request_id, progress=call.stream)
         async with aclosing(drawn) as events:
             if call.stream:
                 await self._stream(events, text_tokens, send)

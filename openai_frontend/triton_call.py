@@ -42,6 +42,10 @@ class Completed:
     metadata: dict[str, Any]
 
 
+# Without `step` among them, the model sends no progress.
+_OUTPUTS = ("event", "preview", "preview_index", "generated_image", "used_seed", "metadata")
+_PROGRESS_OUTPUTS = ("step", "total_steps")
+
 Event: TypeAlias = Progress | Preview | Completed
 
 
@@ -58,7 +62,7 @@ class TritonImages:
         self._model = model
 
     async def events(
-        self, values: Mapping[str, Any], partial_images: int, request_id: str, priority: int = 0
+        self, values: Mapping[str, Any], partial_images: int, request_id: str, *, progress: bool = False
     ) -> AsyncGenerator[Event, None]:
         """What the server sends for a request. Leaving the iteration early cancels it on the server.
 
@@ -66,7 +70,7 @@ class TritonImages:
             values: public tensors by name; None for absent.
             partial_images: how many previews to ask for.
             request_id: becomes Triton's.
-            priority: Triton's, 1 is the most urgent; 0 leaves it to the server.
+            progress: whether to send progress too.
 
         Raises:
             ImageGenerationError: the server refused the request, failed or cannot be reached.
@@ -75,7 +79,9 @@ class TritonImages:
         inputs = infer_options(triton.InferInput, arguments)["inputs"]
         inputs.append(triton.InferInput("partial_images", [1], "INT32"))
         inputs[-1].set_data_from_numpy(np.array([partial_images], dtype=np.int32))
-        request = {"model_name": self._model, "inputs": inputs, "request_id": request_id, "priority": priority}
+        names = _OUTPUTS + _PROGRESS_OUTPUTS if progress else _OUTPUTS
+        outputs = [triton.InferRequestedOutput(name) for name in names]
+        request = {"model_name": self._model, "inputs": inputs, "outputs": outputs, "request_id": request_id}
         stream = self._client.stream_infer(_only(request))
         try:
             async for result, error in stream:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded_server import EmbeddedServer
+from tests.service.conftest import OpenAIServer
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -39,6 +40,13 @@ def test_the_python_block_runs(server: EmbeddedServer) -> None:
     code = _here(_block("python", "ImageClient"), server)
     printed = subprocess.check_output([sys.executable, "-W", "error", "-c", code], text=True, timeout=120)
     assert printed.startswith("(7, 8) {")
+
+
+def test_the_openai_block_streams(openai_server: OpenAIServer) -> None:
+    code = _block("python", "OpenAI").replace("http://localhost:9000", openai_server.url)
+    printed = subprocess.check_output([sys.executable, "-W", "error", "-c", code], text=True, timeout=120)
+    kinds = [line.split()[0].rpartition(".")[2] for line in printed.splitlines()]
+    assert kinds == ["partial_image", "partial_image", "completed"]
 
 
 def test_the_command_writes_its_pictures(server: EmbeddedServer, tmp_path: Path) -> None:

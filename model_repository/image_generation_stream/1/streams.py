@@ -59,6 +59,9 @@ class StreamPort(Protocol):
     def arrays(self) -> Arrays:
         """The inputs that are present, by name."""
 
+    def wants(self, output: str) -> bool:
+        """Whether the client asks for an output."""
+
     def is_cancelled(self) -> bool:
         """Whether the client has walked away."""
 
@@ -170,6 +173,8 @@ class _Stream:
         self._progress = Progress(0, 0)
         self._heard_s = time.monotonic()
         self._gone = False
+        # A client that does not want steps is spared a message for each: every one wakes it, Triton and us.
+        self._wants_progress = port.wants("step")
 
     def take(self, event: Event) -> None:
         """Tell the client of an event."""
@@ -178,7 +183,8 @@ class _Stream:
         elif isinstance(event, Progress):
             self._progress = event
             self._heard_s = time.monotonic()
-            self._port.send_part(_event("progress", event))
+            if self._wants_progress:
+                self._port.send_part(_event("progress", event))
         else:
             self._port.send_part(_event("preview", event.progress) | _preview(event, self._choice))
 
@@ -190,7 +196,7 @@ class _Stream:
         if self._gone:
             return False
         self._gone = self._port.is_cancelled()
-        if not self._gone and time.monotonic() - self._heard_s > _SIGN_OF_LIFE_S:
+        if self._wants_progress and not self._gone and time.monotonic() - self._heard_s > _SIGN_OF_LIFE_S:
             self._heard_s = time.monotonic()
             self._port.send_part(_event("progress", self._progress))
         return self._gone

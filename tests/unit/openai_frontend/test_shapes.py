@@ -93,7 +93,7 @@ def test_wrong_settings_are_named(wrong: dict[str, Any]) -> None:
 
 def test_every_setting_is_an_option_with_a_meaning() -> None:
     options = {option for action in command_line._parser()._actions for option in action.option_strings}
-    meanings = command_line._meanings()
+    meanings = command_line.meanings()
     for field in dataclasses.fields(Settings):
         assert "--" + field.name.replace("_", "-") in options
         assert len(meanings[field.name]) > 10
