@@ -49,7 +49,7 @@ def main() -> int:
             print(f"metrics  {server.metrics_url}")
             print(f"log      {server.log_file}")
             if frontend is not None:
-                print(f"OpenAI   {frontend.url}/v1")
+                print(f"OpenAI   {frontend.url}/v1, log {frontend.log_file}")
                 print(f"page     {frontend.url}/")
             print("Ready. Ctrl-C ends it.", flush=True)
             print(_wait(server, frontend), file=sys.stderr)
