@@ -84,7 +84,9 @@ def main() -> int:
                 STREAM: stack.enter_context(_by_stream(server.grpc_url, settings.steps)),
                 FRONTEND: stack.enter_context(_by_frontend(frontend.port, settings.steps)),
             }
+            before_ms = _cpu_ms(frontend)
             times_ms, faults = _in_turns(ways, settings, console)
+            cpu_ms = (_cpu_ms(frontend) - before_ms) / (_WARMUP_ROUNDS + settings.rounds)
             streams = asyncio.run(_open_streams(frontend, settings))
     except (ServerError, ImageGenerationError, OSError) as error:
         print(f"frontend: {error}", file=sys.stderr)
@@ -92,7 +94,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     parameters_shown = {"model": checkpoint.name} | dataclasses.asdict(settings)
-    markdown, raw = frontend_report(about, parameters_shown, times_ms, streams)
+    markdown, raw = frontend_report(about, parameters_shown, times_ms, cpu_ms, streams)
     print(markdown)
     for path in write_results(arguments.out or results_folder(about), "frontend", markdown, raw):
         print(f"written: {path}", file=sys.stderr)
@@ -118,6 +120,12 @@ def _in_turns(ways: dict[str, Draw], settings: Settings, console: Console) -> tu
             faults += [f"{name} of round {index}" for name in names if pictures[name] != pictures[ENSEMBLE]]
             progress.update(bar, advance=1, refresh=True)
     return {name: values[_WARMUP_ROUNDS:] for name, values in times_ms.items()}, faults
+
+
+def _cpu_ms(frontend: EmbeddedFrontend) -> float:
+    """Processor time that the frontend has taken so far."""
+    times = psutil.Process(frontend.pid).cpu_times()
+    return float(times.user + times.system) * 1000
 
 
 def _values(index: int, steps: int) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def test_the_frontends_cost_is_the_median_of_differences(cost_ms: float, verdict
     grpc_ms = [100.0, 200.0, 900.0]
     times = {ENSEMBLE: [ms - 5 for ms in grpc_ms], STREAM: grpc_ms, FRONTEND: [ms + cost_ms for ms in grpc_ms]}
     streams = Streams(200, 200, 80 * 10**6, 200 * 10**6, {"0.025": 99, "+Inf": 100})
-    markdown, raw = frontend_report(SURROUNDINGS, {}, times, streams)
+    markdown, raw = frontend_report(SURROUNDINGS, {}, times, 1.5, streams)
     assert raw["over_ms"][STREAM]["median"] == pytest.approx(cost_ms)
     assert f"over the gRPC call that it makes{verdict}" in markdown
     assert "Target: under 300 MB: met." in markdown
