@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import diffusers
@@ -15,6 +16,14 @@ import torch
 from steps import Step, followed
 
 STEPS = 4
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def run(pipeline: Any, **arguments: Any) -> tuple[list[Step], torch.Tensor]:

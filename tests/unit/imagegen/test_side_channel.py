@@ -122,7 +122,11 @@ def test_sending_never_waits_whether_nobody_was_ever_there_or_somebody_has_gone_
     sender.send(stream_id, Progress(1, 2))
     gone.close()
     awake = threading.Event()
-    sleeping = EventListener(folder, lambda stream_id, event: bool(awake.wait(PATIENCE_S)))
+
+    def sleep(stream_id: str, event: Event) -> None:
+        awake.wait(PATIENCE_S)
+
+    sleeping = EventListener(folder, sleep)
     for step in range(5000):
         sender.send(stream_id, Progress(step, 5000))
         sender.send(sleeping.new_stream_id(), Progress(step, 5000))
