@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 
 from deploy.repository import stage_repository
+from imagegen.run_folder import remove_stale_run_folders
 
 HOST = "127.0.0.1"
 _EXIT_TIMEOUT_S = 6  # in-flight requests get this long; the whole stop stays under 10 s
@@ -141,6 +142,7 @@ class EmbeddedServer:
             _reap(process.pid)
             for segment in _SHM_FOLDER.glob(self._shm_prefix + "*"):
                 segment.unlink(missing_ok=True)
+            remove_stale_run_folders()  # its own, where it was killed
         if self._run_folder is not None:
             shutil.rmtree(self._run_folder, ignore_errors=True)
             self._run_folder = None

@@ -105,13 +105,11 @@ class EventSender:
 
     def send(self, stream_id: str, event: Event) -> None:
         """Send an event to whoever made `stream_id`; it is dropped when nobody takes it."""
-        socket = self._socket(stream_id)
-        if socket is None:
-            return
-        header, pixels = _encoded(event)
         try:
-            socket.send_multipart([stream_id.encode(), header, pixels], zmq.NOBLOCK)
-        except zmq.ZMQError as error:  # Again: the listener does not keep up
+            socket = self._socket(stream_id)
+            if socket is not None:
+                socket.send_multipart([stream_id.encode(), *_encoded(event)], zmq.NOBLOCK)
+        except (zmq.ZMQError, OSError) as error:  # Again: the listener does not keep up
             _log.debug("an event of stream %s was dropped: %s", stream_id, error)
 
     def close(self) -> None:

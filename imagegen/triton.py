@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
+from imagegen import errors
 from imagegen.errors import Cancelled, ImageGenError, InvalidArgument, Unavailable, as_client_error
 from imagegen.metrics import Family, Series
 
@@ -47,9 +48,9 @@ def _end_with(server_pid: int) -> None:
 
 
 class Answer:
-    """The one answer that a request is owed.
+    """The one answer that a request is owed; of a decoupled model it may have several parts.
 
-    Whatever is sent first counts, what comes later is ignored. Safe from any thread.
+    Whatever ends it first counts, what comes later is ignored. Safe from any thread.
     """
 
     def __init__(self, request: Any) -> None:
@@ -135,22 +136,18 @@ def is_waking_request(request: Any) -> bool:
 
 
 class ModelError(ImageGenError):
-    """What another model of this server answered instead of its outputs, to be passed on.
+    """An error that another model of this server answered, to be passed on.
 
     Args:
-        message: the model's, which begins with a code of `imagegen.errors`, or Triton's own.
+        code: one of `imagegen.errors`.
+        message: the rest of the message.
         triton_code: the name of the matching constant of `pb_utils.TritonError`.
     """
 
-    def __init__(self, message: str, triton_code: str) -> None:
-        code, colon, rest = message.partition(": ")
-        coded = bool(colon) and code.isidentifier()
-        super().__init__(rest if coded else message)
-        self.code = code if coded else _CODES.get(triton_code, self.code)
+    def __init__(self, code: str, message: str, triton_code: str) -> None:
+        super().__init__(message)
+        self.code = code
         self.triton_code = triton_code
-
-
-_CODES = {kind.triton_code: kind.code for kind in (InvalidArgument, Cancelled, Unavailable)}  # of Triton's own errors
 
 
 def call_model(name: str, inputs: Arrays, outputs: Sequence[str], request_id: str) -> Arrays:
@@ -166,22 +163,34 @@ def call_model(name: str, inputs: Arrays, outputs: Sequence[str], request_id: st
         the outputs that it gave.
 
     Raises:
-        ModelError: it answered with an error.
+        ModelError: it answered with an error that a client may see.
+        RuntimeError: it answered with another one.
     """
     request = pb_utils.InferenceRequest(
         model_name=name, request_id=request_id, inputs=_tensors(inputs), requested_output_names=list(outputs)
     )
     response = request.exec()
     if response.has_error():
-        raise ModelError(response.error().message(), _code_name(response.error().code()))
+        raise _passed_on(name, response.error())
     # Copied, for the memory goes with the response; what holds objects is a copy already.
     arrays = ((tensor.name(), tensor.as_numpy()) for tensor in response.output_tensors())
     return {name: array if array.dtype == np.object_ else array.copy() for name, array in arrays}
 
 
-def _code_name(code: Any) -> str:
-    names = ("INVALID_ARG", "UNAVAILABLE", "CANCELLED", "NOT_FOUND", "UNSUPPORTED", "ALREADY_EXISTS", "UNKNOWN")
-    return next((name for name in names if getattr(pb_utils.TritonError, name) == code), "INTERNAL")
+_OUR_CODES = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ImageGenError)}
+_CODES_FOR_TRITONS = {kind.triton_code: kind.code for kind in (InvalidArgument, Cancelled, Unavailable)}
+
+
+def _passed_on(model_name: str, error: Any) -> Exception:
+    """What to raise for an error that a model answered: Triton's own of a full queue, say, gets one of our codes."""
+    code, _, message = error.message().partition(": ")
+    known = (name for name in _CODES_FOR_TRITONS if getattr(pb_utils.TritonError, name) == error.code())
+    triton_code = next(known, ImageGenError.triton_code)
+    if code in _OUR_CODES:
+        return ModelError(code, message, triton_code)
+    if triton_code in _CODES_FOR_TRITONS:
+        return ModelError(_CODES_FOR_TRITONS[triton_code], error.message(), triton_code)
+    return RuntimeError(f"{model_name} answered: {error.message()}")
 
 
 def _tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> list[Any]:

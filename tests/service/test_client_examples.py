@@ -23,6 +23,7 @@ CLIENT = Path(__file__).resolve().parents[2] / "client"
         ("triton_grpc.py", ["repainted.png"]),
         ("triton_grpc_aio.py", ["circle-7.png", "circle-8.png", "circle-9.png"]),
         ("curl_generate.sh", ["red-circle.png"]),
+        ("stream.py", ["circle.png", "preview-0.png", "preview-1.png"]),
         ("python_client.py", ["drawn.png", "repainted.png", "varied.png"]),
     ],
 )

@@ -36,6 +36,19 @@ def test_the_curl_call_returns_a_png(server: EmbeddedServer) -> None:
     assert base64.b64decode(json.loads(printed)["generated_image"]).startswith(b"\x89PNG")
 
 
+def test_the_streaming_curl_call_shows_previews_and_the_picture(server: EmbeddedServer) -> None:
+    command = _here(_block("bash", "generate_stream"), server)
+    printed = subprocess.check_output(["bash", "-c", command], text=True, timeout=120)
+    events = [json.loads(line.removeprefix("data: "))["event"] for line in printed.splitlines() if line]
+    assert events.count("preview") == 2
+    assert events[-1] == "completed"
+
+
+def test_the_cancelling_curl_call_answers(server: EmbeddedServer) -> None:
+    command = _here(_block("bash", "image_generation_cancel"), server)
+    assert json.loads(subprocess.check_output(["bash", "-c", command], timeout=120))["cancelled"] is False
+
+
 def test_the_python_block_runs(server: EmbeddedServer) -> None:
     code = _here(_block("python", "ImageClient"), server)
     printed = subprocess.check_output([sys.executable, "-W", "error", "-c", code], text=True, timeout=120)

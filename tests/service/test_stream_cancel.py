@@ -34,7 +34,7 @@ from tests.service.conftest import tensors
 from tests.service.test_engine_service import active, metric, steps, wait_until
 
 STEPS = 50
-LONG: dict[str, Any] = {"num_inference_steps": STEPS, "size": "1024x1024"}  # a step takes much longer than to notice
+LONG: dict[str, Any] = {"num_inference_steps": STEPS, "size": "768x768"}  # a step takes much longer than to notice
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +241,7 @@ def test_a_client_that_leaves_while_it_waits_is_never_drawn(settled: EmbeddedSer
         closing(client.stream("x", request_id="first", **LONG)) as second,
     ):
         for stream in (first, second):
-            next(event for event in stream if event.step > 0)  # both slots are taken
+            next(event for event in stream if event == Progress(1, STEPS))  # both slots are taken
         if protocol == "grpc":
             pipe = Pipe(settled.grpc_url)
             thread = threading.Thread(target=drain, args=(pipe.address,), daemon=True)
@@ -279,7 +279,7 @@ def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_
                 async def stream(seed: int) -> list[Any]:
                     return [event async for event in client.stream("x", seed=seed, num_inference_steps=4)]
 
-                return await asyncio.gather(*(stream(seed) for seed in range(12)))
+                return list(await asyncio.gather(*(stream(seed) for seed in range(12))))
 
         for events in asyncio.run(draw()):
             assert [event for event in events[:-1] if event.total_steps] == [Progress(step, 4) for step in range(1, 5)]

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -26,9 +26,10 @@ from device_thread import DeviceThread
 from diffusion_settings import DiffusionSettings
 from drawing import Drawing, draw
 from engine import Hub, Limits
-from imagegen.errors import Cancelled, ImageGenError, InvalidArgument, Unavailable
-from imagegen.request import parse_partial_images, parse_request
-from imagegen.side_channel import Event, is_stream_id
+from forerunners import Audience, Preprocessed, read_audience, read_preprocess_report
+from imagegen.errors import Cancelled, ImageGenError, Unavailable
+from imagegen.request import parse_request
+from imagegen.side_channel import Event
 from measures import Measures
 from order import Order
 from pipelines import Pipelines
@@ -67,43 +68,11 @@ class AnswerPort(Protocol):
         """Answer with an error."""
 
 
-@dataclass(frozen=True)
-class _Preprocessed:
-    """What `image_preprocess` reports of a request.
-
-    Attributes:
-        arrived_s: when the request came to this model, on the clock of `time.monotonic`.
-        entered_s: when it came to the server, on that clock.
-        milliseconds: by stage so far.
-        metadata: what it adds to the request's metadata: input_paths, where input images are kept.
-        warnings: for the client.
-    """
-
-    arrived_s: float
-    entered_s: float
-    milliseconds: dict[str, float] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Audience:
-    """Who follows a request while it is drawn.
-
-    Attributes:
-        stream_id: where it is told of; empty for nobody.
-        previews: how many of each picture.
-    """
-
-    stream_id: str = ""
-    previews: int = 0
-
-
 @dataclass
 class _Work:
     answer: AnswerPort
     plan: Plan
-    before: _Preprocessed
+    before: Preprocessed
     names: frozenset[str]
     telling: Telling | None
     started_s: float = 0.0
@@ -171,8 +140,8 @@ class Generator:
 
     def _begin(self, answer: AnswerPort) -> None:
         arrays = answer.arrays()
-        audience = _read_audience(arrays.pop("stream_id", None), arrays.pop("partial_images", None))
-        before = _read_preprocess_report(arrays.pop("preprocess_report", None))
+        audience = read_audience(arrays.pop("stream_id", None), arrays.pop("partial_images", None))
+        before = read_preprocess_report(arrays.pop("preprocess_report", None))
         pixels = arrays.pop("pixels", None)
         mask = arrays.pop("mask_pixels", None)
         request = parse_request(
@@ -216,7 +185,7 @@ class Generator:
     def _is_cancelled(self, work: _Work) -> bool:
         return self._cancelled.include(work.names, work.before.entered_s) or work.answer.is_cancelled()
 
-    def _telling(self, plan: Plan, audience: _Audience) -> Telling | None:
+    def _telling(self, plan: Plan, audience: Audience) -> Telling | None:
         if not audience.stream_id:
             return None
         tell = partial(self._tell, audience.stream_id)
@@ -334,34 +303,3 @@ def _stage_seconds(work: _Work, drawings: Sequence[Drawing]) -> dict[str, float]
         "decode": max(drawing.decode_s for drawing in drawings),
         "diffusion": time.monotonic() - work.before.arrived_s,
     }
-
-
-def _read_preprocess_report(tensor: npt.NDArray[Any] | None) -> _Preprocessed:
-    """What the model before this one reports.
-
-    Without a report the request came now: whoever calls this model directly cannot tell how long Triton's queue took.
-    """
-    now_s = time.monotonic()
-    if tensor is None:
-        return _Preprocessed(now_s, now_s)
-    try:
-        report = json.loads(tensor[0])
-        return _Preprocessed(
-            arrived_s=min(now_s, float(report["finished_s"])),
-            entered_s=min(now_s, float(report["started_s"])),
-            milliseconds={str(k): float(v) for k, v in report["milliseconds"].items()},
-            metadata={"input_paths": report["input_paths"]} if "input_paths" in report else {},
-            warnings=tuple(map(str, report.get("warnings", ()))),
-        )
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        raise InvalidArgument("preprocess_report", "not what image_preprocess writes; leave it out") from None
-
-
-def _read_audience(stream_id: npt.NDArray[Any] | None, partial_images: npt.NDArray[Any] | None) -> _Audience:
-    """What `image_generation_stream` says of itself."""
-    if stream_id is None:
-        return _Audience()
-    text = bytes(stream_id.flat[0]).decode(errors="replace") if stream_id.size else ""
-    if not is_stream_id(text):
-        raise InvalidArgument("stream_id", "not what image_generation_stream writes; leave it out")
-    return _Audience(text, parse_partial_images({} if partial_images is None else {"partial_images": partial_images}))

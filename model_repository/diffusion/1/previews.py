@@ -78,12 +78,12 @@ def _fit(pipeline: Any) -> Projection:
     video = _is_video(vae)
     shift, scale = _normalisation(vae)
     places, colours_there = [], []
-    for picture in _pictures(side_px).split(1):
-        batch = picture.to(vae.device, vae.dtype)
+    for picture in _pictures(side_px):
+        batch = picture[None].to(vae.device, vae.dtype)
         latents = (_mode(vae.encode(batch[:, :, None] if video else batch)).float() - shift) * scale
         latents = latents[0, :, 0] if video else latents[0]
         places.append(latents.flatten(1).T)
-        colours_there.append(adaptive_avg_pool2d(batch[0].float(), tuple(latents.shape[-2:])).flatten(1).T)
+        colours_there.append(adaptive_avg_pool2d(batch[0].float(), (latents.shape[1], latents.shape[2])).flatten(1).T)
     samples = torch.cat(places).double()  # [places, C]
     colours = torch.cat(colours_there).double() * 127.5 + 127.5  # [places, 3]
     mean, mean_colour = samples.mean(0), colours.mean(0)

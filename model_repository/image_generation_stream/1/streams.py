@@ -156,8 +156,10 @@ class Streams:
                 drawn = list(self._drawn.items())
             for stream_id, stream in drawn:
                 try:
-                    if stream.is_to_be_cancelled():
+                    if stream.has_just_gone():
                         self._canceller.cancel(stream_id)
+                    else:
+                        stream.show_life()
                 except Exception:  # one stream must not end the watch of all
                     _log.exception("a stream could not be watched")
             drawn.clear()  # else the last streams would be kept until others come
@@ -188,18 +190,21 @@ class _Stream:
         else:
             self._port.send_part(_event("preview", event.progress) | _preview(event, self._choice))
 
-    def is_to_be_cancelled(self) -> bool:
-        """Whether the client has just gone. Shows one that waits that the stream lives.
-
-        A client of HTTP that has gone is only noticed by Triton when something is sent to it.
-        """
+    def has_just_gone(self) -> bool:
+        """Whether the client has walked away; true once."""
         if self._gone:
             return False
         self._gone = self._port.is_cancelled()
+        return self._gone
+
+    def show_life(self) -> None:
+        """Repeat the progress to a client that has not heard for long.
+
+        One of HTTP that has gone is only noticed by Triton when something is sent to it.
+        """
         if self._wants_progress and not self._gone and time.monotonic() - self._heard_s > _SIGN_OF_LIFE_S:
             self._heard_s = time.monotonic()
             self._port.send_part(_event("progress", self._progress))
-        return self._gone
 
     def complete(self, outputs: Arrays) -> None:
         """Hand over the pictures."""
