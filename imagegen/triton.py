@@ -178,6 +178,7 @@ def call_model(name: str, inputs: Arrays, outputs: Sequence[str], request_id: st
 
 
 _OUR_CODES = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ImageGenError)}
+_QUEUE_FULL = "maximum queue size"  # Triton's words
 _CODES_FOR_TRITONS = {kind.triton_code: kind.code for kind in (InvalidArgument, Cancelled, Unavailable)}
 
 
@@ -188,6 +189,8 @@ def _passed_on(model_name: str, error: Any) -> Exception:
     triton_code = next(known, ImageGenError.triton_code)
     if code in _OUR_CODES:
         return ModelError(code, message, triton_code)
+    if _QUEUE_FULL in error.message():  # comes with no code of its own from a call between models (seen on 24.10)
+        return Unavailable(f"{model_name} is full: exceeds {_QUEUE_FULL}")
     if triton_code in _CODES_FOR_TRITONS:
         return ModelError(_CODES_FOR_TRITONS[triton_code], error.message(), triton_code)
     return RuntimeError(f"{model_name} answered: {error.message()}")
