@@ -130,7 +130,7 @@ def test_serve_ends_in_order_even_with_work_in_flight(
 ) -> None:
     process, endpoints = serving
     family = _family(process)
-    assert len(family) == 4  # the server and a stub for each python model
+    assert len(family) == 6  # the server and a stub for each python model
     assert _segments(process)
     with ImageClient(endpoints["gRPC"]) as client:
         client.generate("warm", num_inference_steps=1)
