@@ -11,7 +11,7 @@ class StreamSettings:
 
     Attributes:
         max_streams: streams at the same time; more wait in Triton's queue. Each takes a thread of the python backend
-            too, which has 32 a model unless its thread-pool-size is set.
+            too, and events need some that are free: set its thread-pool-size, 32 unless set, to more than this
     """
 
     max_streams: int = 256
