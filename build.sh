@@ -14,8 +14,8 @@ usage() {
 usage: ./build.sh VERB [options]
 
   demo [--out DIR]     install, start a Triton server, make pictures through it, stop it
-  serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--model FOLDER_OR_HUB_ID]
-                       install and run a Triton server on loopback until Ctrl-C
+  serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--openai-port S] [--model FOLDER_OR_HUB_ID]
+                       install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
   test [pytest args]   install and run the tests
   check                install and run ruff and mypy
   lock                 write requirements.lock anew from pyproject.toml
@@ -67,6 +67,12 @@ name = sysconfig.get_config_var("INSTSONAME")
 folder = sysconfig.get_config_var("LIBDIR")
 ctypes.CDLL(os.path.join(folder, name) if os.path.exists(os.path.join(folder, name)) else name)
 PY
+}
+
+# For the tests of the web page; where it cannot be installed, they are skipped.
+need_browser() {
+  command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
+  (need_packages chromium chromium-driver fonts-dejavu-core) || say "Without Chromium the web page's tests are skipped."
 }
 
 has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; }
@@ -139,9 +145,9 @@ check() {
   cd "$ROOT"
   run -m ruff check .
   run -m ruff format --check .
-  run -m mypy imagegen client/imagegen_client checkpoint deploy perf tests/unit tests/service
+  run -m mypy imagegen client/imagegen_client openai_frontend checkpoint deploy perf tests/unit tests/service
   local model
-  for model in image_preprocess diffusion image_postprocess; do # each has a model.py, so one at a time
+  for model in image_preprocess diffusion image_postprocess image_generation_stream image_generation_cancel; do # each has a model.py, so one at a time
     run -m mypy "model_repository/$model/1"
   done
   run -m mypy perf/static_batching/static_batching/1
@@ -157,6 +163,7 @@ case $verb in
     ;;
   test)
     setup
+    need_browser
     cd "$ROOT"
     exec "$VENV/bin/python" -m pytest "$@"
     ;;

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 
 from deploy.repository import stage_repository
+from imagegen.run_folder import remove_stale_run_folders
 
 HOST = "127.0.0.1"
 _EXIT_TIMEOUT_S = 6  # in-flight requests get this long; the whole stop stays under 10 s
@@ -121,10 +122,10 @@ class EmbeddedServer:
         if error is None and self._own_log_folder is not None:
             shutil.rmtree(self._own_log_folder, ignore_errors=True)
 
-    def wait(self) -> int:
-        """Block until the server exits by itself; its exit status."""
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs."""
         assert self._process is not None, "the server is not running"
-        return self._process.wait()
+        return self._process.poll()
 
     def stop(self) -> None:
         """End the server and everything it started. Safe to call twice."""
@@ -141,12 +142,13 @@ class EmbeddedServer:
             _reap(process.pid)
             for segment in _SHM_FOLDER.glob(self._shm_prefix + "*"):
                 segment.unlink(missing_ok=True)
+            remove_stale_run_folders()  # its own, where it was killed
         if self._run_folder is not None:
             shutil.rmtree(self._run_folder, ignore_errors=True)
             self._run_folder = None
 
     def _start(self) -> None:
-        ports = {name: _port(name, port) for name, port in self._requested_ports.items()}
+        ports = {name: free_port(name, port) for name, port in self._requested_ports.items()}
         self.http_port, self.grpc_port, self.metrics_port = ports["http"], ports["grpc"], ports["metrics"]
         _remove_stale_segments()
         self._run_folder = Path(tempfile.mkdtemp(prefix="imagegen-"))
@@ -214,8 +216,12 @@ def _reap(process_group: int) -> None:
             os.waitpid(-process_group, 0)
 
 
-def _port(name: str, port: int) -> int:
-    """`port` itself when nobody listens on it; a free one for 0."""
+def free_port(name: str, port: int) -> int:
+    """`port` itself when nobody listens on it; a free one for 0.
+
+    Raises:
+        ServerError: somebody listens on it.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,16 +1,23 @@
-"""`./build.sh serve`: the embedded server in the foreground, until Ctrl-C or TERM."""
+"""`./build.sh serve`: the embedded server and its OpenAI frontend in the foreground, until Ctrl-C or TERM."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from deploy.embedded_frontend import EmbeddedFrontend
 from deploy.embedded_server import EmbeddedServer, ServerError
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
+_BUNDLED_CHECKPOINT = REPOSITORY / "diffusion" / "1" / "checkpoint"
+_OUTPUT_URL, _PUBLIC_BASE_URL = "image_postprocess.output_url", "image_postprocess.public_base_url"
+_DRAIN_TIMEOUT_S = 20.0
 
 
 def main() -> int:
@@ -22,22 +29,30 @@ def main() -> int:
         signal.signal(ending, _interrupt)
     parameters: dict[str, str] = other_checkpoint(arguments.model) if arguments.model else {}
     parameters |= dict(arguments.set)
+    folder = _local_store(parameters)
+    if folder is not None and arguments.openai_port:
+        parameters.setdefault(_PUBLIC_BASE_URL, f"http://localhost:{arguments.openai_port}/v1/images/files")
     try:
-        with EmbeddedServer(
-            REPOSITORY,
-            parameters=parameters,
-            http_port=arguments.http_port,
-            grpc_port=arguments.grpc_port,
-            metrics_port=arguments.metrics_port,
-            log_file=arguments.log_file,
-        ) as server:
+        with (
+            EmbeddedServer(
+                REPOSITORY,
+                parameters=parameters,
+                http_port=arguments.http_port,
+                grpc_port=arguments.grpc_port,
+                metrics_port=arguments.metrics_port,
+                log_file=arguments.log_file,
+            ) as server,
+            _frontend(arguments, server, folder) as frontend,
+        ):
             print(f"HTTP     http://{server.http_url}")
             print(f"gRPC     {server.grpc_url}")
             print(f"metrics  {server.metrics_url}")
             print(f"log      {server.log_file}")
+            if frontend is not None:
+                print(f"OpenAI   {frontend.url}/v1, log {frontend.log_file}")
+                print(f"page     {frontend.url}/")
             print("Ready. Ctrl-C ends it.", flush=True)
-            status = server.wait()
-            print(f"the server ended by itself with status {status}; see its log", file=sys.stderr)
+            print(_wait(server, frontend), file=sys.stderr)
             return 1
     except (ServerError, ValueError) as error:
         print(f"serve: {error}", file=sys.stderr)
@@ -57,6 +72,43 @@ def other_checkpoint(model: str) -> dict[str, str]:
     }
 
 
+@contextmanager
+def _frontend(
+    arguments: argparse.Namespace, server: EmbeddedServer, folder: Path | None
+) -> Iterator[EmbeddedFrontend | None]:
+    """The frontend, unless it is off. It ends before the server: what it has begun may be finished."""
+    if not arguments.openai_port:
+        yield None
+        return
+    options: dict[str, str | list[str]] = {"tokenizer": arguments.model or str(_BUNDLED_CHECKPOINT)}
+    if arguments.model and not Path(arguments.model).is_dir():
+        options["model-id"] = arguments.model
+    if folder is not None:
+        options["files-folder"] = str(folder)
+    for option, value in arguments.openai:
+        options[option] = value or []  # one without a value, as log-prompts
+    with EmbeddedFrontend(
+        server.grpc_url, options=options, port=arguments.openai_port, drain_timeout_s=_DRAIN_TIMEOUT_S
+    ) as frontend:
+        yield frontend
+
+
+def _local_store(parameters: dict[str, str]) -> Path | None:
+    """The folder that results are stored in, where it is a local one."""
+    scheme, _, folder = parameters.get(_OUTPUT_URL, "").partition("://")
+    return Path(folder) if scheme == "file" and folder else None
+
+
+def _wait(server: EmbeddedServer, frontend: EmbeddedFrontend | None) -> str:
+    """Block until one of them ends by itself; what happened."""
+    while True:
+        if (status := server.poll()) is not None:
+            return f"the server ended by itself with status {status}; see its log"
+        if frontend is not None and (status := frontend.poll()) is not None:
+            return f"the OpenAI frontend ended by itself with status {status}; its log is {frontend.log_file}"
+        time.sleep(0.2)
+
+
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -66,6 +118,20 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--http-port", type=_port, default=8000, help="default 8000; 0 picks a free one")
     parser.add_argument("--grpc-port", type=_port, default=8001, help="default 8001; 0 picks a free one")
     parser.add_argument("--metrics-port", type=_port, default=8002, help="default 8002; 0 picks a free one")
+    parser.add_argument(
+        "--openai-port",
+        type=_port,
+        default=9000,
+        help="OpenAI's images API and page; default 9000; 0 for none",
+    )
+    parser.add_argument(
+        "--openai",
+        metavar="OPTION=VALUE",
+        type=_assignment,
+        action="append",
+        default=[],
+        help="an option of `python -m openai_frontend`, as in keys-file=keys.txt; repeatable",
+    )
     parser.add_argument("--model", help="folder of a diffusers checkpoint, or hub id; default: the bundled one")
     parser.add_argument(
         "--set",
@@ -89,7 +155,7 @@ def _port(text: str) -> int:
 def _assignment(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not MODEL.PARAMETER=VALUE")
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return key, value
 
 

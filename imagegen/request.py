@@ -177,6 +177,27 @@ def parse_request(
     )
 
 
+def parse_partial_images(arrays: Arrays) -> int:
+    """How many previews of each picture a stream asks for, 0..3; the other inputs are left alone.
+
+    Raises:
+        InvalidArgument: as `parse_request`.
+    """
+    return _integer(arrays, "partial_images", 0, tensors.MAX_PARTIAL_IMAGES) or 0
+
+
+def parse_request_id(arrays: Arrays) -> str:
+    """The Triton request id that is to be cancelled.
+
+    Raises:
+        InvalidArgument: it is missing, empty or too long.
+    """
+    request_id = _text(arrays, "request_id", 1, tensors.MAX_REQUEST_ID_CHARACTERS)
+    if request_id is None:
+        raise InvalidArgument("request_id", "missing; it is required")
+    return request_id
+
+
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

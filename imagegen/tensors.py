@@ -13,7 +13,11 @@ MAX_N = 10  # OpenAI's images API: n is 1..10
 MAX_PROMPT_CHARACTERS = 32_000  # OpenAI's images API
 MAX_USER_CHARACTERS = 256
 MAX_TIMEOUT_MS = 3_600_000  # one hour: longer is a mistake in the unit
+MAX_REQUEST_ID_CHARACTERS = 1024
 MAX_SEED = 2**63 - 1  # INT64
+MAX_PARTIAL_IMAGES = 3  # OpenAI's images API: partial_images is 0..3
+
+MASK_FROM_ALPHA = "alpha"  # as `mask`: where the first image is transparent
 
 OUTPUT_FORMATS = ("png", "jpeg", "webp")
 RESPONSE_FORMATS = ("bytes", "b64_json", "url")
@@ -67,7 +71,8 @@ INPUTS = (
         "STRING",
         (1,),
         "none",
-        "as image, same size as the first image; alpha 0 or white = repaint; needs image; selects inpainting",
+        "as image, same size as the first image; alpha 0 or white = repaint; or the word alpha: the transparent parts"
+        " of the first image, if it has any; needs image; selects inpainting",
     ),
     PublicTensor("n", "INT32", (1,), "1", "1..10 pictures"),
     PublicTensor(
@@ -103,6 +108,32 @@ OUTPUTS = (
         "",
         "JSON: model, task, size, num_inference_steps, guidance_scale, strength, scheduler, output_format,"
         " milliseconds by stage, mean_batch_rows, warnings; input_paths where the server keeps input images",
+    ),
+)
+
+STREAM_INPUTS = (
+    *INPUTS,
+    PublicTensor("partial_images", "INT32", (1,), "0", "0..3 previews of each picture, evenly spread over its steps"),
+)
+
+EVENTS = ("progress", "preview", "completed")
+
+STREAM_OUTPUTS = (
+    PublicTensor("event", "STRING", (1,), "", "one of " + ", ".join(EVENTS)),
+    PublicTensor("step", "INT32", (1,), "", "denoising steps done; of several pictures, those of the slowest"),
+    PublicTensor("total_steps", "INT32", (1,), "", "denoising steps in all; 0 while the request waits for its turn"),
+    PublicTensor(
+        "preview",
+        "STRING",
+        (1,),
+        "",
+        "only of preview: a small image in output_format; base64 text where response_format is not bytes",
+    ),
+    PublicTensor("preview_index", "INT32", (1,), "", "only of preview: which of the picture's previews, from 0"),
+    PublicTensor("image_index", "INT32", (1,), "", "only of preview: which of the n pictures, from 0"),
+    *(
+        PublicTensor(tensor.name, tensor.data_type, tensor.dims, "", "only of completed: as image_generation answers")
+        for tensor in OUTPUTS
     ),
 )
 

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from imagegen.errors import ImageGenError, InvalidArgument, as_client_error
+from imagegen import errors
+from imagegen.errors import Cancelled, ImageGenError, InvalidArgument, Unavailable, as_client_error
 from imagegen.metrics import Family, Series
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -47,9 +48,9 @@ def _end_with(server_pid: int) -> None:
 
 
 class Answer:
-    """The one answer that a request is owed.
+    """The one answer that a request is owed; of a decoupled model it may have several parts.
 
-    Whatever is sent first counts, what comes later is ignored. Safe from any thread.
+    Whatever ends it first counts, what comes later is ignored. Safe from any thread.
     """
 
     def __init__(self, request: Any) -> None:
@@ -70,6 +71,10 @@ class Answer:
             raise InvalidArgument(name, "no such input or parameter")
         return {tensor.name(): tensor.as_numpy() for tensor in self._request.inputs()}
 
+    def wants(self, output: str) -> bool:
+        """Whether the client asks for an output; of one that names none it is all."""
+        return output in self._request.requested_output_names()
+
     def is_cancelled(self) -> bool:
         """Whether the client has walked away; false once the request is answered."""
         # Triton frees the request with its answer: to ask afterwards crashes the whole server (seen on 24.10).
@@ -78,8 +83,21 @@ class Answer:
 
     def send(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Answer with output tensors."""
-        tensors = [pb_utils.Tensor(name, array) for name, array in arrays.items()]
-        self._send(pb_utils.InferenceResponse(output_tensors=tensors))
+        self._send(pb_utils.InferenceResponse(output_tensors=_tensors(arrays)))
+
+    def send_part(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Send output tensors of which more will follow; for decoupled models."""
+        response = pb_utils.InferenceResponse(output_tensors=_tensors(arrays))
+        with self._lock:
+            if self._open:
+                self._sender.send(response)
+
+    def finish(self) -> None:
+        """Say that everything has been sent; for decoupled models."""
+        with self._lock:
+            if self._open:
+                self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                self._open = False
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error. One that is not made for clients is logged and shown without its detail."""
@@ -117,6 +135,71 @@ def is_waking_request(request: Any) -> bool:
     return bool(request.request_id() == WAKING_REQUEST_ID and not request.inputs())
 
 
+class ModelError(ImageGenError):
+    """An error that another model of this server answered, to be passed on.
+
+    Args:
+        code: one of `imagegen.errors`.
+        message: the rest of the message.
+        triton_code: the name of the matching constant of `pb_utils.TritonError`.
+    """
+
+    def __init__(self, code: str, message: str, triton_code: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.triton_code = triton_code
+
+
+def call_model(name: str, inputs: Arrays, outputs: Sequence[str], request_id: str) -> Arrays:
+    """Have another model of this server handle a request, and wait for it. Safe from any thread.
+
+    Args:
+        name: the model, which is not decoupled.
+        inputs: by name; BYTES as object arrays of `bytes`.
+        outputs: the names of those that are wanted.
+        request_id: what the other model sees as the request's id.
+
+    Returns:
+        the outputs that it gave.
+
+    Raises:
+        ModelError: it answered with an error that a client may see.
+        RuntimeError: it answered with another one.
+    """
+    request = pb_utils.InferenceRequest(
+        model_name=name, request_id=request_id, inputs=_tensors(inputs), requested_output_names=list(outputs)
+    )
+    response = request.exec()
+    if response.has_error():
+        raise _passed_on(name, response.error())
+    # Copied, for the memory goes with the response; what holds objects is a copy already.
+    arrays = ((tensor.name(), tensor.as_numpy()) for tensor in response.output_tensors())
+    return {name: array if array.dtype == np.object_ else array.copy() for name, array in arrays}
+
+
+_OUR_CODES = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ImageGenError)}
+_QUEUE_FULL = "maximum queue size"  # Triton's words
+_CODES_FOR_TRITONS = {kind.triton_code: kind.code for kind in (InvalidArgument, Cancelled, Unavailable)}
+
+
+def _passed_on(model_name: str, error: Any) -> Exception:
+    """What to raise for an error that a model answered: Triton's own of a full queue, say, gets one of our codes."""
+    code, _, message = error.message().partition(": ")
+    known = (name for name in _CODES_FOR_TRITONS if getattr(pb_utils.TritonError, name) == error.code())
+    triton_code = next(known, ImageGenError.triton_code)
+    if code in _OUR_CODES:
+        return ModelError(code, message, triton_code)
+    if _QUEUE_FULL in error.message():  # comes with no code of its own from a call between models (seen on 24.10)
+        return Unavailable(f"{model_name} is full: exceeds {_QUEUE_FULL}")
+    if triton_code in _CODES_FOR_TRITONS:
+        return ModelError(_CODES_FOR_TRITONS[triton_code], error.message(), triton_code)
+    return RuntimeError(f"{model_name} answered: {error.message()}")
+
+
+def _tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> list[Any]:
+    return [pb_utils.Tensor(name, array) for name, array in arrays.items()]
+
+
 def _triton_error(error: ImageGenError) -> Any:
     return pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, error.triton_code))
 
@@ -133,10 +216,14 @@ class RequestThreads:
     """Handles each request on a thread of its own, a bounded number at a time.
 
     `run` blocks while every thread is busy, so that the line of waiting requests is Triton's own.
+
+    Args:
+        threads: how many.
+        serve: handles and answers one request, whatever happens.
     """
 
-    def __init__(self, threads: int, handle: Handle) -> None:
-        self._handle = handle
+    def __init__(self, threads: int, serve: Callable[[Answer], None]) -> None:
+        self._serve = serve
         self._free = threading.BoundedSemaphore(threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
 
@@ -152,7 +239,7 @@ class RequestThreads:
 
     def _answer(self, answer: Answer) -> None:
         try:
-            answer_with(answer, self._handle)
+            self._serve(answer)
         finally:
             self._free.release()
 

@@ -3,7 +3,7 @@
 Begin with `ImageClient("localhost:8001").generate("a red circle", n=2, seed=7)`.
 """
 
-from imagegen_client.arguments import GenerateArguments, Image
+from imagegen_client.arguments import GenerateArguments, Image, StreamArguments
 from imagegen_client.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -18,6 +18,7 @@ from imagegen_client.errors import (
 from imagegen_client.over_grpc import AsyncImageClient, ImageClient
 from imagegen_client.over_http import AsyncHttpImageClient, HttpImageClient
 from imagegen_client.results import GenerateResult
+from imagegen_client.streaming import Preview, Progress
 
 __all__ = [
     "AsyncHttpImageClient",
@@ -33,7 +34,10 @@ __all__ = [
     "ImageRejected",
     "InternalError",
     "InvalidArgument",
+    "Preview",
+    "Progress",
     "ServerUnreachable",
     "StorageFailed",
+    "StreamArguments",
     "Unavailable",
 ]

@@ -38,11 +38,15 @@ DATA_TYPES = {
 }
 """Triton's data type of each argument that travels as a tensor."""
 
+STREAM_DATA_TYPES = {**DATA_TYPES, "partial_images": "INT32"}
+"""The same for a stream."""
+
 _INTEGER_DTYPES: dict[str, type[np.signedinteger[Any]]] = {"INT32": np.int32, "INT64": np.int64}
 
 _P = ParamSpec("_P")
 _Client = TypeVar("_Client")
 _Answer = TypeVar("_Answer")
+_Arguments = TypeVar("_Arguments", bound="GenerateArguments")
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class GenerateArguments:
         output_compression: 0..100, see the server's table.
         response_format: "bytes", "b64_json" or "url" (the server stores the picture).
         user: opaque id for storage paths and logs.
-        priority: 1 is the most urgent; 0 leaves it to the server.
+        request_id: by which the request can be cancelled, and found in the server's log.
+        priority: 1 is the most urgent; 0 leaves it to the server. Of no effect on streams.
         timeout_s: how long this client waits for the answer, in seconds; None for ever. It does not stop the
             server: `timeout_ms` does.
     """
@@ -88,6 +93,7 @@ class GenerateArguments:
     output_compression: int | None = None
     response_format: str | None = None
     user: str | None = None
+    request_id: str = ""
     priority: int = 0
     timeout_s: float | None = 600.0
 
@@ -97,20 +103,32 @@ class GenerateArguments:
         Raises:
             InvalidArgument: a value has the wrong type, an integer does not fit, or a file cannot be read.
         """
-        given = ((name, data_type, getattr(self, name)) for name, data_type in DATA_TYPES.items())
+        given = ((name, data_type, getattr(self, name, None)) for name, data_type in STREAM_DATA_TYPES.items())
         return {name: _array(name, data_type, value) for name, data_type, value in given if value is not None}
 
 
+@dataclass(frozen=True)
+class StreamArguments(GenerateArguments):
+    """One request whose progress is followed.
+
+    Attributes:
+        partial_images: 0..3 previews of each picture.
+    """
+
+    _: KW_ONLY
+    partial_images: int | None = None
+
+
 def takes_arguments(
-    make: Callable[_P, GenerateArguments],
-) -> Callable[[Callable[[_Client, GenerateArguments], _Answer]], Callable[Concatenate[_Client, _P], _Answer]]:
-    """Decorate a method that takes `GenerateArguments` so that it takes what `make` takes instead.
+    make: Callable[_P, _Arguments],
+) -> Callable[[Callable[[_Client, _Arguments], _Answer]], Callable[Concatenate[_Client, _P], _Answer]]:
+    """Decorate a method that takes the arguments `make` makes so that it takes what `make` takes instead.
 
     Four clients then share one signature that editors, type checkers and `help()` know, written once.
     """
 
     def decorate(
-        method: Callable[[_Client, GenerateArguments], _Answer],
+        method: Callable[[_Client, _Arguments], _Answer],
     ) -> Callable[Concatenate[_Client, _P], _Answer]:
         def generate(self: _Client, /, *args: _P.args, **kwargs: _P.kwargs) -> _Answer:
             return method(self, make(*args, **kwargs))

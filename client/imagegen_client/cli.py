@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 import gevent
 from rich import box
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
 from imagegen_client.arguments import GenerateArguments, Image
@@ -27,9 +28,11 @@ from imagegen_client.files import slug, write_picture
 from imagegen_client.over_grpc import ImageClient
 from imagegen_client.over_http import HttpImageClient
 from imagegen_client.results import GenerateResult
+from imagegen_client.streaming import Progress
 
 _CLIENTS: dict[str, type[ImageClient] | type[HttpImageClient]] = {"grpc": ImageClient, "http": HttpImageClient}
 _PORTS = {"grpc": 8001, "http": 8000}  # Triton's defaults
+_MOST_PREVIEWS = 3
 _SUMMARY = ("model", "task", "size", "num_inference_steps", "guidance_scale", "scheduler")
 
 
@@ -74,12 +77,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--response-format", choices=("bytes", "b64_json", "url"), help="url: the server stores the picture")
     add("--timeout-ms", type=int, metavar="MS", help="deadline on the server")
     add("--timeout-s", type=float, metavar="S", default=600.0, help="how long to wait for the answer (%(default)s)")
-    add("--priority", type=int, default=0, help="1 is the most urgent")
+    add("--priority", type=int, default=0, help="1 is the most urgent; the server then tells no progress")
+    add("--request-id", metavar="ID", default="", help="name by which the request can be cancelled")
     add("--user", metavar="ID", help="opaque id for storage paths and logs")
 
     add = generate.add_argument_group("output").add_argument
     add("--out", type=Path, default=Path(), metavar="DIR", help="folder for the pictures; made if missing")
     add("--overwrite", action="store_true", help="replace files of the same name instead of choosing a free one")
+    add("--preview", action="store_true", help="also write early looks at the pictures, as they come")
     add("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -100,15 +105,21 @@ def _image(text: str) -> Image:
 
 def _generate(options: argparse.Namespace) -> None:
     arguments = {field.name: getattr(options, field.name) for field in fields(GenerateArguments)}
-    if options.response_format != "url":
+    streams = options.protocol == "grpc" and not options.priority  # a stream has no priority
+    if options.preview and not streams:
+        raise InvalidArgument("needs --protocol grpc and no --priority", "preview")
+    if options.response_format != "url" or options.preview:
         options.out.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     if options.protocol == "http":
         # gevent, below tritonclient's HTTP, would print Ctrl-C to standard error besides raising it.
         hub = gevent.get_hub()
         hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     url = options.url or f"localhost:{_PORTS[options.protocol]}"
-    with _CLIENTS[options.protocol](url) as client, _progress():
-        result = client.generate(**arguments)
+    with _CLIENTS[options.protocol](url) as client, _progress() as show:
+        if isinstance(client, ImageClient) and streams:
+            result = _stream(client, arguments, options, show)
+        else:
+            result = client.generate(**arguments)
     places = list(result.urls) or _write(result, options)
     if options.json:
         images = [
@@ -122,6 +133,25 @@ def _generate(options: argparse.Namespace) -> None:
     _print_metadata(result.metadata)
 
 
+def _stream(
+    client: ImageClient, arguments: dict[str, Any], options: argparse.Namespace, show: Callable[[Progress], None]
+) -> GenerateResult:
+    """Have the pictures made; show how far they are and write previews meanwhile. Leaving it early cancels them."""
+    previews = _MOST_PREVIEWS if options.preview else 0
+    with closing(client.stream(**arguments, partial_images=previews)) as events:
+        for event in events:
+            if isinstance(event, GenerateResult):
+                return event
+            if isinstance(event, Progress):
+                show(event)
+            else:
+                stem = f"{slug(options.prompt)}-{event.image_index}-preview{event.preview_index}"
+                write_picture(
+                    options.out, stem, options.output_format or "png", event.image, overwrite=options.overwrite
+                )
+    raise AssertionError("a stream ends with its result or an error")
+
+
 def _write(result: GenerateResult, options: argparse.Namespace) -> list[str]:
     """Write every picture as `DIR/<prompt>-seed<seed>-<i>.<format>`; the paths."""
     paths = []
@@ -133,15 +163,24 @@ def _write(result: GenerateResult, options: argparse.Namespace) -> list[str]:
 
 
 @contextmanager
-def _progress() -> Iterator[None]:
-    """A spinner with the elapsed time while the server works; nothing when nobody watches."""
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """A bar with percent and elapsed time while the server works; nothing when nobody watches.
+
+    Yields:
+        what moves the bar; until it is called the bar only shows that there is life.
+    """
     if not sys.stderr.isatty():
-        yield
+        yield lambda progress: None
         return
-    columns = (SpinnerColumn(), TextColumn("generating"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        progress.add_task("generating", total=None)
-        yield
+    columns = (SpinnerColumn(), TextColumn("generating"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("generating", total=None)
+
+        def show(progress: Progress) -> None:
+            if progress.total_steps:
+                bar.update(task, completed=progress.step, total=progress.total_steps)
+
+        yield show
 
 
 def _print_metadata(metadata: dict[str, Any]) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator
+
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from imagegen_client.arguments import GenerateArguments, takes_arguments
+from imagegen_client.arguments import GenerateArguments, StreamArguments, takes_arguments
 from imagegen_client.errors import from_triton
 from imagegen_client.results import GenerateResult, parse_result
-from imagegen_client.transport import MODEL, checked_address, infer_options
+from imagegen_client.streaming import Event, stream_events, stream_events_aio
+from imagegen_client.transport import (
+    CANCEL_MODEL,
+    MODEL,
+    STREAM_MODEL,
+    cancel_inputs,
+    checked_address,
+    infer_options,
+)
 
 
 class ImageClient:
@@ -22,7 +32,8 @@ class ImageClient:
 
     def __init__(self, url: str = "localhost:8001", *, model: str = MODEL) -> None:
         self._model = model
-        self._client = triton.InferenceServerClient(checked_address(url))
+        self._url = checked_address(url)
+        self._client = triton.InferenceServerClient(self._url)
 
     @takes_arguments(GenerateArguments)
     def generate(self, arguments: GenerateArguments) -> GenerateResult:
@@ -37,6 +48,32 @@ class ImageClient:
         except InferenceServerException as error:
             raise from_triton(error) from error
         return parse_result(answer, arguments.response_format)
+
+    @takes_arguments(StreamArguments)
+    def stream(self, arguments: StreamArguments) -> Generator[Event, None, None]:
+        """Make pictures and yield what comes: `Progress` and `Preview`, and last the `GenerateResult`.
+
+        Closing the iterator, as leaving a loop over `contextlib.closing(client.stream(...))` does, cancels the request.
+
+        Raises:
+            ImageGenerationError: one of the classes in `imagegen_client.errors`.
+        """
+        return stream_events(self._url, STREAM_MODEL, arguments)
+
+    def cancel(self, request_id: str) -> bool:
+        """Cancel every request with this `request_id`, whoever sent it; they end with `Cancelled`.
+
+        Returns:
+            whether one was being drawn. One that still waits in line ends when its turn comes.
+
+        Raises:
+            ImageGenerationError: one of the classes in `imagegen_client.errors`.
+        """
+        try:
+            answer = self._client.infer(CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id))
+        except InferenceServerException as error:
+            raise from_triton(error) from error
+        return bool(answer.as_numpy("cancelled")[0])
 
     def close(self) -> None:
         """Close the connection; requests under way end with `Cancelled`."""
@@ -74,6 +111,19 @@ class AsyncImageClient:
         except InferenceServerException as error:
             raise from_triton(error) from error
         return parse_result(answer, arguments.response_format)
+
+    @takes_arguments(StreamArguments)
+    def stream(self, arguments: StreamArguments) -> AsyncGenerator[Event, None]:
+        """As `ImageClient.stream`, to be iterated with `async for`."""
+        return stream_events_aio(self._client, STREAM_MODEL, arguments)
+
+    async def cancel(self, request_id: str) -> bool:
+        """As `ImageClient.cancel`."""
+        try:
+            answer = await self._client.infer(CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id))
+        except InferenceServerException as error:
+            raise from_triton(error) from error
+        return bool(answer.as_numpy("cancelled")[0])
 
     async def close(self) -> None:
         """Close the connection; requests under way end with `Cancelled`."""

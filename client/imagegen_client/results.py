@@ -47,20 +47,25 @@ def parse_result(outputs: Outputs, response_format: str | None) -> GenerateResul
         InternalError: the answer is not what this version of the client understands.
     """
     try:
-        pictures = tuple(bytes(item) for item in _output(outputs, "generated_image"))
+        pictures = tuple(bytes(item) for item in output(outputs, "generated_image"))
         urls: tuple[str, ...] = ()
         if response_format == "url":
             urls, pictures = tuple(item.decode() for item in pictures), ()
         elif response_format == "b64_json":
             pictures = tuple(base64.b64decode(item, validate=True) for item in pictures)
-        seeds = tuple(int(seed) for seed in _output(outputs, "used_seed"))
-        metadata = json.loads(bytes(_output(outputs, "metadata")[0]))
+        seeds = tuple(int(seed) for seed in output(outputs, "used_seed"))
+        metadata = json.loads(bytes(output(outputs, "metadata")[0]))
     except (ValueError, IndexError) as error:
         raise InternalError(f"the server's answer cannot be read: {error}") from error
     return GenerateResult(images=pictures, urls=urls, seeds=seeds, metadata=metadata)
 
 
-def _output(outputs: Outputs, name: str) -> npt.NDArray[Any]:
+def output(outputs: Outputs, name: str) -> npt.NDArray[Any]:
+    """One output of an answer.
+
+    Raises:
+        ValueError: it has no such output.
+    """
     array = outputs.as_numpy(name)
     if array is None:
         raise ValueError(f"it has no output {name}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from tritonclient.utils import np_to_triton_dtype
 
 from imagegen_client.arguments import GenerateArguments
 from imagegen_client.errors import InvalidArgument
 
 MODEL = "image_generation"
+STREAM_MODEL = "image_generation_stream"
+CANCEL_MODEL = "image_generation_cancel"
 
 
 def infer_options(kind: type[Any], arguments: GenerateArguments) -> dict[str, Any]:
@@ -26,7 +29,17 @@ def infer_options(kind: type[Any], arguments: GenerateArguments) -> dict[str, An
     for name, array in arguments.tensors().items():
         tensor = kind(name, list(array.shape), np_to_triton_dtype(array.dtype))
         inputs.append(tensor.set_data_from_numpy(array))
-    return {"inputs": inputs, "priority": arguments.priority}
+    return {"inputs": inputs, "priority": arguments.priority, "request_id": arguments.request_id}
+
+
+def cancel_inputs(kind: type[Any], request_id: str) -> list[Any]:
+    """The inputs of the model that cancels requests.
+
+    Args:
+        kind: the `InferInput` class of the protocol.
+        request_id: of the requests that are to be cancelled.
+    """
+    return [kind("request_id", [1], "BYTES").set_data_from_numpy(np.array([request_id.encode()], dtype=np.object_))]
 
 
 def checked_address(url: str) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from PIL import Image, ImageDraw
 
-from deploy.embedded_server import EmbeddedServer
+from deploy.embedded_frontend import EmbeddedFrontend
+from deploy.embedded_server import EmbeddedServer, free_port
 from deploy.image_host import image_host as loopback_host
 from deploy.random_checkpoint import make_checkpoint
 from deploy.serve import REPOSITORY, other_checkpoint
@@ -149,3 +151,38 @@ def image_host(tmp_path_factory: pytest.TempPathFactory, scene_png: bytes) -> It
     (folder / "scene.png").write_bytes(scene_png)
     with loopback_host(folder) as url:
         yield url
+
+
+@dataclass(frozen=True)
+class OpenAIServer:
+    """A Triton server that stores pictures in a folder, and the frontend before it that shows them."""
+
+    triton: EmbeddedServer
+    frontend: EmbeddedFrontend
+    store: Path
+    checkpoint: str
+
+    @property
+    def url(self) -> str:
+        return self.frontend.url
+
+
+@pytest.fixture(scope="session")
+def openai_server(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> Iterator[OpenAIServer]:
+    """The frontend with default options but for the files."""
+    store = tmp_path_factory.mktemp("store")
+    port = free_port("OpenAI", 0)
+    parameters = {
+        "image_preprocess.allow_private_addresses": "true",
+        "image_preprocess.output_url": f"file://{store}",
+        "image_postprocess.output_url": f"file://{store}",
+        "image_postprocess.public_base_url": f"http://127.0.0.1:{port}/v1/images/files",
+        "diffusion.cpu_threads": "1",
+        **other_checkpoint(random_checkpoint),
+    }
+    options: dict[str, str | list[str]] = {"files-folder": str(store), "tokenizer": random_checkpoint}
+    with (
+        EmbeddedServer(REPOSITORY, parameters=parameters) as triton,
+        EmbeddedFrontend(triton.grpc_url, options=options, port=port) as frontend,
+    ):
+        yield OpenAIServer(triton, frontend, store, random_checkpoint)

@@ -6,9 +6,14 @@ import asyncio
 import base64
 import io
 import json
+import os
+import pty
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +36,9 @@ from imagegen_client import (
     Unavailable,
 )
 from imagegen_client.cli import main
+from tests.service.test_engine_service import active, wait_until
 
+CLIENT = Path(__file__).resolve().parents[2] / "client"
 TRANSPORTS = ("grpc", "grpc-aio", "http", "http-aio")
 Generate = Callable[..., GenerateResult]
 
@@ -211,6 +218,51 @@ def test_command_writes_pictures_and_leaves_older_ones_alone(
     assert (tmp_path / names[0]).read_bytes() == b"mine"
     assert command("A red circle!", "--seed", "7", "--overwrite") == 0
     assert same_picture((tmp_path / names[0]).read_bytes(), first)
+
+
+def test_command_writes_previews_as_they_come(
+    server: EmbeddedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--url", server.grpc_url, "--out", str(tmp_path), "--output-format", "webp"]
+    assert main(["generate", "A red circle!", *where, "--steps", "8", "-n", "2", "--seed", "7", "--preview"]) == 0
+    previews = [f"a-red-circle-{image}-preview{index}.webp" for image in range(2) for index in range(3)]
+    pictures = ["a-red-circle-seed7-0.webp", "a-red-circle-seed8-1.webp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(previews + pictures)
+    for name in previews + pictures:
+        with Image.open(tmp_path / name) as picture:
+            assert (picture.format, picture.size) == ("WEBP", (128, 128))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_command_shows_the_steps_on_a_terminal_and_cancels_with_ctrl_c(server: EmbeddedServer, tmp_path: Path) -> None:
+    terminal, theirs = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "imagegen_client",
+        "generate",
+        "x",
+        "--url",
+        server.grpc_url,
+        "--out",
+        str(tmp_path),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(CLIENT), "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen([*command, "--steps", "100", "--size", "768x768"], stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        while b" 2%" not in shown:
+            shown += os.read(terminal, 4096)
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # the terminal ends with its last user
+            while data := os.read(terminal, 4096):
+                shown += data
+    os.close(terminal)
+    assert process.returncode == 130
+    assert b"generating" in shown
+    assert b"imagegen: interrupted" in shown
+    wait_until(lambda: active(server) == 0)  # much sooner than 100 steps take
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_command_repaints_and_prints_json(

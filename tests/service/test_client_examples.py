@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from deploy.embedded_server import EmbeddedServer
+from tests.service.conftest import OpenAIServer
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 
@@ -22,6 +23,7 @@ CLIENT = Path(__file__).resolve().parents[2] / "client"
         ("triton_grpc.py", ["repainted.png"]),
         ("triton_grpc_aio.py", ["circle-7.png", "circle-8.png", "circle-9.png"]),
         ("curl_generate.sh", ["red-circle.png"]),
+        ("stream.py", ["circle.png", "preview-0.png", "preview-1.png"]),
         ("python_client.py", ["drawn.png", "repainted.png", "varied.png"]),
     ],
 )
@@ -48,6 +50,17 @@ def test_example(example: str, pictures: list[str], server: EmbeddedServer, scen
         assert name in run.stdout
         with Image.open(tmp_path / name) as picture:
             assert (picture.format, picture.size) == ("PNG", (128, 128))
+
+
+def test_openai_example(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    command = [sys.executable, str(CLIENT / "examples" / "openai_client.py"), f"{openai_server.url}/v1"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    names = ["drawn.png", "preview-0.png", "preview-1.png", "repainted.png", "streamed.png"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    for name in names:
+        with Image.open(tmp_path / name) as picture:
+            assert picture.format == "PNG"
 
 
 def test_curl_example_shows_the_servers_error(tmp_path: Path, server: EmbeddedServer) -> None:

@@ -71,7 +71,15 @@ def _as_in_a_background_job() -> None:
 @pytest.fixture
 def serving() -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """`./build.sh serve` on free ports, ready, with the endpoints it printed."""
-    command = [sys.executable, "-m", "deploy.serve", "--http-port=0", "--grpc-port=0", "--metrics-port=0"]
+    command = [
+        sys.executable,
+        "-m",
+        "deploy.serve",
+        "--http-port=0",
+        "--grpc-port=0",
+        "--metrics-port=0",
+        "--openai-port=0",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command,
@@ -130,7 +138,7 @@ def test_serve_ends_in_order_even_with_work_in_flight(
 ) -> None:
     process, endpoints = serving
     family = _family(process)
-    assert len(family) == 4  # the server and a stub for each python model
+    assert len(family) == 6  # the server and a stub for each python model
     assert _segments(process)
     with ImageClient(endpoints["gRPC"]) as client:
         client.generate("warm", num_inference_steps=1)

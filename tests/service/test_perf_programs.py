@@ -53,6 +53,14 @@ def test_overhead(tmp_path: Path) -> None:
     assert not any(pair["fault"] for pair in raw["pairs"])
 
 
+def test_frontend(tmp_path: Path) -> None:
+    report, raw = measure("frontend", tmp_path, "--rounds", "30", "--steps", "2", "--streams", "100")
+    for part in ("| OpenAI frontend |", "| gRPC, image_generation_stream |", "## Many streams at once", "Target:"):
+        assert part in report
+    assert {len(times) for times in raw["times_ms"].values()} == {3}
+    assert raw["streams"]["completed"] == raw["streams"]["open"] == 10
+
+
 def test_png(tmp_path: Path) -> None:
     report, raw = measure("png", tmp_path)
     for encoder in ("imageio default", "Pillow default", "level 1", "level 0", "Z_RLE", "ours (isal)"):

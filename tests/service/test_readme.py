@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded_server import EmbeddedServer
+from tests.service.conftest import OpenAIServer
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -29,14 +30,36 @@ def _here(block: str, server: EmbeddedServer) -> str:
 
 
 def test_the_curl_call_returns_a_png(server: EmbeddedServer) -> None:
-    printed = subprocess.check_output(["bash", "-c", _here(_block("bash", "curl"), server)], timeout=120)
+    printed = subprocess.check_output(
+        ["bash", "-c", _here(_block("bash", "image_generation/generate"), server)], timeout=120
+    )
     assert base64.b64decode(json.loads(printed)["generated_image"]).startswith(b"\x89PNG")
+
+
+def test_the_streaming_curl_call_shows_previews_and_the_picture(server: EmbeddedServer) -> None:
+    command = _here(_block("bash", "generate_stream"), server)
+    printed = subprocess.check_output(["bash", "-c", command], text=True, timeout=120)
+    events = [json.loads(line.removeprefix("data: "))["event"] for line in printed.splitlines() if line]
+    assert events.count("preview") == 2
+    assert events[-1] == "completed"
+
+
+def test_the_cancelling_curl_call_answers(server: EmbeddedServer) -> None:
+    command = _here(_block("bash", "image_generation_cancel"), server)
+    assert json.loads(subprocess.check_output(["bash", "-c", command], timeout=120))["cancelled"] is False
 
 
 def test_the_python_block_runs(server: EmbeddedServer) -> None:
     code = _here(_block("python", "ImageClient"), server)
     printed = subprocess.check_output([sys.executable, "-W", "error", "-c", code], text=True, timeout=120)
     assert printed.startswith("(7, 8) {")
+
+
+def test_the_openai_block_streams(openai_server: OpenAIServer) -> None:
+    code = _block("python", "OpenAI").replace("http://localhost:9000", openai_server.url)
+    printed = subprocess.check_output([sys.executable, "-W", "error", "-c", code], text=True, timeout=120)
+    kinds = [line.split()[0].rpartition(".")[2] for line in printed.splitlines()]
+    assert kinds == ["partial_image", "partial_image", "completed"]
 
 
 def test_the_command_writes_its_pictures(server: EmbeddedServer, tmp_path: Path) -> None:

@@ -13,26 +13,34 @@ from imagegen import tensors
 from imagegen.request import Caps
 from loading_settings import LoadingSettings
 from postprocess_settings import PostprocessSettings
+from stream_settings import StreamSettings
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 SETTINGS = {
     "diffusion": DiffusionSettings,
     "image_preprocess": LoadingSettings,
     "image_postprocess": PostprocessSettings,
+    "image_generation_stream": StreamSettings,
 }
 
 
-def input_rows() -> list[str]:
+def input_rows(inputs: tuple[tensors.PublicTensor, ...] = tensors.INPUTS) -> list[str]:
     return [
         f"| {t.name} | {t.data_type.replace('STRING', 'BYTES')} {list(t.dims)} | {t.default} | {t.rule} |"
-        for t in tensors.INPUTS
+        for t in inputs
     ]
 
 
-def output_rows() -> list[str]:
-    return [
-        f"| {t.name} | {t.data_type.replace('STRING', 'BYTES')} {list(t.dims)} | {t.rule} |" for t in tensors.OUTPUTS
-    ]
+def output_rows(outputs: tuple[tensors.PublicTensor, ...] = tensors.OUTPUTS) -> list[str]:
+    return [f"| {t.name} | {t.data_type.replace('STRING', 'BYTES')} {list(t.dims)} | {t.rule} |" for t in outputs]
+
+
+def stream_input_rows() -> list[str]:
+    return [row for row in input_rows(tensors.STREAM_INPUTS) if row not in input_rows()]
+
+
+def stream_output_rows() -> list[str]:
+    return [row for row in output_rows(tensors.STREAM_OUTPUTS) if row not in output_rows()]
 
 
 def parameter_rows() -> list[str]:
@@ -62,6 +70,8 @@ def shown(value: object) -> str:
 TABLES = {
     "| input | type, shape | default | rule |": input_rows,
     "| output | type, shape | meaning |": output_rows,
+    "| further input | type, shape | default | rule |": stream_input_rows,
+    "| output of the stream | type, shape | meaning |": stream_output_rows,
     "| parameter | default | meaning |": parameter_rows,
 }
 

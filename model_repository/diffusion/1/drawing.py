@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from pipelines import Pipelines
 from plan import Pixels, Plan
 from proxy import attach
+from steps import Step, followed
 
 _LONGEST_KNOWN_TOKENS = 1024  # a tokenizer that names more (some name 1e30) leaves the bound to its pipeline
 _SPECIAL_TOKENS = 2  # begin and end
@@ -42,7 +44,13 @@ class Drawing:
     warnings: tuple[str, ...] = ()
 
 
-def draw(plan: Plan, index: int, offers: Pipelines, park: Callable[[Any], Any]) -> Drawing:
+def draw(
+    plan: Plan,
+    index: int,
+    offers: Pipelines,
+    park: Callable[[Any], Any],
+    on_step: Callable[[Step], None] | None = None,
+) -> Drawing:
     """Draw picture `index` of `plan`.
 
     Args:
@@ -50,6 +58,7 @@ def draw(plan: Plan, index: int, offers: Pipelines, park: Callable[[Any], Any]) 
         index: which of its pictures, 0..len(seeds)-1.
         offers: the loaded checkpoint.
         park: does one denoiser call, `Hub.call`.
+        on_step: called after each step of the denoising loop.
 
     Returns:
         The picture. Outside an inpainting mask its pixels are the input's own.
@@ -81,7 +90,8 @@ def draw(plan: Plan, index: int, offers: Pipelines, park: Callable[[Any], Any]) 
         "use_resolution_binning": False,  # PixArt and Sana would draw another size and rescale
     }
     arguments = {name: value for name, value in asked.items() if value is not None and name in task.accepts}
-    output = pipeline(**arguments)
+    with nullcontext() if on_step is None else followed(getattr(pipeline, "scheduler", None), on_step):
+        output = pipeline(**arguments)
     picture = output.images[0]  # [3, H, W], 0..1
     frame = picture.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     if image is not None and mask is not None:

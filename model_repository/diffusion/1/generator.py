@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,17 +21,21 @@ import torch
 
 import collate
 from cancellation import CancellationWatch
+from cancelled_names import CancelledNames
 from device_thread import DeviceThread
 from diffusion_settings import DiffusionSettings
 from drawing import Drawing, draw
 from engine import Hub, Limits
-from imagegen.errors import ImageGenError, InvalidArgument, Unavailable
+from forerunners import Audience, Preprocessed, read_audience, read_preprocess_report
+from imagegen.errors import Cancelled, ImageGenError, Unavailable
 from imagegen.request import parse_request
+from imagegen.side_channel import Event
 from measures import Measures
 from order import Order
 from pipelines import Pipelines
 from plan import Plan, make_plan
 from slots import Slots
+from telling import Telling
 from warmup import warm_up
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -43,7 +47,13 @@ _ANSWER_THREADS = 2  # copying frames into a response must not hold up the devic
 
 
 class AnswerPort(Protocol):
-    """What the generator needs of a request: its inputs, whether it is still wanted, and a way to answer it."""
+    """What the generator needs of a request: its inputs, whether it is still wanted, and a way to answer it.
+
+    Attributes:
+        request_id: as the client sent it; may be empty.
+    """
+
+    request_id: str
 
     def arrays(self) -> Arrays:
         """The inputs that are present, by name."""
@@ -58,29 +68,14 @@ class AnswerPort(Protocol):
         """Answer with an error."""
 
 
-@dataclass(frozen=True)
-class _Preprocessed:
-    """What `image_preprocess` reports of a request.
-
-    Attributes:
-        arrived_s: when the request came to this model, on the clock of `time.monotonic`.
-        milliseconds: by stage so far.
-        metadata: what it adds to the request's metadata: input_paths, where input images are kept.
-        warnings: for the client.
-    """
-
-    arrived_s: float
-    milliseconds: dict[str, float] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-
 @dataclass
 class _Work:
     answer: AnswerPort
     plan: Plan
-    before: _Preprocessed
-    started_s: float
+    before: Preprocessed
+    names: frozenset[str]
+    telling: Telling | None
+    started_s: float = 0.0
     order: Order | None = None  # while it is being drawn
 
 
@@ -91,16 +86,25 @@ class Generator:
         settings: the model's configuration.
         offers: the loaded checkpoint.
         measures: counts what happens; closed by `close`.
+        tell: sends an event to whoever made a stream id; called on the device thread.
     """
 
-    def __init__(self, settings: DiffusionSettings, offers: Pipelines, measures: Measures) -> None:
+    def __init__(
+        self,
+        settings: DiffusionSettings,
+        offers: Pipelines,
+        measures: Measures,
+        tell: Callable[[str, Event], None] = lambda stream_id, event: None,
+    ) -> None:
         self._settings = settings
         self._offers = offers
         self._measures = measures
+        self._tell = tell
         limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
         self._hub = Hub(self._forward, limits, _OUT_OF_MEMORY)
         self._slots = Slots(settings.max_active_requests)
         self._cancellation = CancellationWatch()
+        self._cancelled = CancelledNames()
         self._answers = ThreadPoolExecutor(_ANSWER_THREADS, thread_name_prefix="answer")
         self._device_thread = DeviceThread(self._hub)
         self._closed = False
@@ -118,6 +122,14 @@ class Generator:
         except BaseException as error:  # every request is answered, whatever happens
             answer.fail(error)
 
+    def cancel(self, name: str) -> bool:
+        """Cancel every request whose Triton request id or stream id is `name`, if it came before now.
+
+        Returns:
+            whether there is one that is being drawn or waits for a slot.
+        """
+        return self._cancelled.cancel(name)
+
     def close(self) -> None:
         """Finish what is being drawn within `drain_timeout_s`, refuse the rest."""
         self._closed = True
@@ -128,35 +140,56 @@ class Generator:
 
     def _begin(self, answer: AnswerPort) -> None:
         arrays = answer.arrays()
-        before = _read_preprocess_report(arrays.pop("preprocess_report", None))
+        audience = read_audience(arrays.pop("stream_id", None), arrays.pop("partial_images", None))
+        before = read_preprocess_report(arrays.pop("preprocess_report", None))
         pixels = arrays.pop("pixels", None)
         mask = arrays.pop("mask_pixels", None)
         request = parse_request(
             arrays, self._settings, granularity_px=self._offers.granularity_px, has_images=pixels is not None
         )
         plan = make_plan(request, pixels, mask, self._offers, self._settings)
-        deadline_s = None if plan.timeout_ms is None else before.arrived_s + plan.timeout_ms / 1000
+        if audience.previews and self._offers.projection is None:
+            plan = replace(plan, warnings=(*plan.warnings, "partial_images: this model offers no previews"))
+        names = frozenset({answer.request_id, audience.stream_id} - {""})
+        work = _Work(answer, plan, before, names, self._telling(plan, audience))
+        self._cancelled.take(names)
+        try:
+            self._start(work)
+        except BaseException:
+            self._cancelled.end(names)
+            raise
+
+    def _start(self, work: _Work) -> None:
+        plan = work.plan
+        deadline_s = None if plan.timeout_ms is None else work.before.arrived_s + plan.timeout_ms / 1000
         self._measures.waiting(1)
         try:
-            self._slots.take(answer.is_cancelled, deadline_s)
+            if self._cancelled.include(work.names, work.before.entered_s):
+                raise Cancelled("the request was cancelled")
+            self._slots.take(partial(self._is_cancelled, work), deadline_s)
         except ImageGenError as error:
             self._measures.failed(plan.task, len(plan.seeds), error)
             raise
         finally:
             self._measures.waiting(0)
         try:
-            self._start(answer, plan, before, deadline_s)
+            work.started_s = time.monotonic()
+            order = work.order = self._order(plan, partial(self._finished, work), deadline_s, work.telling)
+            self._cancellation.add(order, partial(self._is_cancelled, work))
+            self._measures.active(self._cancellation.watched)
+            self._device_thread.submit(order)
         except BaseException:
             self._slots.give_back()
             raise
 
-    def _start(self, answer: AnswerPort, plan: Plan, before: _Preprocessed, deadline_s: float | None) -> None:
-        work = _Work(answer, plan, before, time.monotonic())
-        order = self._order(plan, partial(self._finished, work), deadline_s)
-        work.order = order
-        self._cancellation.add(order, answer.is_cancelled)
-        self._measures.active(self._cancellation.watched)
-        self._device_thread.submit(order)
+    def _is_cancelled(self, work: _Work) -> bool:
+        return self._cancelled.include(work.names, work.before.entered_s) or work.answer.is_cancelled()
+
+    def _telling(self, plan: Plan, audience: Audience) -> Telling | None:
+        if not audience.stream_id:
+            return None
+        tell = partial(self._tell, audience.stream_id)
+        return Telling(len(plan.seeds), plan.size, audience.previews, self._offers.projection, tell)
 
     def _draw_now(self, plan: Plan) -> Sequence[Drawing]:
         """Draw a plan and wait for it, past slots and answers."""
@@ -171,9 +204,12 @@ class Generator:
         self._device_thread.submit(self._order(plan, finished))
         return drawn.result()
 
-    def _order(self, plan: Plan, finished: _Finished, deadline_s: float | None = None) -> Order:
+    def _order(
+        self, plan: Plan, finished: _Finished, deadline_s: float | None = None, telling: Telling | None = None
+    ) -> Order:
         def draw_one(index: int) -> Drawing:
-            return draw(plan, index, self._offers, self._hub.call)
+            on_step = None if telling is None else partial(telling.stepped, index)
+            return draw(plan, index, self._offers, self._hub.call, on_step)
 
         return Order(draw=draw_one, count=len(plan.seeds), finished=finished, deadline_s=deadline_s)
 
@@ -199,7 +235,10 @@ class Generator:
         order, work.order = work.order, None  # no cycle: what the order holds is freed at once
         assert order is not None
         self._cancellation.remove(order)
+        self._cancelled.end(work.names)
         self._slots.give_back()
+        if work.telling is not None:
+            work.telling.ended()
         self._measures.active(self._cancellation.watched)
         self._measures.hub(self._hub.row_limit, self._hub.isolation_retries)
         try:
@@ -264,23 +303,3 @@ def _stage_seconds(work: _Work, drawings: Sequence[Drawing]) -> dict[str, float]
         "decode": max(drawing.decode_s for drawing in drawings),
         "diffusion": time.monotonic() - work.before.arrived_s,
     }
-
-
-def _read_preprocess_report(tensor: npt.NDArray[Any] | None) -> _Preprocessed:
-    """What the model before this one reports.
-
-    Without a report the request came now: whoever calls this model directly cannot tell how long Triton's queue took.
-    """
-    now_s = time.monotonic()
-    if tensor is None:
-        return _Preprocessed(now_s)
-    try:
-        report = json.loads(tensor[0])
-        return _Preprocessed(
-            arrived_s=min(now_s, float(report["finished_s"])),
-            milliseconds={str(k): float(v) for k, v in report["milliseconds"].items()},
-            metadata={"input_paths": report["input_paths"]} if "input_paths" in report else {},
-            warnings=tuple(map(str, report.get("warnings", ()))),
-        )
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        raise InvalidArgument("preprocess_report", "not what image_preprocess writes; leave it out") from None

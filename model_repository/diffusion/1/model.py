@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from diffusion_settings import DiffusionSettings
 from generator import Generator
 from imagegen.config import read_parameters
+from imagegen.run_folder import enter_run_folder, leave_run_folder
+from imagegen.side_channel import CancelServer, EventSender
 from imagegen.triton import Answer, TritonSeries, is_waking_request, send_waking_request, start_process
 from measures import Measures
 from pipelines import load_pipelines
@@ -26,8 +29,11 @@ class TritonPythonModel:
         offers = load_pipelines(settings, Path(__file__).parent, device)
         new_series = TritonSeries(instance=args["model_instance_name"], device=device)
         measures = Measures(new_series, offers.caches, offers.device)
-        self._generator = Generator(settings, offers, measures)
+        self._folder = enter_run_folder(os.getppid())
+        self._events = EventSender(self._folder)
+        self._generator = Generator(settings, offers, measures, self._events.send)
         self._generator.warm_up()
+        self._cancels = CancelServer(self._folder, self._generator.cancel)
         self._waker = QueueWaker(partial(send_waking_request, args["model_name"]), settings.waking_requests)
 
     def execute(self, requests: list[Any]) -> None:
@@ -48,3 +54,6 @@ class TritonPythonModel:
         """Finish what is being drawn, refuse the rest."""
         self._waker.close()
         self._generator.close()
+        self._cancels.close()
+        self._events.close()
+        leave_run_folder(self._folder)

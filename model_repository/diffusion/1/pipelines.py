@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from diffusers import (
 
 from diffusion_settings import DiffusionSettings
 from embedding_cache import CachedEncoder, CachedVae, ContentCache
+from previews import Projection, fit_projection
 from schedulers import fitting_schedulers
 from tuning import tune
 
@@ -59,6 +60,7 @@ class Pipelines:
         native_size: (width, height) in pixels of size "auto".
         granularity_px: both sides of a picture are multiples of this.
         caches: what is remembered between requests, by name.
+        projection: makes previews; None where the checkpoint's latents are not understood.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Pipelines:
     native_size: tuple[int, int]
     granularity_px: int
     caches: dict[str, ContentCache]
+    projection: Projection | None = None
 
 
 def load_pipelines(settings: DiffusionSettings, folder: Path, instance_device: str) -> Pipelines:
@@ -90,7 +93,7 @@ def load_pipelines(settings: DiffusionSettings, folder: Path, instance_device: s
         source, revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
     ).to(device)
     tune(base, settings, device)
-    return describe_pipelines(base, settings, device)
+    return replace(describe_pipelines(base, settings, device), projection=fit_projection(base))
 
 
 def describe_pipelines(base: Any, settings: DiffusionSettings, device: torch.device) -> Pipelines:

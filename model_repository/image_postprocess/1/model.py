@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from imagegen.config import read_parameters
-from imagegen.triton import RequestThreads, TritonSeries, start_process
+from imagegen.triton import RequestThreads, TritonSeries, answer_with, start_process
 from postprocess import Postprocessor
 from postprocess_measures import PostprocessMeasures
 from postprocess_settings import PostprocessSettings
@@ -20,7 +21,9 @@ class TritonPythonModel:
         settings = read_parameters(args["model_config"], PostprocessSettings)
         measures = PostprocessMeasures(TritonSeries(instance=args["model_instance_name"]))
         self._postprocessor = Postprocessor(settings, measures)
-        self._threads = RequestThreads(settings.request_threads, self._postprocessor.handle)
+        self._threads = RequestThreads(
+            settings.request_threads, partial(answer_with, handle=self._postprocessor.handle)
+        )
 
     def execute(self, requests: list[Any]) -> None:
         """Take requests; each is answered from its own thread."""

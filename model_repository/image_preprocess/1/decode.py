@@ -75,6 +75,20 @@ def read_header(data: bytes, settings: LoadingSettings) -> Header:
         return Header(_format(data, settings), size, getattr(image, "n_frames", 1))
 
 
+def has_transparency(data: bytes, settings: LoadingSettings) -> bool:
+    """Whether any pixel of an image file is not opaque; quick where the format of its pixels rules that out.
+
+    Raises:
+        Refused: the format is not accepted, the picture too large, or the file damaged.
+    """
+    with _opened(data, settings) as image:
+        if not image.has_transparency_data:
+            return False
+    with _loaded(data, settings, None) as image:
+        alpha = split_alpha(image)[1]
+        return alpha is not None and alpha.getextrema() != (255, 255)
+
+
 def decode_image(data: bytes, settings: LoadingSettings, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
     """The picture in `data` as read-only uint8 sRGB [H, W, 3], transparent parts over white.
 

@@ -20,12 +20,13 @@ from typing import NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from decode import Header, decode_image, decode_mask, read_header
+from decode import Header, decode_image, decode_mask, has_transparency, read_header
 from downloads import Downloads
 from fetch import Fetcher
 from imagegen.errors import ImageRejected, Unavailable
 from imagegen.metrics import Family, Series
 from imagegen.request import fit_within
+from imagegen.tensors import MASK_FROM_ALPHA
 from loading_metrics import LoadingMetrics
 from loading_settings import LoadingSettings
 from originals import Originals
@@ -93,7 +94,8 @@ class ImageLoader:
 
         Args:
             images: 1 or more, each a URL, a data URL, base64 or file bytes.
-            mask: the same for the mask, or None. It has the original size of the first image.
+            mask: the same for the mask, or None. It has the original size of the first image. `MASK_FROM_ALPHA` takes
+                the transparent parts of the first image; when it has none there is no mask.
             size: (width, height) in pixels that everything is made to cover; None for the size of the first image,
                 scaled down where it is above the caps and rounded down to the granularity.
 
@@ -104,12 +106,14 @@ class ImageLoader:
         if not images:
             raise ValueError("no images to load")
         blobs = {f"image[{index}]": blob for index, blob in enumerate(images)}
-        if mask is not None:
+        if mask is not None and mask != MASK_FROM_ALPHA.encode():
             blobs["mask"] = mask
         problems: dict[str, Refused] = {}
         sources = _each(blobs, lambda _, blob: parse_source(blob, self._settings), problems)
         with self._place(sources):
             files = self._files(sources, problems)
+            if mask == MASK_FROM_ALPHA.encode() and self._is_transparent(files.get("image[0]")):
+                files["mask"] = files["image[0]"]
             decoded = self._decode(files, size, problems)
         first, decoded_mask = decoded.get("image[0]"), decoded.get("mask")
         if first and decoded_mask and first.header.size != decoded_mask.header.size:
@@ -173,6 +177,13 @@ class ImageLoader:
         tasks = {name: self._decoders.submit(self._decoded, name, data, size) for name, data in files.items()}
         wait(tasks.values())
         return _each(tasks, lambda _, task: task.result(), problems)
+
+    def _is_transparent(self, file: bytes | None) -> bool:
+        """Whether a file has transparent parts; false for one that is refused, which is found again and reported."""
+        try:
+            return file is not None and self._decoders.submit(has_transparency, file, self._settings).result()
+        except Refused:
+            return False
 
     def _auto_size(self, first: bytes | None) -> tuple[int, int]:
         """The size that the first image asks for; any, when it is refused: the others are only checked then."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from functools import partial
 from typing import Any
 
 from freed_memory import return_freed_memory
@@ -31,7 +32,7 @@ class TritonPythonModel:
         self._loader = ImageLoader(self._settings, TritonSeries(instance=args["model_instance_name"]))
         # Requests with URLs can fill their share only, so those without never wait for somebody's slow host.
         threads = self._settings.max_url_requests + self._settings.request_threads
-        self._threads = RequestThreads(threads, self._preprocess)
+        self._threads = RequestThreads(threads, partial(answer_with, handle=self._preprocess))
 
     def execute(self, requests: list[Any]) -> None:
         """Take requests. Those with images are answered from threads of their own, the others at once."""
@@ -47,7 +48,7 @@ class TritonPythonModel:
         self._loader.close()
 
     def _preprocess(self, arrays: Arrays, request_id: str) -> Arrays:
-        started = time.perf_counter()
+        started_s = time.monotonic()
         request = parse_request(
             arrays,
             self._settings,
@@ -66,8 +67,10 @@ class TritonPythonModel:
             report["warnings"] = loaded.warnings
             if loaded.paths:
                 report["input_paths"] = loaded.paths
-        report["milliseconds"] = {"preprocess": round((time.perf_counter() - started) * 1000, 2)}
-        # The clock is the host's, so the diffusion model can tell how long the request then waited in its queue.
-        report["finished_s"] = time.monotonic()
+        # The clock is the host's, so the diffusion model can tell how long the request then waited in its queue, and
+        # whether a cancel came before it or after.
+        finished_s = time.monotonic()
+        report |= {"started_s": started_s, "finished_s": finished_s}
+        report["milliseconds"] = {"preprocess": round((finished_s - started_s) * 1000, 2)}
         outputs["preprocess_report"] = text_tensor(json.dumps(report))
         return outputs

@@ -14,7 +14,7 @@ import tritonclient.http
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagegen.tensors import INPUTS
+from imagegen.tensors import INPUTS, STREAM_INPUTS
 from imagegen_client import (
     AsyncHttpImageClient,
     AsyncImageClient,
@@ -22,11 +22,12 @@ from imagegen_client import (
     HttpImageClient,
     ImageClient,
     InvalidArgument,
+    StreamArguments,
 )
-from imagegen_client.arguments import DATA_TYPES
+from imagegen_client.arguments import DATA_TYPES, STREAM_DATA_TYPES
 from imagegen_client.transport import infer_options
 
-NOT_TENSORS = {"priority", "timeout_s"}
+NOT_TENSORS = {"request_id", "priority", "timeout_s"}
 EVERYTHING: dict[str, Any] = {
     "prompt": "ein roter Kreis ●",
     "negative_prompt": "",
@@ -51,6 +52,20 @@ def test_arguments_are_the_servers_inputs_with_their_data_types() -> None:
     server = {tensor.name: tensor.data_type.replace("STRING", "BYTES") for tensor in INPUTS}
     assert list(DATA_TYPES.items()) == list(server.items())
     assert {field.name for field in fields(GenerateArguments)} == set(server) | NOT_TENSORS
+
+
+def test_streams_take_the_streams_inputs() -> None:
+    server = {tensor.name: tensor.data_type.replace("STRING", "BYTES") for tensor in STREAM_INPUTS}
+    assert list(STREAM_DATA_TYPES.items()) == list(server.items())
+    assert {field.name for field in fields(StreamArguments)} == set(server) | NOT_TENSORS
+    assert StreamArguments("x", partial_images=0).tensors()["partial_images"].tolist() == [0]
+    assert "partial_images" not in StreamArguments("x").tensors()
+
+
+@pytest.mark.parametrize("client", [ImageClient, AsyncImageClient])
+def test_streams_show_their_arguments(client: type[Any]) -> None:
+    shown = list(inspect.signature(client.stream).parameters.values())
+    assert shown[1:] == list(inspect.signature(StreamArguments).parameters.values())
 
 
 @pytest.mark.parametrize("client", [ImageClient, AsyncImageClient, HttpImageClient, AsyncHttpImageClient])
@@ -82,12 +97,12 @@ def test_every_argument_becomes_a_tensor_of_its_type() -> None:
 
 
 @pytest.mark.parametrize("kind", [tritonclient.http.InferInput, tritonclient.grpc.InferInput])
-def test_both_protocols_get_every_tensor_and_the_priority(kind: type[Any]) -> None:
-    options = infer_options(kind, GenerateArguments(**EVERYTHING, priority=1))
+def test_both_protocols_get_every_tensor_the_priority_and_the_id(kind: type[Any]) -> None:
+    options = infer_options(kind, GenerateArguments(**EVERYTHING, priority=1, request_id="a"))
     sent = {tensor.name(): (tensor.datatype(), list(tensor.shape())) for tensor in options["inputs"]}
     shapes = {name: [2] if name in ("image", "seed") else [1] for name in DATA_TYPES}
     assert sent == {name: (data_type, shapes[name]) for name, data_type in DATA_TYPES.items()}
-    assert options["priority"] == 1
+    assert (options["priority"], options["request_id"]) == (1, "a")
 
 
 def test_a_path_is_read_and_a_string_is_passed_on(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_every_argument_has_an_option() -> None:
         "--negative-prompt blurry --image a.png --image https://example.org/b.png --mask m.png -n 2 --size 128x64"
         " --num-inference-steps 3 --guidance-scale 0 --strength 0.5 --scheduler euler --timeout-ms 1000 --seed 7"
         " --seed 9 --output-format webp --output-compression 80 --response-format url --user someone --priority 1"
-        " --timeout-s 5"
+        " --timeout-s 5 --request-id mine"
     )
     expected = GenerateArguments(
         "a red circle",
@@ -56,6 +56,7 @@ def test_every_argument_has_an_option() -> None:
         user="someone",
         priority=1,
         timeout_s=5.0,
+        request_id="mine",
     )
     unset = GenerateArguments("")
     assert all(getattr(expected, field.name) != getattr(unset, field.name) for field in fields(GenerateArguments))
@@ -86,6 +87,12 @@ def test_wrong_usage_is_one_line_and_status_2(argv: list[str], problem: str, cap
     assert printed.out == ""
     assert printed.err.count("\n") == 1
     assert problem in printed.err
+
+
+@pytest.mark.parametrize("with_", ["--protocol=http", "--priority=1"])
+def test_previews_come_by_stream_only(with_: str, tmp_path: Path, capsys: Captured) -> None:
+    assert main(["generate", "x", "--preview", with_, "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "imagegen: invalid_argument: preview: needs --protocol grpc and no --priority\n"
 
 
 def test_a_missing_image_file_is_wrong_usage(tmp_path: Path, capsys: Captured) -> None:

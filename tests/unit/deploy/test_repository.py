@@ -86,6 +86,11 @@ def test_our_own_repository_can_be_staged_without_loss(tmp_path: Path) -> None:
     staged = stage_repository(REPOSITORY, tmp_path / "staged", {})
     for folder in staged.iterdir():
         assert read_model_config(folder / CONFIG_NAME) == read_model_config(REPOSITORY / folder.name / CONFIG_NAME)
-    assert {"diffusion", "image_generation", "image_postprocess", "image_preprocess"} <= {
-        folder.name for folder in staged.iterdir()
+    assert {folder.name for folder in staged.iterdir()} == {
+        "diffusion",
+        "image_generation",
+        "image_generation_cancel",
+        "image_generation_stream",
+        "image_postprocess",
+        "image_preprocess",
     }

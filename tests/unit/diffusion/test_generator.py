@@ -21,8 +21,10 @@ from delegation import undelegated
 from diffusion_settings import DiffusionSettings
 from generator import Generator
 from imagegen.errors import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
+from imagegen.side_channel import Ended, Event, Preview, Progress
 from measures import Measures
 from pipelines import Pipelines, describe_pipelines
+from previews import fit_projection
 from schedulers import fitting_schedulers
 
 Array = npt.NDArray[Any]
@@ -36,7 +38,8 @@ ENDLESS = 900  # steps that nobody waits for
 class Answer:
     """A request's inputs, and what it was answered."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, request_id: str = "", **values: Any) -> None:
+        self.request_id = request_id
         self.gone = threading.Event()
         self.asked = threading.Event()
         self.results: list[Mapping[str, Array]] = []
@@ -110,9 +113,14 @@ def offers() -> Iterator[Pipelines]:
     torch.set_num_threads(threads)
 
 
-def generate_with(offers: Pipelines, settings: DiffusionSettings = SETTINGS) -> Generator:
+Tell = Callable[[str, Event], None]
+
+
+def generate_with(
+    offers: Pipelines, settings: DiffusionSettings = SETTINGS, tell: Tell = lambda stream_id, event: None
+) -> Generator:
     measures = Measures(lambda family, labels: Ignored(), offers.caches, offers.device)
-    return Generator(settings, offers, measures)
+    return Generator(settings, offers, measures, tell)
 
 
 @pytest.fixture
@@ -156,7 +164,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_prompt_becomes_a_frame_with_its_seed_and_report(ask: Callable[..., Answer]) -> None:
-    answer = ask(seed=5, preprocess_report='{"milliseconds": {"preprocess": 1.5}, "finished_s": 0}')
+    answer = ask(seed=5, preprocess_report='{"milliseconds": {"preprocess": 1.5}, "started_s": 0, "finished_s": 0}')
     outputs = answer.outputs()
     assert set(outputs) == {"frames", "used_seed", "diffusion_report"}
     assert outputs["frames"].shape == (1, 32, 32, 3)
@@ -414,14 +422,22 @@ def test_with_row_buckets_a_picture_is_the_same_to_the_bit_whoever_shares_its_fo
     assert np.array_equal(frames_alone, among_others.frames())
 
 
-@pytest.mark.parametrize("report", ["", "[]", "{}", '{"milliseconds": {}, "finished_s": "x"}', "\udc80"])
+@pytest.mark.parametrize(
+    "report", ["", "[]", "{}", '{"milliseconds": {}, "started_s": 0, "finished_s": "x"}', "\udc80"]
+)
 def test_a_report_that_is_none_is_refused(ask: Callable[..., Answer], report: str) -> None:
     answer = ask(preprocess_report=np.array([report.encode(errors="surrogateescape")], dtype=np.object_))
     assert isinstance(answer.error(), InvalidArgument)
 
 
 def test_what_preprocessing_reports_is_passed_on(ask: Callable[..., Answer]) -> None:
-    before = {"milliseconds": {}, "finished_s": 0, "warnings": ["image[0]: w"], "input_paths": {"image[0]": "/p"}}
+    before = {
+        "milliseconds": {},
+        "started_s": 0,
+        "finished_s": 0,
+        "warnings": ["image[0]: w"],
+        "input_paths": {"image[0]": "/p"},
+    }
     report = ask(prompt="red cat " * 400, preprocess_report=json.dumps(before)).report()
     assert report["input_paths"] == {"image[0]": "/p"}
     assert report["warnings"][0] == "image[0]: w"
@@ -431,7 +447,7 @@ def test_what_preprocessing_reports_is_passed_on(ask: Callable[..., Answer]) -> 
 
 def test_the_deadline_counts_from_when_preprocessing_ended(ask: Callable[..., Answer]) -> None:
     """So it covers the time in Triton's queue, and so does the queue's time in the report."""
-    report = json.dumps({"milliseconds": {}, "finished_s": time.monotonic() - 5})
+    report = json.dumps({"milliseconds": {}, "started_s": 0, "finished_s": time.monotonic() - 5})
     assert ask(preprocess_report=report, timeout_ms=60_000).report()["milliseconds"]["queue"] >= 5000
     late = ask(preprocess_report=report, timeout_ms=4000)
     assert isinstance(late.error(), DeadlineExceeded)
@@ -453,3 +469,107 @@ def test_a_prompt_that_is_cut_off_is_worth_a_warning(ask: Callable[..., Answer])
     assert ask().report()["warnings"] == []
     (warning,) = ask(prompt="red cat " * 400, n=2).report()["warnings"]
     assert "of which the model reads" in warning
+
+
+STREAM_ID = "0" * 16 + "." + "1" * 32
+
+
+def told_of(offers: Pipelines, **values: Any) -> tuple[list[Event], Answer]:
+    """What a stream is told of a request, and its answer."""
+    told: list[Event] = []
+
+    def tell(stream_id: str, event: Event) -> None:
+        assert stream_id == STREAM_ID
+        told.append(event)
+
+    generator = generate_with(offers, tell=tell)
+    answer = Answer(stream_id=STREAM_ID, **values)
+    generator.submit(answer)
+    generator.close()
+    assert answer.answered
+    return told, answer
+
+
+def test_a_stream_is_told_of_each_step_and_of_the_end(offers: Pipelines) -> None:
+    told, answer = told_of(offers, n=2, num_inference_steps=4, seed=1)
+    assert told == [*(Progress(step, 4) for step in range(1, 5)), Ended()]
+    assert answer.report()["warnings"] == []
+    assert levels(answer.frames(), told_of(offers, n=2, num_inference_steps=4, seed=1)[1].frames()) <= 1
+
+
+def test_a_stream_gets_its_previews(offers: Pipelines) -> None:
+    told, _ = told_of(
+        replace(offers, projection=fit_projection(offers.tasks["text-to-image"].pipeline)),
+        n=2,
+        num_inference_steps=6,
+        partial_images=2,
+        size="48x32",
+    )
+    looks = [event for event in told if isinstance(event, Preview)]
+    assert sorted((look.image_index, look.preview_index) for look in looks) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert {(look.size, look.pixels.shape) for look in looks} == {((48, 32), (16, 24, 3))}
+
+
+def test_previews_that_the_model_cannot_give_are_worth_a_warning(offers: Pipelines) -> None:
+    told, answer = told_of(offers, partial_images=1)
+    assert not any(isinstance(event, Preview) for event in told)
+    assert answer.report()["warnings"] == ["partial_images: this model offers no previews"]
+
+
+def test_a_stream_whose_drawing_fails_is_told_of_the_end(offers: Pipelines) -> None:
+    told, answer = told_of(offers, num_inference_steps=ENDLESS, timeout_ms=100)
+    assert isinstance(answer.error(), DeadlineExceeded)
+    assert told[-1] == Ended()
+
+
+@pytest.mark.parametrize("stream_id", ["", "x", "../../x." + "0" * 32])
+def test_a_stream_id_that_is_none_is_refused(ask: Callable[..., Answer], stream_id: str) -> None:
+    error = ask(stream_id=stream_id).error()
+    assert isinstance(error, InvalidArgument)
+    assert error.field == "stream_id"
+
+
+@pytest.mark.parametrize("name", ["mine", STREAM_ID])
+def test_a_request_is_cancelled_by_either_of_its_names(generator: Generator, name: str) -> None:
+    answer, other = (
+        Answer(request_id, num_inference_steps=ENDLESS, stream_id=s)
+        for request_id, s in (("mine", STREAM_ID), ("yours", None))
+    )
+    for each in (answer, other):
+        generator.submit(each)
+    assert not generator.cancel("nobody's")
+    assert generator.cancel(name)
+    assert isinstance(answer.error(), Cancelled)
+    assert not other.answered
+    assert generator.cancel("yours")
+    assert isinstance(other.error(), Cancelled)
+    wait_until(lambda: not generator.cancel("yours"))
+
+
+def test_a_name_cancels_all_its_requests_those_that_wait_too_and_no_later_one(generator: Generator) -> None:
+    drawn = [Answer("same", num_inference_steps=ENDLESS) for _ in range(SETTINGS.max_active_requests)]
+    for answer in drawn:
+        generator.submit(answer)
+    waiting = Answer("same")
+    thread = threading.Thread(target=generator.submit, args=(waiting,))
+    thread.start()
+    assert waiting.asked.wait(PATIENCE_S)
+    entered_s = time.monotonic()
+    assert generator.cancel("same")
+    thread.join()
+    assert all(isinstance(answer.error(), Cancelled) for answer in (*drawn, waiting))
+    report = {"milliseconds": {}, "started_s": entered_s, "finished_s": entered_s}
+    queued = Answer("same", preprocess_report=json.dumps(report))  # came before the cancel, but only now to us
+    generator.submit(queued)
+    assert isinstance(queued.error(), Cancelled)
+    later = Answer("same", num_inference_steps=2)
+    generator.submit(later)
+    assert later.frames().shape[0] == 1
+
+
+def test_requests_without_a_name_are_not_cancelled_by_the_empty_one(
+    ask: Callable[..., Answer], generator: Generator
+) -> None:
+    answer = ask(num_inference_steps=100)
+    assert not generator.cancel("")
+    assert answer.frames().shape[0] == 1

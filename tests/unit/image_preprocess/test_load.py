@@ -316,3 +316,31 @@ def test_what_is_loaded_and_refused_is_counted(encoded: Write, server: Any) -> N
     assert 2 * len(data) < numbers.values["cache_bytes", ""] < 2 * len(data) + 2000
     assert numbers.values["downloads_in_flight", ""] == 0
     assert numbers.observed == {"fetch_seconds": 4, "decode_seconds": 7}
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "WEBP"])
+def test_the_mask_can_be_where_the_first_image_is_transparent(
+    loader: ImageLoader, encoded: Write, server: Any, format_name: str
+) -> None:
+    image = Image.new("RGBA", (16, 8), (*RED, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 8, 8))
+    data = encoded(image, format_name, lossless=True) if format_name == "WEBP" else encoded(image)
+    for source in (data, server.serve("/alpha", data).encode()):
+        loaded = loader.load([source, encoded(Image.new("RGB", (16, 8)))], b"alpha", None)
+        assert loaded.mask is not None
+        assert loaded.mask.shape == (1, 8, 16)
+        assert np.all(loaded.mask[:, :, :8] == 255)
+        assert not loaded.mask[:, :, 8:].any()
+        assert loaded.pixels.shape == (2, 8, 16, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_an_opaque_image_has_no_transparent_parts(loader: ImageLoader, encoded: Write, mode: str) -> None:
+    assert loader.load([encoded(Image.new("RGBA", (8, 8), (*RED, 255)).convert(mode))], b"alpha", None).mask is None
+
+
+def test_a_bad_first_image_is_reported_once(loader: ImageLoader) -> None:
+    with pytest.raises(ImageRejected) as refused:
+        loader.load([b"\x89PNG\r\n\x1a\n"], b"alpha", None)
+    assert str(refused.value).count("image[0]") == 1
+    assert "mask" not in str(refused.value)

@@ -22,7 +22,9 @@ from imagegen.request import (
     check_size,
     fit_within,
     parse_output_choice,
+    parse_partial_images,
     parse_request,
+    parse_request_id,
 )
 
 Array = npt.NDArray[Any]
@@ -324,3 +326,27 @@ def test_an_image_is_fitted_within_the_caps_as_large_as_they_allow(size: tuple[i
 )
 def test_examples_of_fitting(size: tuple[int, int], fitted: tuple[int, int]) -> None:
     assert fit_within(size, CAPS, 8) == fitted
+
+
+@pytest.mark.parametrize(("values", "expected"), [({}, 0), ({"partial_images": 0}, 0), ({"partial_images": 3}, 3)])
+def test_partial_images_are_0_to_3(values: dict[str, int], expected: int) -> None:
+    arrays = {name: np.array([value], dtype=np.int32) for name, value in values.items()}
+    assert parse_partial_images(arrays) == expected
+
+
+@pytest.mark.parametrize("value", [[-1], [4], [1, 2], []])
+def test_other_numbers_of_partial_images_are_refused_by_name(value: list[int]) -> None:
+    with pytest.raises(InvalidArgument, match="partial_images"):
+        parse_partial_images({"partial_images": np.array(value, dtype=np.int32)})
+
+
+@pytest.mark.parametrize("text", ["a", "ä" * 1024, "a b"])
+def test_a_request_id_is_any_text(text: str) -> None:
+    assert parse_request_id({"request_id": np.array([text.encode()], dtype=np.object_)}) == text
+
+
+@pytest.mark.parametrize("values", [None, [b""], [b"x" * 1025], [b"\xff"], [b"a", b"b"]])
+def test_no_request_id_is_refused_by_name(values: list[bytes] | None) -> None:
+    arrays = {} if values is None else {"request_id": np.array(values, dtype=np.object_)}
+    with pytest.raises(InvalidArgument, match="request_id"):
+        parse_request_id(arrays)

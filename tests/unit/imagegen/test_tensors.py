@@ -9,10 +9,10 @@ import pytest
 
 from deploy.repository import read_model_config
 from imagegen import tensors
-from imagegen.tensors import INPUTS, OUTPUTS, PublicTensor
+from imagegen.tensors import INPUTS, OUTPUTS, STREAM_INPUTS, STREAM_OUTPUTS, PublicTensor
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
-MODELS = ("diffusion", "image_generation", "image_postprocess", "image_preprocess")
+MODELS = ("diffusion", "image_generation", "image_generation_stream", "image_postprocess", "image_preprocess")
 
 
 def declared(model: str, side: str) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -67,9 +67,16 @@ def test_the_last_models_give_the_public_outputs(model: str) -> None:
     assert list(declared(model, "output").items()) == list(documented(OUTPUTS).items())
 
 
+def test_the_stream_takes_and_gives_what_its_tables_say() -> None:
+    assert list(declared("image_generation_stream", "input").items()) == list(documented(STREAM_INPUTS).items())
+    assert list(declared("image_generation_stream", "output").items()) == list(documented(STREAM_OUTPUTS).items())
+    assert STREAM_INPUTS[: len(INPUTS)] == INPUTS
+    assert {tensor.name for tensor in OUTPUTS} <= {tensor.name for tensor in STREAM_OUTPUTS}
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_public_name_means_the_same_in_every_model(model: str) -> None:
-    public = documented(INPUTS + OUTPUTS)
+    public = documented(STREAM_INPUTS + STREAM_OUTPUTS)
     for name, declaration in (declared(model, "input") | declared(model, "output")).items():
         assert public.get(name, declaration) == declaration, name
 
@@ -89,7 +96,7 @@ def test_each_folder_is_named_as_its_model_and_does_not_batch_in_triton(model: s
     assert config.max_batch_size == 0
 
 
-@pytest.mark.parametrize("model", ["image_preprocess", "image_postprocess"])
+@pytest.mark.parametrize("model", ["image_preprocess", "image_postprocess", "image_generation_stream"])
 def test_only_diffusion_has_queue_policies(model: str) -> None:
     """A model with them sleeps up to half a second on a wakeup that Triton 24.10 loses."""
     assert not read_model_config(REPOSITORY / model / "config.pbtxt").HasField("dynamic_batching")
@@ -99,6 +106,8 @@ def test_the_ensemble_hands_every_input_to_each_step_that_knows_it() -> None:
     ensemble = read_model_config(REPOSITORY / "image_generation" / "config.pbtxt")
     for step in ensemble.ensemble_scheduling.step:
         takes = declared(step.model_name, "input")
+        if step.model_name == "diffusion":
+            takes = {name: tensor for name, tensor in takes.items() if name not in ("stream_id", "partial_images")}
         assert set(step.input_map) == set(takes), f"{step.model_name} misses an input"
         assert set(step.output_map) == set(declared(step.model_name, "output")), step.model_name
         for name in takes:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from perf.figures import Record
+from perf.frontend_report import ENSEMBLE, FRONTEND, STREAM, Streams, frontend_report
 from perf.image_inputs_report import Memory, Times, image_inputs_report
 from perf.mixed_report import Target, mixed_report
 from perf.overhead_report import Pair, overhead, overhead_report, stage_medians
@@ -169,3 +170,15 @@ def test_the_image_inputs_report_judges_medians_and_growth(text_ms: float, last_
     for part in [*verdicts, "under 15 ms: met", "0.25 ms (median)", "abacus, 2 beads"]:
         assert part in report
     assert json.loads(json.dumps(raw))["memory"]["last"] == 5000
+
+
+@pytest.mark.parametrize(("cost_ms", "verdict"), [(3.9, ": met"), (4.1, ": NOT met")])
+def test_the_frontends_cost_is_the_median_of_differences(cost_ms: float, verdict: str) -> None:
+    grpc_ms = [100.0, 200.0, 900.0]
+    times = {ENSEMBLE: [ms - 5 for ms in grpc_ms], STREAM: grpc_ms, FRONTEND: [ms + cost_ms for ms in grpc_ms]}
+    streams = Streams(200, 200, 80 * 10**6, 200 * 10**6, {"0.025": 99, "+Inf": 100})
+    markdown, raw = frontend_report(SURROUNDINGS, {}, times, 1.5, streams)
+    assert raw["over_ms"][STREAM]["median"] == pytest.approx(cost_ms)
+    assert f"over the gRPC call that it makes{verdict}" in markdown
+    assert "Target: under 300 MB: met." in markdown
+    assert streams.punctual_percent == 99

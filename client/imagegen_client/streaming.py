@@ -1,0 +1,147 @@
+"""Streams over gRPC: what comes while pictures are being drawn."""
+
+from __future__ import annotations
+
+import base64
+import queue
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+from tritonclient.utils import InferenceServerException
+
+from imagegen_client.arguments import StreamArguments
+from imagegen_client.errors import DeadlineExceeded, InternalError, from_triton
+from imagegen_client.results import GenerateResult, Outputs, output, parse_result
+from imagegen_client.transport import infer_options
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A request has come this far.
+
+    Attributes:
+        step: denoising steps that are done; of several pictures, those of the slowest.
+        total_steps: steps in all; 0 while the request waits for its turn.
+    """
+
+    step: int
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """An early look at a picture.
+
+    Attributes:
+        image: an encoded small image, in the request's output format.
+        preview_index: which of the picture's previews, from 0.
+        image_index: which of the n pictures, from 0.
+        step: when it was made.
+        total_steps: steps in all.
+    """
+
+    image: bytes
+    preview_index: int
+    image_index: int
+    step: int
+    total_steps: int
+
+
+Event = Progress | Preview | GenerateResult
+
+
+def stream_events(url: str, model: str, arguments: StreamArguments) -> Generator[Event, None, None]:
+    """Send a request and yield what comes; closing the iterator cancels it.
+
+    Raises:
+        ImageGenerationError: one of the classes in `imagegen_client.errors`.
+    """
+    answers: queue.SimpleQueue[tuple[Any, InferenceServerException | None]] = queue.SimpleQueue()
+    request = _request(model, arguments)
+    # A connection of its own: a client of tritonclient has one stream at a time.
+    with closing(triton.InferenceServerClient(url)) as client:
+        client.start_stream(lambda result, error: answers.put((result, error)), arguments.timeout_s)
+        ended = False
+        try:
+            with suppress(InferenceServerException):  # the stream has failed already: the answers say why
+                client.async_stream_infer(**request)
+            while True:
+                try:
+                    result, error = answers.get(timeout=arguments.timeout_s)
+                except queue.Empty:
+                    raise DeadlineExceeded(f"no answer from {url} within timeout_s={arguments.timeout_s}") from None
+                ended = error is not None or _is_completed(result)
+                if error is not None:
+                    raise from_triton(error) from error
+                yield _parse_event(result, arguments)
+                if ended:
+                    return
+        finally:
+            # A stream that has come to its end is left to close by itself: to cancel it just then is a moment at which
+            # Triton 24.10 corrupts its memory.
+            client.stop_stream(cancel_requests=not ended)
+
+
+async def stream_events_aio(
+    client: triton_aio.InferenceServerClient, model: str, arguments: StreamArguments
+) -> AsyncGenerator[Event, None]:
+    """As `stream_events`, over a connection that several streams may share."""
+    request = _request(model, arguments)
+
+    async def requests() -> AsyncIterator[dict[str, Any]]:
+        yield request
+
+    answers = client.stream_infer(requests(), arguments.timeout_s)
+    ended = False
+    try:
+        async for result, error in answers:
+            ended = error is not None or _is_completed(result)
+            if error is not None:
+                raise from_triton(error) from error
+            yield _parse_event(result, arguments)
+        if not ended:
+            raise InternalError("the stream ended without the pictures")
+    except grpc.RpcError as error:
+        raise from_triton(InferenceServerException(error.details(), str(error.code()))) from error
+    finally:
+        if ended:
+            async for _ in answers:  # to its end, for the reason above
+                pass
+        else:
+            answers.cancel()
+
+
+def _request(model: str, arguments: StreamArguments) -> dict[str, Any]:
+    return {"model_name": model, **infer_options(triton.InferInput, arguments)}
+
+
+def _is_completed(outputs: Outputs) -> bool:
+    event = outputs.as_numpy("event")
+    return event is not None and event.tolist() == [b"completed"]
+
+
+def _parse_event(outputs: Outputs, arguments: StreamArguments) -> Event:
+    """One response of the stream.
+
+    Raises:
+        InternalError: it is not what this version of the client understands.
+    """
+    try:
+        kind = bytes(output(outputs, "event")[0]).decode()
+        if kind == "completed":
+            return parse_result(outputs, arguments.response_format)
+        step, total_steps = (int(output(outputs, name)[0]) for name in ("step", "total_steps"))
+        if kind == "progress":
+            return Progress(step, total_steps)
+        image = bytes(output(outputs, "preview")[0])
+        if arguments.response_format in ("b64_json", "url"):
+            image = base64.b64decode(image, validate=True)
+        preview_index, image_index = (int(output(outputs, name)[0]) for name in ("preview_index", "image_index"))
+        return Preview(image, preview_index, image_index, step, total_steps)
+    except (ValueError, IndexError) as error:
+        raise InternalError(f"the server's answer cannot be read: {error}") from error

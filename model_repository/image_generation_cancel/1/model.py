@@ -1,0 +1,41 @@
+"""`image_generation_cancel`: a Triton request id in, whether a request of that id was being drawn out."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from imagegen.request import parse_request_id
+from imagegen.run_folder import enter_run_folder, leave_run_folder
+from imagegen.side_channel import Canceller
+from imagegen.triton import Arrays, RequestThreads, answer_with, start_process
+
+_THREADS = 8
+
+
+class TritonPythonModel:
+    """Adapter; `imagegen.side_channel` says how a cancel travels."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Find the other processes of this server."""
+        start_process()
+        self._folder = enter_run_folder(os.getppid())
+        self._canceller = Canceller(self._folder)
+        self._threads = RequestThreads(_THREADS, partial(answer_with, handle=self._cancel))
+
+    def execute(self, requests: list[Any]) -> None:
+        """Take requests; each is answered from its own thread."""
+        for request in requests:
+            self._threads.run(request)
+
+    def finalize(self) -> None:
+        """Finish what was begun."""
+        self._threads.close()
+        self._canceller.close()
+        leave_run_folder(self._folder)
+
+    def _cancel(self, arrays: Arrays, request_id: str) -> Arrays:
+        return {"cancelled": np.array([self._canceller.cancel(parse_request_id(arrays))])}

@@ -1,0 +1,35 @@
+"""`image_generation_stream`: the public request in, progress, previews and the pictures out, until the client goes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from imagegen.config import read_parameters
+from imagegen.run_folder import enter_run_folder, leave_run_folder
+from imagegen.triton import RequestThreads, call_model, start_process
+from stream_settings import StreamSettings
+from streams import Streams
+
+
+class TritonPythonModel:
+    """Adapter; `streams` draws the way of a request."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the configuration and begin to listen."""
+        start_process()
+        settings = read_parameters(args["model_config"], StreamSettings)
+        self._folder = enter_run_folder(os.getppid())
+        self._streams = Streams(self._folder, call_model)
+        self._threads = RequestThreads(settings.max_streams, self._streams.serve)
+
+    def execute(self, requests: list[Any]) -> None:
+        """Take requests; each is streamed from its own thread."""
+        for request in requests:
+            self._threads.run(request)
+
+    def finalize(self) -> None:
+        """Finish what was begun."""
+        self._threads.close()
+        self._streams.close()
+        leave_run_folder(self._folder)

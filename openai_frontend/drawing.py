@@ -1,0 +1,159 @@
+"""The answer to a request for pictures: drawn while it is being sent, and no longer than somebody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from imagegen_client.errors import ImageGenerationError
+from openai_frontend import answers, sse
+from openai_frontend.errors import ApiError, ClientGone, Failed, from_triton
+from openai_frontend.fields import Call
+from openai_frontend.health import Health
+from openai_frontend.limits import Places
+from openai_frontend.measures import Measures
+from openai_frontend.triton_call import Completed, Event, Preview, Progress, TritonImages
+from openai_frontend.usage import TokenCounter
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What drawing needs.
+
+    Attributes:
+        triton: who draws.
+        places: of each key.
+        tokens: counts prompts; None where no tokenizer can be read.
+        health: told of each success.
+        measures: counts pictures.
+    """
+
+    triton: TritonImages
+    places: Places
+    tokens: TokenCounter | None
+    health: Health
+    measures: Measures
+
+
+class Drawing(Response):
+    """Draws on being sent. Errors before the first byte are raised; later ones are an event of the stream.
+
+    Args:
+        studio: what drawing needs.
+        call: what to draw.
+        key: whose place it takes.
+    """
+
+    def __init__(self, studio: Studio, call: Call, key: str) -> None:
+        super().__init__()
+        self._studio = studio
+        self._call = call
+        self._key = key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ApiError."""
+        with self._studio.places.place(self._key):
+            await _unless_client_leaves(self._answer(scope, send), receive)
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        call, studio = self._call, self._studio
+        text_tokens = await studio.tokens.count(call.values["prompt"]) if studio.tokens else None
+        # A stream has progress even if its client does not: its head is then sent while it still waits in a queue.
+        request_id = scope["state"]["request_id"]
+        drawn = studio.triton.events(call.values, call.partial_images, request_id, progress=call.stream)
+        async with aclosing(drawn) as events:
+            if call.stream:
+                await self._stream(events, text_tokens, send)
+            else:
+                await self._whole(events, text_tokens, scope, send)
+
+    async def _whole(self, events: AsyncIterator[Event], text_tokens: int | None, scope: Scope, send: Send) -> None:
+        done = None
+        try:
+            async for event in events:
+                if isinstance(event, Completed):
+                    done = event
+        except ImageGenerationError as error:
+            raise from_triton(error) from error
+        if done is None:
+            raise Failed
+        self._succeeded(done, scope)
+        body = orjson.dumps(answers.images_response(self._call, done, text_tokens))
+        await Response(body, media_type="application/json")(scope, _nothing, send)
+
+    async def _stream(self, events: AsyncIterator[Event], text_tokens: int | None, send: Send) -> None:
+        begun = False
+        done = False
+        try:
+            async for event in events:
+                if not begun:  # not before: what is refused at once gets a status of its own
+                    await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+                    begun = True
+                    await send({"type": "http.response.body", "body": b"", "more_body": True})
+                if (named := self._named(event, text_tokens)) is not None:
+                    await send({"type": "http.response.body", "body": sse.event(*named), "more_body": True})
+                done = done or isinstance(event, Completed)
+            failure: ApiError | None = None if done else Failed()
+        except ImageGenerationError as error:
+            failure = from_triton(error)
+        if failure is not None:
+            if not begun:
+                raise failure
+            await send({"type": "http.response.body", "body": sse.event("error", failure.body()), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _named(self, event: Event, text_tokens: int | None) -> tuple[str, dict[str, Any]] | None:
+        """The event to send, if any."""
+        if isinstance(event, Preview):
+            self._studio.measures.partial_images.inc()
+            return answers.partial_image_event(self._call, event)
+        if isinstance(event, Progress):
+            return answers.progress_event(self._call, event) if self._call.progress else None
+        self._succeeded(event, None)
+        return answers.completed_event(self._call, event, text_tokens)
+
+    def _succeeded(self, done: Completed, scope: Scope | None) -> None:
+        self._studio.health.drawn()
+        self._studio.measures.pictures.labels(self._call.kind).inc(len(done.pictures))
+
+
+_STREAM_HEADERS = [
+    (b"content-type", sse.CONTENT_TYPE.encode()),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+]
+
+
+async def _unless_client_leaves(work: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Do `work`; when the client closes the connection, cancel it.
+
+    Raises:
+        ClientGone: the client closed the connection.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_disconnect(receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone
+        working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _nothing() -> Any:
+    raise AssertionError("the body has been read")

@@ -1,0 +1,195 @@
+"""Errors as a client sees them: a status, and OpenAI's shape around a message that is safe to show.
+
+ApiError
+├── BadRequest            400  a field is missing, malformed, unknown or cannot be honoured
+├── KeyRefused            401  no API key, or one that is not known
+├── NotFound              404  no such route, model or file
+├── MethodNotAllowed      405
+├── TooSlow               408  the body did not arrive in time, or the request's own deadline passed
+├── TooLarge              413  the body, or an image in it
+├── WrongContentType      415
+├── Busy                  429  too many requests of this key, or Triton's queue is full; Retry-After
+├── ClientGone            499  the client closed the connection: for the log, nobody reads the answer
+├── Failed                500  anything else; the log has the reason
+└── NotAvailable          503  Triton or the result store cannot do it now; Retry-After
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import imagegen_client.errors as triton_errors
+from imagegen_client.errors import ImageGenerationError
+
+RETRY_AFTER_S = 2
+_SHOWN_CHARACTERS = 500
+_QUEUE_FULL = re.compile(r"maximum queue size|overloaded", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"too_large: (?:is larger|has)")  # bytes or pixels of one image, not the number of images
+
+
+class ApiError(Exception):
+    """Base of all.
+
+    Attributes:
+        status: the HTTP status.
+        kind: OpenAI's `type`.
+        code: a stable word for programs.
+        param: the field at fault, or None.
+        headers: to be sent along.
+    """
+
+    status = 500
+    kind = "server_error"
+    code: str | None = None
+    headers: dict[str, str]
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(shown(message))
+        self.param = None if param is None else shown(param)
+        self.code = code or type(self).code
+        self.headers = {}
+
+    def body(self) -> dict[str, Any]:
+        """OpenAI's error object."""
+        return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
+
+
+class BadRequest(ApiError):
+    """The request breaks a rule; sending it again fails again."""
+
+    status = 400
+    kind = "invalid_request_error"
+    code = "invalid_value"
+
+
+class KeyRefused(ApiError):
+    """The API key is missing or unknown."""
+
+    status = 401
+    kind = "authentication_error"
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("a valid API key is needed, as in the header Authorization: Bearer KEY")
+        self.headers = {"WWW-Authenticate": "Bearer"}
+
+
+class NotFound(ApiError):
+    """There is no such thing here."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "not_found"
+
+
+class MethodNotAllowed(ApiError):
+    """The route exists for other methods."""
+
+    status = 405
+    kind = "invalid_request_error"
+    code = "method_not_allowed"
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"this route takes {allowed}")
+        self.headers = {"Allow": allowed}
+
+
+class TooSlow(ApiError):
+    """A deadline passed."""
+
+    status = 408
+    kind = "invalid_request_error"
+    code = "timeout"
+
+
+class TooLarge(ApiError):
+    """More bytes or pixels than allowed."""
+
+    status = 413
+    kind = "invalid_request_error"
+    code = "too_large"
+
+
+class WrongContentType(ApiError):
+    """The body is of a type that the route does not take."""
+
+    status = 415
+    kind = "invalid_request_error"
+    code = "unsupported_content_type"
+
+
+class Busy(ApiError):
+    """Trying again later works."""
+
+    status = 429
+    kind = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.headers = {"Retry-After": str(RETRY_AFTER_S)}
+
+
+class ClientGone(ApiError):
+    """The client closed the connection."""
+
+    status = 499
+    code = "client_closed_request"
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection")
+
+
+class Failed(ApiError):
+    """An unexpected failure; no detail is shown."""
+
+    code = "internal_error"
+
+    def __init__(self) -> None:
+        super().__init__("the request failed inside the server; its log has the reason under the same x-request-id")
+
+
+class NotAvailable(ApiError):
+    """The servers behind cannot take or finish the request now."""
+
+    status = 503
+    code = "unavailable"
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.headers = {"Retry-After": str(RETRY_AFTER_S)}
+
+
+def shown(text: str) -> str:
+    """Text that may repeat what a client sent: valid Unicode, and not a megabyte of it."""
+    clean = text.encode("utf-8", "replace").decode()
+    return clean if len(clean) <= _SHOWN_CHARACTERS else clean[:_SHOWN_CHARACTERS] + "…"
+
+
+def from_triton(error: ImageGenerationError) -> ApiError:
+    """What to answer when Triton refused or failed a request."""
+    problem = error.problem
+    if isinstance(error, triton_errors.InvalidArgument):
+        field = None if error.field is None else error.field.partition("[")[0]
+        message = problem if error.field is None else f"{error.field}: {problem}"
+        if isinstance(error, triton_errors.ImageRejected):
+            kind = TooLarge if _TOO_LARGE.match(problem) else BadRequest
+            return kind(message, field, code=error.code if kind is BadRequest else None)
+        return BadRequest(message, field)
+    if isinstance(error, triton_errors.DeadlineExceeded):
+        return TooSlow(problem, "timeout_ms", code=error.code)
+    if isinstance(error, triton_errors.ServerUnreachable):
+        return NotAvailable("the image server cannot be reached")
+    if isinstance(error, triton_errors.StorageFailed):
+        return NotAvailable(problem, code=error.code)
+    if _QUEUE_FULL.search(problem):
+        return Busy("too many requests are waiting; try again later")
+    if isinstance(error, (triton_errors.Unavailable, triton_errors.Cancelled)):
+        return NotAvailable(problem if error.code == "unavailable" and _is_ours(problem) else "not available now")
+    return Failed()
+
+
+def _is_ours(problem: str) -> bool:
+    """Whether the text is one of ours for clients and not Triton's or gRPC's own."""
+    return not re.search(r"grpc|triton|model '|instance|rpc", problem, re.IGNORECASE)

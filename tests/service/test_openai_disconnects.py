@@ -1,0 +1,66 @@
+"""A client that goes frees its place in the batch within a step, whether it streamed or waited for one answer."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.service.conftest import OpenAIServer
+from tests.service.http_pieces import connect, form_request, json_request, reset
+from tests.service.test_engine_service import active, steps, wait_until
+
+LONG: dict[str, Any] = {"prompt": "x", "num_inference_steps": 50, "size": "256x256"}  # about 5 s
+HAND_OVER_S = 0.6  # two of the metrics
+
+
+def request_of(kind: str, scene_png: bytes) -> bytes:
+    if kind == "edit":
+        parts = [("image", scene_png), *((name, str(value).encode()) for name, value in LONG.items())]
+        return form_request("/v1/images/edits", parts)
+    more = {"stream": True, "partial_images": 1} if kind == "stream" else {}
+    return json_request("/v1/images/generations", LONG | more)
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+@pytest.mark.parametrize("kind", ["stream", "generation", "edit"])
+def test_a_client_that_goes_stops_the_drawing(
+    openai_server: OpenAIServer, kind: str, how: str, scene_png: bytes
+) -> None:
+    triton = openai_server.triton
+    wait_until(lambda: active(triton) == 0)
+    time.sleep(HAND_OVER_S)
+    before = steps(triton)
+    connection = connect(openai_server.url)
+    connection.sendall(request_of(kind, scene_png))
+    wait_until(lambda: active(triton) == 1 and steps(triton) > before)
+    if how == "reset":
+        reset(connection)
+    else:
+        connection.close()
+    wait_until(lambda: active(triton) == 0)
+    done = steps(triton)
+    assert done - before < 50
+    time.sleep(HAND_OVER_S)
+    assert steps(triton) <= done + 1
+    wait_until(lambda: _open_requests(openai_server.url) == 1)  # that of the metrics itself
+
+
+def test_a_client_that_goes_is_logged_as_499(openai_server: OpenAIServer) -> None:
+    connection = connect(openai_server.url)
+    connection.sendall(json_request("/v1/images/generations", LONG).replace(b"Host:", b"X-Request-Id: gone-1\r\nHost:"))
+    wait_until(lambda: active(openai_server.triton) == 1)
+    reset(connection)
+    wait_until(lambda: '"request_id":"gone-1"' in openai_server.frontend.log_file.read_text())
+    (line,) = (line for line in openai_server.frontend.log_file.read_text().splitlines() if "gone-1" in line)
+    assert '"status":499' in line
+    wait_until(lambda: active(openai_server.triton) == 0)
+
+
+def _open_requests(url: str) -> float:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    (line,) = (line for line in lines if line.startswith("imagegen_frontend_open_requests "))
+    return float(line.split()[1])

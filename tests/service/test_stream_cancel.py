@@ -1,0 +1,327 @@
+"""Clients that leave, and cancels by id: the batch is left within a step, and nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+import struct
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tritonclient.grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
+
+from deploy.embedded_server import EmbeddedServer
+from deploy.serve import REPOSITORY, other_checkpoint
+from imagegen_client import (
+    AsyncImageClient,
+    Cancelled,
+    GenerateResult,
+    HttpImageClient,
+    ImageClient,
+    Progress,
+)
+from tests.service.conftest import tensors
+from tests.service.test_engine_service import active, metric, steps, wait_until
+
+STEPS = 50
+LONG: dict[str, Any] = {"num_inference_steps": STEPS, "size": "768x768"}  # a step takes much longer than to notice
+
+
+@pytest.fixture(scope="module")
+def narrow(random_checkpoint: str) -> Iterator[EmbeddedServer]:
+    """A server that draws two requests at a time."""
+    parameters = {
+        "diffusion.cpu_threads": "1",
+        "diffusion.max_active_requests": "2",
+        **other_checkpoint(random_checkpoint),
+    }
+    with EmbeddedServer(REPOSITORY, parameters=parameters) as server:
+        yield server
+
+
+@pytest.fixture
+def settled(narrow: EmbeddedServer) -> Iterator[EmbeddedServer]:
+    """The server when it draws nothing and has counted everything; afterwards it is not left drawing."""
+    wait_until(lambda: active(narrow) == 0)
+    time.sleep(0.6)  # two hand-overs of the metrics
+    yield narrow
+    wait_until(lambda: active(narrow) == 0)
+
+
+def reset(connection: socket.socket) -> None:
+    """Close with a TCP reset, as a killed process's connection is closed."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def steps_after(server: EmbeddedServer, before: float) -> float:
+    """Steps that were made since `before` when the last request has left."""
+    wait_until(lambda: active(server) == 0)
+    time.sleep(0.6)
+    return steps(server) - before
+
+
+def http_stream(address: str) -> socket.socket:
+    """A connection over which a long stream has been asked for."""
+    host, port = address.rsplit(":", 1)
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    body = json.dumps({"prompt": "x", "response_format": "b64_json", **LONG}).encode()
+    connection.sendall(
+        b"POST /v2/models/image_generation_stream/generate_stream HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    )
+    return connection
+
+
+def read_until(connection: socket.socket, text: bytes) -> None:
+    received = b""
+    while text not in received:
+        data = connection.recv(65536)
+        assert data, received
+        received += data
+
+
+class Pipe:
+    """A TCP connection to the server through us, which can be reset like that of a client that is killed."""
+
+    def __init__(self, address: str) -> None:
+        host, port = address.rsplit(":", 1)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._server = socket.create_connection((host, int(port)))
+        self._closed = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True)]
+        self._threads[0].start()
+
+    def reset(self) -> None:
+        self._closed.set()  # a socket that somebody reads from would stay open
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+        reset(self._server)
+        reset(self._client)
+
+    def _run(self) -> None:
+        self._client, _ = self._listener.accept()
+        for connection in (self._client, self._server):
+            connection.settimeout(0.01)
+        self._threads.append(threading.Thread(target=self._copy, args=(self._client, self._server), daemon=True))
+        self._threads[1].start()
+        self._copy(self._server, self._client)
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        while not self._closed.is_set():
+            with contextlib.suppress(TimeoutError):
+                target.sendall(source.recv(65536))
+
+
+def test_a_killed_grpc_client_frees_its_slot_within_a_step(settled: EmbeddedServer) -> None:
+    before = steps(settled)
+    pipe = Pipe(settled.grpc_url)
+    events: list[Any] = []
+    heard = threading.Event()
+
+    def listen() -> None:
+        with ImageClient(pipe.address) as client, contextlib.suppress(Exception):
+            for event in client.stream("x", **LONG):
+                events.append(event)
+                if event == Progress(3, STEPS):
+                    heard.set()
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    assert heard.wait(60)
+    pipe.reset()
+    # The third step was done and the fourth under way; one more may begin before the news has come.
+    assert 3 <= steps_after(settled, before) <= 5
+    thread.join()
+    assert metric(settled, "imagegen_diffusion_cancellations_total") >= 1
+
+
+def test_a_killed_http_client_frees_its_slot_within_a_step_of_the_next_event(settled: EmbeddedServer) -> None:
+    before = steps(settled)
+    connection = http_stream(settled.http_url)
+    read_until(connection, b'"step":3,')
+    reset(connection)
+    # Triton notices when it writes the next event.
+    assert 3 <= steps_after(settled, before) <= 6
+
+
+def test_a_closed_stream_is_cancelled(settled: EmbeddedServer) -> None:
+    before = steps(settled)
+    with ImageClient(settled.grpc_url) as client, closing(client.stream("x", n=2, **LONG)) as events:
+        next(event for event in events if event == Progress(2, STEPS))
+    assert steps_after(settled, before) <= 2 * 5
+
+
+def test_a_cancelled_call_of_asyncio_is_cancelled_on_the_server(settled: EmbeddedServer) -> None:
+    before = steps(settled)
+
+    async def leave() -> None:
+        async with AsyncImageClient(settled.grpc_url) as client:
+            async for event in client.stream("x", **LONG):
+                if event == Progress(2, STEPS):
+                    raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(leave())
+    assert steps_after(settled, before) <= 4
+
+
+@pytest.mark.parametrize("kind", ["unary gRPC", "unary HTTP", "stream"])
+def test_any_request_can_be_cancelled_by_its_id(settled: EmbeddedServer, kind: str) -> None:
+    before = steps(settled)
+    errors: list[BaseException] = []
+
+    def draw() -> None:
+        with ImageClient(settled.grpc_url) as grpc, HttpImageClient(settled.http_url) as http:
+            try:
+                if kind == "stream":
+                    list(grpc.stream("x", request_id="mine", **LONG))
+                else:
+                    (grpc if kind == "unary gRPC" else http).generate("x", request_id="mine", **LONG)
+            except BaseException as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    wait_until(lambda: steps(settled) > before)
+    with ImageClient(settled.grpc_url) as client:
+        assert not client.cancel("yours")
+        assert active(settled) == 1
+        assert client.cancel("mine")
+    thread.join()
+    assert [type(error) for error in errors] == [Cancelled]
+    assert steps_after(settled, before) < STEPS / 2
+
+
+def test_an_id_cancels_all_its_requests_waiting_ones_too_and_no_later_ones(settled: EmbeddedServer) -> None:
+    before = steps(settled)
+
+    async def draw() -> tuple[list[Any], GenerateResult]:
+        async with AsyncImageClient(settled.grpc_url) as client:
+
+            async def stream() -> Any:
+                return [event async for event in client.stream("x", request_id="same", **LONG)][-1]
+
+            calls = [stream(), stream(), stream(), *(client.generate("x", request_id="same", **LONG) for _ in range(3))]
+            tasks = [asyncio.ensure_future(call) for call in calls]  # two of them are drawn, four wait
+            await asyncio.to_thread(wait_until, lambda: active(settled) == 2)
+            await asyncio.to_thread(wait_until, lambda: pending(settled) >= 3)
+            assert await client.cancel("same")
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            return answers, await client.generate("x", request_id="same", num_inference_steps=2, size="64x64")
+
+    answers, later = asyncio.run(asyncio.wait_for(draw(), 120))
+    assert [type(answer) for answer in answers] == [Cancelled] * 6
+    assert len(later.images) == 1
+    assert steps_after(settled, before) < STEPS
+
+
+def pending(server: EmbeddedServer) -> float:
+    return metric(server, "nv_inference_pending_request_count", model="diffusion")
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_client_that_leaves_while_it_waits_is_never_drawn(settled: EmbeddedServer, protocol: str) -> None:
+    """Over HTTP the sign of life of a waiting stream is what lets Triton notice."""
+    with (
+        ImageClient(settled.grpc_url) as client,
+        closing(client.stream("x", request_id="first", **LONG)) as first,
+        closing(client.stream("x", request_id="first", **LONG)) as second,
+    ):
+        for stream in (first, second):
+            next(event for event in stream if event == Progress(1, STEPS))  # both slots are taken
+        if protocol == "grpc":
+            pipe = Pipe(settled.grpc_url)
+            thread = threading.Thread(target=drain, args=(pipe.address,), daemon=True)
+            thread.start()
+        else:
+            connection = http_stream(settled.http_url)
+            read_until(connection, b'"total_steps":0')  # the first sign of life
+        wait_until(lambda: metric(settled, "imagegen_diffusion_waiting_requests") == 1)
+        cancelled = metric(settled, "imagegen_diffusion_cancellations_total")
+        if protocol == "grpc":
+            pipe.reset()
+            thread.join()
+        else:
+            reset(connection)
+        wait_until(lambda: metric(settled, "imagegen_diffusion_cancellations_total") == cancelled + 1)
+        assert active(settled) == 2
+
+
+def drain(address: str) -> None:
+    with ImageClient(address) as client, contextlib.suppress(Exception):
+        list(client.stream("y", **LONG))
+
+
+def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_checkpoint: str) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(REPOSITORY, repository)
+    config = repository / "diffusion" / "config.pbtxt"
+    config.write_text(config.read_text().replace("KIND_AUTO, count: 1", "KIND_AUTO, count: 2"))
+    parameters = {"diffusion.cpu_threads": "1", **other_checkpoint(random_checkpoint)}
+    with EmbeddedServer(repository, parameters=parameters) as server:
+
+        async def draw() -> list[Any]:
+            async with AsyncImageClient(server.grpc_url) as client:
+
+                async def stream(seed: int) -> list[Any]:
+                    return [event async for event in client.stream("x", seed=seed, num_inference_steps=4)]
+
+                return list(await asyncio.gather(*(stream(seed) for seed in range(12))))
+
+        for events in asyncio.run(draw()):
+            assert [event for event in events[:-1] if event.total_steps] == [Progress(step, 4) for step in range(1, 5)]
+
+        async def cancel() -> list[Any]:
+            async with AsyncImageClient(server.grpc_url) as client:
+                calls = [client.generate("x", request_id="all", **LONG) for _ in range(6)]
+                tasks = [asyncio.ensure_future(call) for call in calls]
+                await asyncio.to_thread(wait_until, lambda: active(server) == 6)
+                assert await client.cancel("all")
+                return await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert [type(answer) for answer in asyncio.run(cancel())] == [Cancelled] * 6
+        wait_until(lambda: active(server) == 0)
+        assert len(run_folders()) >= 1
+        folder_of_server = [path for path in run_folders() if f"-{server.pid}-" in path.name]
+        assert len(folder_of_server) == 1
+        assert folder_of_server[0].stat().st_mode & 0o777 == 0o700
+        assert {path.suffix for path in folder_of_server[0].iterdir()} == {".events", ".cancels"}
+        assert len(list(folder_of_server[0].glob("*.cancels"))) == 2
+        pid = server.pid
+    assert not [path for path in run_folders() if f"-{pid}-" in path.name]
+
+
+def run_folders() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob("imagegen-run-*"))
+
+
+def test_a_plain_grpc_cancel_of_the_stream_is_enough(settled: EmbeddedServer) -> None:
+    before = steps(settled)
+    answers: list[Any] = []
+    drawing = threading.Event()
+
+    def take(result: Any, error: Any) -> None:
+        answers.append((result, error))
+        if result is not None and result.as_numpy("step")[0] == 2:
+            drawing.set()
+
+    with triton_grpc.InferenceServerClient(settled.grpc_url) as client:
+        client.start_stream(take)
+        client.async_stream_infer("image_generation_stream", tensors(triton_grpc, {"prompt": "x", **LONG}))
+        assert drawing.wait(60)
+        client.stop_stream(cancel_requests=True)
+    assert steps_after(settled, before) <= 5
+    assert isinstance(answers[-1][1], InferenceServerException)

@@ -1,0 +1,56 @@
+"""Previews of the bundled checkpoint look more and more like the picture that they become."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from deploy.embedded_server import EmbeddedServer
+from deploy.serve import REPOSITORY
+from imagegen_client import GenerateResult, ImageClient, Preview
+
+CHECKPOINT = REPOSITORY / "diffusion" / "1" / "checkpoint"
+RANDOM_WEIGHTS = [8, 16, 16, 32]  # channels of the VAE that deploy.random_checkpoint makes
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[ImageClient]:
+    if json.loads((CHECKPOINT / "vae" / "config.json").read_text())["block_out_channels"] == RANDOM_WEIGHTS:
+        pytest.skip("pictures of random weights have no stages")
+    with (
+        EmbeddedServer(REPOSITORY, parameters={"diffusion.cpu_threads": "1"}) as server,
+        ImageClient(server.grpc_url) as client,
+    ):
+        yield client
+
+
+def likeness(one: bytes, other: bytes) -> float:
+    """Correlation of two pictures, -1..1."""
+    first, second = pixels(one), pixels(other)
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
+
+def pixels(content: bytes) -> npt.NDArray[np.float64]:
+    with Image.open(io.BytesIO(content)) as image:
+        small = np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
+    centred: npt.NDArray[np.float64] = small - small.mean((0, 1))
+    return centred
+
+
+@pytest.mark.parametrize("scheduler", [None, "euler", "dpmpp_2m", "ddpm"])
+def test_each_preview_is_an_earlier_stage_of_its_own_picture(client: ImageClient, scheduler: str | None) -> None:
+    events = list(client.stream("a red circle on white", n=2, seed=3, partial_images=3, scheduler=scheduler))
+    result = events[-1]
+    assert isinstance(result, GenerateResult)
+    for image_index, picture in enumerate(result.images):
+        own = [event.image for event in events if isinstance(event, Preview) and event.image_index == image_index]
+        similarity = [likeness(preview, picture) for preview in own]
+        assert similarity == sorted(similarity), similarity
+        assert similarity[-1] > 0.7, similarity
+        assert similarity[-1] > likeness(own[-1], result.images[1 - image_index])
