@@ -4,7 +4,6 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 VENV=$ROOT/.venv
-CHECKPOINT=$ROOT/model_repository/diffusion/1/checkpoint
 CPU_DISK_MIB=3000
 CUDA_DISK_MIB=12000
 TRITON_WHEEL=nvidia-pytriton==0.7.0 # carries tritonserver 2.51.0; only its binaries are used, so without its dependencies
@@ -132,10 +131,6 @@ setup() {
     say "Installing the Triton server ($TRITON_WHEEL)"
     pip_install --no-deps "$TRITON_WHEEL" -e "$ROOT" -e "$ROOT/client"
     echo "$stamp" >"$VENV/.installed"
-  fi
-  if [ ! -e "$CHECKPOINT/model_index.json" ]; then
-    say "Making a small checkpoint"
-    TRANSFORMERS_VERBOSITY=error run -m deploy.random_checkpoint "$CHECKPOINT"
   fi
 }
 

@@ -66,18 +66,18 @@ def _draw(client: ImageClient, folder: Path, console: Console) -> dict[str, Gene
         results[name] = result
         return result.images[0]
 
-    first = draw("text-to-image", prompt="a large red heart in the center at sunset", n=2)
+    first = draw("text-to-image", prompt="a large red heart in the center on a blue background", n=2)
     with tempfile.TemporaryDirectory() as hosted, image_host(Path(hosted)) as address:
         (Path(hosted) / "first.png").write_bytes(first)
         draw(
             "image-to-image",
-            prompt="a large white heart in the center at sunset",
+            prompt="a large white heart in the center on a blue background",
             image=f"{address}/first.png",
             strength=0.75,
         )
     draw(
         "inpainting",
-        prompt="a large yellow star in the center at sunset",
+        prompt="a large yellow star in the center on a blue background",
         image=base64.b64encode(first).decode(),
         mask=base64.b64encode(_middle()).decode(),
         strength=1.0,

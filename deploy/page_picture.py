@@ -20,7 +20,7 @@ from deploy.embedded_server import EmbeddedServer, ServerError
 from deploy.serve import REPOSITORY
 
 PICTURE = Path(__file__).resolve().parents[1] / "openai_frontend" / "page.png"
-_PROMPT = "a large red heart in the center at sunset"
+_PROMPT = "a large red heart in the center on a blue background"
 _WIDTH_PX, _HEIGHT_PX = 1280, 980
 _PICTURES = 6
 _WAIT_S = 300

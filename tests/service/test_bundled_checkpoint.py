@@ -1,0 +1,92 @@
+"""What a new user gets: the repository as it is draws what is asked, in all three tasks."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from checkpoint import measure, paint
+from checkpoint.captions import parse
+from checkpoint.scenes import Background, Placed
+from deploy.embedded_server import EmbeddedServer
+from deploy.serve import REPOSITORY
+from imagegen_client import GenerateResult, ImageClient
+
+WHITE = Background("plain", ("white",))
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[ImageClient]:
+    with EmbeddedServer(REPOSITORY) as server, ImageClient(server.grpc_url) as client:
+        yield client
+
+
+def pixels(result: GenerateResult) -> list[np.ndarray[Any, Any]]:
+    return [np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")) for picture in result.images]
+
+
+def png(picture: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a large red heart in the center on a white background",
+        "a yellow square on the right on a green background",
+        "three red rings on a cyan background",
+        "two blue hearts on a yellow background",
+    ],
+)
+def test_text_to_image_shows_what_the_prompt_says(client: ImageClient, prompt: str) -> None:
+    result = client.generate(prompt, n=3, seed=1, num_inference_steps=20, guidance_scale=5.0)
+    verdicts = [measure.judge(picture, parse(prompt)) for picture in pixels(result)]
+    right = [
+        all(answer is not False for answer in (v.background, v.colour, v.position, v.count, v.relation))
+        and all(seen for _, seen in v.shapes)
+        for v in verdicts
+    ]
+    assert sum(right) >= 2, verdicts
+
+
+def test_image_to_image_changes_the_colour_and_keeps_the_layout(client: ImageClient) -> None:
+    drawn = paint.picture([Placed("circle", "red", 0.3, 0.6, 0.22)], WHITE, 128, Random(0))
+    result = client.generate(
+        "a large blue circle on a white background",
+        image=png(drawn),
+        strength=0.75,
+        seed=3,
+        num_inference_steps=20,
+        guidance_scale=5.0,
+    )
+    (thing, *_) = measure.things(pixels(result)[0])
+    assert (thing.colour, thing.shape) == ("blue", "circle")
+    assert (thing.x, thing.y) == (pytest.approx(0.3, abs=0.08), pytest.approx(0.6, abs=0.08))
+
+
+def test_inpainting_follows_the_prompt_inside_and_keeps_the_outside(client: ImageClient) -> None:
+    drawn = paint.picture([Placed("circle", "red", 0.5, 0.5, 0.22)], WHITE, 128, Random(0))
+    mask = Image.new("L", (128, 128), 0)
+    ImageDraw.Draw(mask).rectangle((24, 24, 103, 103), fill=255)
+    result = client.generate(
+        "a large green square in the center on a white background",
+        image=png(drawn),
+        mask=png(np.asarray(mask)),
+        strength=1.0,
+        seed=3,
+        num_inference_steps=20,
+        guidance_scale=5.0,
+    )
+    picture = pixels(result)[0]
+    (thing, *_) = measure.things(picture)
+    assert (thing.colour, thing.shape) == ("green", "square")
+    outside = np.asarray(mask) == 0
+    assert np.array_equal(picture[outside], drawn[outside])
