@@ -65,9 +65,9 @@ def stream_events(url: str, model: str, arguments: StreamArguments) -> Generator
     request = _request(model, arguments)
     # A connection of its own: a client of tritonclient has one stream at a time.
     with closing(triton.InferenceServerClient(url)) as client:
-        client.start_stream(lambda result, error: answers.put((result, error)), arguments.timeout_s)
         ended = False
-        try:
+        try:  # from here on: closing the client alone would wait for a stream that Ctrl-C left open
+            client.start_stream(lambda result, error: answers.put((result, error)), arguments.timeout_s)
             with suppress(InferenceServerException):  # the stream has failed already: the answers say why
                 client.async_stream_infer(**request)
             while True:
