@@ -41,7 +41,7 @@ def png(picture: np.ndarray[Any, Any]) -> bytes:
     "prompt",
     [
         "a large red heart in the center on a white background",
-        "a yellow square on the right on a green background",
+        "a large green circle on the left on an orange background",
         "three red rings on a cyan background",
         "two blue hearts on a yellow background",
     ],
