@@ -113,9 +113,7 @@ def pending(server: EmbeddedServer) -> float:
 def test_a_deadline_ends_a_request_while_it_is_drawn_and_while_it_waits_in_line(narrow: EmbeddedServer) -> None:
     with ImageClient(narrow.grpc_url) as client, pytest.raises(DeadlineExceeded, match="before the picture was fin"):
         client.generate("x", timeout_ms=300, **LONG)
-    wait_until(
-        lambda: active(narrow) == 0
-    )  # metrics come now and then: the next 1 shall be the next one's
+    wait_until(lambda: active(narrow) == 0)  # metrics come now and then: the next 1 shall be the next one's
 
     async def line() -> list[Any]:
         async with AsyncImageClient(narrow.grpc_url) as client:
