@@ -182,6 +182,7 @@ def _pair(scene: Scene, rng: Random) -> list[Placed]:
 
 def _group(thing: Thing, rng: Random) -> list[Placed]:
     """Two side by side, three in a triangle."""
+    centres: tuple[tuple[float, float], ...]
     if thing.count == 3:
         centres, radius = ((0.28, 0.70), (0.72, 0.70), (0.5, 0.29)), rng.uniform(0.15, 0.18)
     else:
