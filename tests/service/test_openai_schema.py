@@ -30,7 +30,7 @@ CHECKS = (
 
 def test_made_up_requests_are_answered_as_documented(openai_server: OpenAIServer, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{openai_server.url}/openapi.json"]
-    command += ["--max-examples", "60", "--checks", ",".join(CHECKS), "--seed", "1", "--phases", "fuzzing"]
+    command += ["--max-examples", "40", "--checks", ",".join(CHECKS), "--seed", "1", "--phases", "fuzzing"]
     environment = os.environ | {"NO_COLOR": "1"}
     ended = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -38,7 +38,7 @@ def test_made_up_requests_are_answered_as_documented(openai_server: OpenAIServer
     assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-1000:]
     cases = re.search(r"(\d+) generated", ended.stdout)
     assert cases is not None
-    assert int(cases[1]) >= 150
+    assert int(cases[1]) >= 100
     with connect(openai_server.url) as connection:
         connection.sendall(json_request("/v1/images/generations", {"prompt": "x", "num_inference_steps": 1}))
         assert answer(connection)[0] == 200
