@@ -68,7 +68,7 @@ def test_the_command_writes_its_pictures(server: EmbeddedServer, tmp_path: Path)
     )
     subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True, capture_output=True, timeout=120)
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
-    assert names == ["a-red-circle-seed7-0.png", "a-red-circle-seed8-1.png"]
+    assert names == ["two-white-stars-at-night-seed7-0.png", "two-white-stars-at-night-seed8-1.png"]
 
 
 @pytest.mark.parametrize("words", ["./build.sh demo", "./build.sh serve    #"])
