@@ -6,13 +6,13 @@ as inexact as the denoiser makes them.
 
 from __future__ import annotations
 
-import math
 from random import Random
 
 import torch
 from diffusers import AutoencoderKL
 
 from checkpoint import data
+from checkpoint.rates import ramp_and_cosine
 
 STEPS = 1200
 _SIDES = (128, 64, 128, 256, 128, 64, 128, 192)
@@ -32,8 +32,8 @@ def batch(step: int, seed: int, scale: int = 1) -> Batch:
 
 
 def rate(progress: int) -> float:
-    """Learning rate after `progress` of STEPS: a short ramp, then a cosine to nothing."""
-    return _PEAK_RATE * min(1.0, (progress + 1) / 100) * 0.5 * (1 + math.cos(math.pi * progress / STEPS))
+    """Learning rate after `progress` of STEPS."""
+    return ramp_and_cosine(_PEAK_RATE, progress, STEPS)
 
 
 def loss(vae: AutoencoderKL, drawn: Batch, noise: torch.Generator) -> torch.Tensor:

@@ -8,7 +8,6 @@ padding too, holds the whole scene.
 
 from __future__ import annotations
 
-import math
 from random import Random
 
 import torch
@@ -17,6 +16,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from checkpoint import captions, data
+from checkpoint.rates import ramp_and_cosine
 from checkpoint.scenes import COLOURS, PLACES, RELATIONS, SCENERY, SHAPES, Scene, random_scene
 
 STEPS = 1200
@@ -57,8 +57,8 @@ def batch(step: int, seed: int, tokenizer: CLIPTokenizer, scale: int = 1) -> tup
 
 
 def rate(progress: int) -> float:
-    """Learning rate after `progress` of STEPS: a short ramp, then a cosine to nothing."""
-    return _PEAK_RATE * min(1.0, (progress + 1) / 100) * 0.5 * (1 + math.cos(math.pi * progress / STEPS))
+    """Learning rate after `progress` of STEPS."""
+    return ramp_and_cosine(_PEAK_RATE, progress, STEPS)
 
 
 def loss(

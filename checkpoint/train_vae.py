@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from random import Random
 
 import torch
@@ -11,6 +10,7 @@ from diffusers import AutoencoderKL
 
 from checkpoint import data
 from checkpoint.networks import fold_statistics
+from checkpoint.rates import ramp_and_cosine
 
 CROP_PX = 64
 BATCH = 16
@@ -46,8 +46,8 @@ def _corner(near: torch.Tensor, side: int, rng: Random) -> tuple[int, int]:
 
 
 def rate(progress: int) -> float:
-    """Learning rate after `progress` of STEPS: a short ramp, then a cosine to nothing."""
-    return _PEAK_RATE * min(1.0, (progress + 1) / 100) * 0.5 * (1 + math.cos(math.pi * progress / STEPS))
+    """Learning rate after `progress` of STEPS."""
+    return ramp_and_cosine(_PEAK_RATE, progress, STEPS)
 
 
 def loss(vae: AutoencoderKL, pictures: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
