@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,15 @@ def reply(result: Any) -> Reply:
     )
 
 
+def repository_with(folder: Path, setting: str, other: str) -> Path:
+    """A copy of the model repository in `folder`, with another setting in the diffusion model's configuration."""
+    repository = folder / "repository"
+    shutil.copytree(REPOSITORY, repository)
+    config = repository / "diffusion" / "config.pbtxt"
+    config.write_text(config.read_text().replace(setting, other))
+    return repository
+
+
 @pytest.fixture(params=["http", "grpc"])
 def infer(request: pytest.FixtureRequest, server: EmbeddedServer) -> Iterator[Infer]:
     """`infer(prompt=..., n=...)` through plain tritonclient, over HTTP and over gRPC."""
@@ -113,6 +123,19 @@ def server(random_checkpoint: str) -> Iterator[EmbeddedServer]:
     }
     with EmbeddedServer(REPOSITORY, parameters=parameters) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> Iterator[EmbeddedServer]:
+    """A server that draws one request at a time and lets three more wait."""
+    repository = repository_with(tmp_path_factory.mktemp("narrow"), "max_queue_size: 1024", "max_queue_size: 3")
+    parameters = {
+        "diffusion.cpu_threads": "1",
+        "diffusion.max_active_requests": "1",
+        **other_checkpoint(random_checkpoint),
+    }
+    with EmbeddedServer(repository, parameters=parameters) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ from imagegen_client import (
     Unavailable,
 )
 from imagegen_client.cli import main
-from tests.service.test_engine_service import active, wait_until
+from tests.service.server_metrics import active, wait_until
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 TRANSPORTS = ("grpc", "grpc-aio", "http", "http-aio")

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import shutil
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,8 +13,9 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY, other_checkpoint
 from imagegen_client import AsyncImageClient, DeadlineExceeded, ImageClient, Unavailable
+from tests.service.conftest import tensors
+from tests.service.server_metrics import active, metric, steps, wait_until
 
 LONG: dict[str, Any] = {
     "num_inference_steps": 100,
@@ -27,51 +23,8 @@ LONG: dict[str, Any] = {
 }  # seconds: the tests end it before
 
 
-@pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> Iterator[EmbeddedServer]:
-    """A server that draws one request at a time and lets three more wait."""
-    repository = tmp_path_factory.mktemp("narrow") / "repository"
-    shutil.copytree(REPOSITORY, repository)
-    config = repository / "diffusion" / "config.pbtxt"
-    config.write_text(config.read_text().replace("max_queue_size: 1024", "max_queue_size: 3"))
-    parameters = {
-        "diffusion.cpu_threads": "1",
-        "diffusion.max_active_requests": "1",
-        **other_checkpoint(random_checkpoint),
-    }
-    with EmbeddedServer(repository, parameters=parameters) as server:
-        yield server
-
-
-def metric(server: EmbeddedServer, name: str, **labels: str) -> float:
-    """Sum of the series of a metric that carry the labels."""
-    with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
-        lines = response.read().decode().splitlines()
-    wanted = [f'{key}="{value}"' for key, value in labels.items()]
-    rows = (re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line) for line in lines)
-    return sum(float(row[2]) for row in rows if row and all(label in row[1] for label in wanted))
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("still not so after 30 s")
-
-
-def active(server: EmbeddedServer) -> float:
-    return metric(server, "imagegen_diffusion_active_requests")
-
-
-def steps(server: EmbeddedServer) -> float:
-    return metric(server, "imagegen_diffusion_steps_total")
-
-
 def diffusion_inputs(**values: Any) -> list[Any]:
     """Inputs for the diffusion model itself: a cancel reaches it, but not through an ensemble on this release."""
-    from tests.service.conftest import tensors
-
     return list(tensors(triton_grpc, values))
 
 
@@ -214,19 +167,3 @@ def test_a_bad_request_is_refused_while_every_slot_is_taken(narrow: EmbeddedServ
             client.infer("image_generation", diffusion_inputs(prompt="x", n=99), client_timeout=10)
         first.cancel()
     wait_until(lambda: active(narrow) == 0)
-
-
-def test_instances_share_the_work(tmp_path: Path, random_checkpoint: str) -> None:
-    """Two instances of the model start at the same time and both answer."""
-    repository = tmp_path / "repository"
-    shutil.copytree(REPOSITORY, repository)
-    config = repository / "diffusion" / "config.pbtxt"
-    config.write_text(config.read_text().replace("KIND_AUTO, count: 1", "KIND_AUTO, count: 2"))
-    parameters = {"diffusion.cpu_threads": "1", **other_checkpoint(random_checkpoint)}
-    with EmbeddedServer(repository, parameters=parameters) as server:
-
-        async def many() -> list[Any]:
-            async with AsyncImageClient(server.grpc_url) as client:
-                return await asyncio.gather(*(client.generate("x", num_inference_steps=2, seed=i) for i in range(24)))
-
-        assert [answer.seeds for answer in asyncio.run(many())] == [(index,) for index in range(24)]

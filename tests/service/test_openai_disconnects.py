@@ -10,7 +10,7 @@ import pytest
 
 from tests.service.conftest import OpenAIServer
 from tests.service.http_pieces import connect, form_request, json_request, reset
-from tests.service.test_engine_service import active, steps, wait_until
+from tests.service.server_metrics import active, steps, wait_until
 
 LONG: dict[str, Any] = {"prompt": "x", "num_inference_steps": 50, "size": "256x256"}  # about 5 s
 HAND_OVER_S = 0.6  # two of the metrics

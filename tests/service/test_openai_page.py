@@ -24,7 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from deploy.page_picture import browser
 from tests.service.conftest import OpenAIServer
-from tests.service.test_engine_service import active, wait_until
+from tests.service.server_metrics import active, wait_until
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("chromium") and shutil.which("chromedriver")), reason="no Chromium; ./build.sh test installs it"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
 import socket
-import struct
 import tempfile
 import threading
 import time
@@ -30,15 +28,16 @@ from imagegen_client import (
     ImageClient,
     Progress,
 )
-from tests.service.conftest import tensors
-from tests.service.test_engine_service import active, metric, steps, wait_until
+from tests.service.conftest import repository_with, tensors
+from tests.service.http_pieces import reset
+from tests.service.server_metrics import active, metric, steps, wait_until
 
 STEPS = 50
 LONG: dict[str, Any] = {"num_inference_steps": STEPS, "size": "768x768"}  # a step takes much longer than to notice
 
 
 @pytest.fixture(scope="module")
-def narrow(random_checkpoint: str) -> Iterator[EmbeddedServer]:
+def two_places(random_checkpoint: str) -> Iterator[EmbeddedServer]:
     """A server that draws two requests at a time."""
     parameters = {
         "diffusion.cpu_threads": "1",
@@ -50,18 +49,12 @@ def narrow(random_checkpoint: str) -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture
-def settled(narrow: EmbeddedServer) -> Iterator[EmbeddedServer]:
+def settled(two_places: EmbeddedServer) -> Iterator[EmbeddedServer]:
     """The server when it draws nothing and has counted everything; afterwards it is not left drawing."""
-    wait_until(lambda: active(narrow) == 0)
+    wait_until(lambda: active(two_places) == 0)
     time.sleep(0.6)  # two hand-overs of the metrics
-    yield narrow
-    wait_until(lambda: active(narrow) == 0)
-
-
-def reset(connection: socket.socket) -> None:
-    """Close with a TCP reset, as a killed process's connection is closed."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
+    yield two_places
+    wait_until(lambda: active(two_places) == 0)
 
 
 def steps_after(server: EmbeddedServer, before: float) -> float:
@@ -266,10 +259,7 @@ def drain(address: str) -> None:
 
 
 def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_checkpoint: str) -> None:
-    repository = tmp_path / "repository"
-    shutil.copytree(REPOSITORY, repository)
-    config = repository / "diffusion" / "config.pbtxt"
-    config.write_text(config.read_text().replace("KIND_AUTO, count: 1", "KIND_AUTO, count: 2"))
+    repository = repository_with(tmp_path, "KIND_AUTO, count: 1", "KIND_AUTO, count: 2")
     parameters = {"diffusion.cpu_threads": "1", **other_checkpoint(random_checkpoint)}
     with EmbeddedServer(repository, parameters=parameters) as server:
 
@@ -283,6 +273,8 @@ def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_
 
         for events in asyncio.run(draw()):
             assert [event for event in events[:-1] if event.total_steps] == [Progress(step, 4) for step in range(1, 5)]
+
+        wait_until(lambda: active(server) == 0)  # else the six of the metric may be streams of before
 
         async def cancel() -> list[Any]:
             async with AsyncImageClient(server.grpc_url) as client:

@@ -229,7 +229,6 @@ OTHER_MODULE = Denoiser()
         {"return_dict": False},
         {"return_dict": 1},
     ],
-    ids=repr,
 )
 def test_a_difference_in_kind_or_value_prevents_merging(changed: dict[str, Any]) -> None:
     base = BASE | {"cross_attention_kwargs": {"scale": 1.0}, "return_dict": True}
@@ -253,7 +252,6 @@ def test_different_modules_never_merge() -> None:
         {"added_cond_kwargs": {"encoder_hidden_states_llama3": numbers(2, 2, 4)}},  # [layers, B, ...]
         {"timestep": "late"},
     ],
-    ids=repr,
 )
 def test_unknown_kinds_of_arguments_run_alone_and_untouched(unknown: dict[str, Any]) -> None:
     arguments = BASE | unknown

@@ -1,0 +1,35 @@
+"""What a running server says of itself, and waiting until it says so."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+
+from deploy.embedded_server import EmbeddedServer
+
+
+def metric(server: EmbeddedServer, name: str, **labels: str) -> float:
+    """Sum of the series of a metric that carry the labels."""
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    rows = (re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line) for line in lines)
+    return sum(float(row[2]) for row in rows if row and all(label in row[1] for label in wanted))
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("still not so after 30 s")
+
+
+def active(server: EmbeddedServer) -> float:
+    return metric(server, "imagegen_diffusion_active_requests")
+
+
+def steps(server: EmbeddedServer) -> float:
+    return metric(server, "imagegen_diffusion_steps_total")
