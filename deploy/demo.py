@@ -18,7 +18,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from deploy.embedded_server import EmbeddedServer, ServerError
+from deploy.child_process import ServerError
+from deploy.embedded_server import EmbeddedServer
 from deploy.image_host import image_host
 from deploy.serve import REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, ImageGenerationError

@@ -13,22 +13,17 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
+from deploy.child_process import HOST, ChildProcess, ServerError, free_port
 from deploy.repository import stage_repository
 from imagegen.run_folder import remove_stale_run_folders
 
-HOST = "127.0.0.1"
 _EXIT_TIMEOUT_S = 6  # in-flight requests get this long; the whole stop stays under 10 s
 # Per python model, of the server's own: requests that models send each other take one each while they wait.
 _PYTHON_BACKEND_THREADS = 512
@@ -37,11 +32,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _SHM_FOLDER = Path("/dev/shm")
 
 
-class ServerError(RuntimeError):
-    """The server could not start; the message says why, in the server's own words where it had any."""
-
-
-class EmbeddedServer:
+class EmbeddedServer(ChildProcess):
     """Starts on entering the context, ready to serve; leaves no process, stub or shared memory behind.
 
     Args:
@@ -66,17 +57,14 @@ class EmbeddedServer:
         log_file: Path | None = None,
         ready_timeout_s: float = 600.0,
     ) -> None:
+        super().__init__("tritonserver", log_file=log_file, ready_timeout_s=ready_timeout_s)
         self._repository = repository
         self._parameters = dict(parameters or {})
         if (repository / "diffusion").exists():
             self._parameters = _DEFAULT_PARAMETERS | self._parameters
         self._requested_ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
-        self._ready_timeout_s = ready_timeout_s
         self._run_folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
         self._shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
-        self._log_file = log_file
-        self._own_log_folder: Path | None = None
         self.http_port = self.grpc_port = self.metrics_port = 0
 
     @property
@@ -94,41 +82,8 @@ class EmbeddedServer:
         """The Prometheus endpoint."""
         return f"http://{HOST}:{self.metrics_port}/metrics"
 
-    @property
-    def log_file(self) -> Path:
-        """The server's log."""
-        assert self._log_file is not None, "the server has not been started"
-        return self._log_file
-
-    @property
-    def pid(self) -> int:
-        """Process id of the running server."""
-        assert self._process is not None, "the server is not running"
-        return self._process.pid
-
-    def __enter__(self) -> EmbeddedServer:
-        try:
-            self._start()
-            self._wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-        if error is None and self._own_log_folder is not None:
-            shutil.rmtree(self._own_log_folder, ignore_errors=True)
-
-    def poll(self) -> int | None:
-        """Its exit status; None while it runs."""
-        assert self._process is not None, "the server is not running"
-        return self._process.poll()
-
-    def stop(self) -> None:
-        """End the server and everything it started. Safe to call twice."""
+    def stop(self) -> int | None:
+        """End the server and everything it started; its exit status. Safe to call twice."""
         process, self._process = self._process, None
         if process is not None:
             if process.poll() is None:
@@ -146,6 +101,7 @@ class EmbeddedServer:
         if self._run_folder is not None:
             shutil.rmtree(self._run_folder, ignore_errors=True)
             self._run_folder = None
+        return None if process is None else process.returncode
 
     def _start(self) -> None:
         ports = {name: free_port(name, port) for name, port in self._requested_ports.items()}
@@ -155,10 +111,6 @@ class EmbeddedServer:
         wheel = _wheel_folder()
         backends = _prepare_backends(wheel, self._run_folder / "backends")
         repository = stage_repository(self._repository, self._run_folder / "repository", self._parameters)
-        if self._log_file is None:
-            self._own_log_folder = Path(tempfile.mkdtemp(prefix="imagegen-log-"))
-            self._log_file = self._own_log_folder / "tritonserver.log"
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
         command = [
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
             f"--model-repository={repository}",
@@ -175,30 +127,23 @@ class EmbeddedServer:
             f"--metrics-port={self.metrics_port}",
             f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
         ]
-        setpriv = shutil.which("setpriv")
-        if setpriv:  # so that the server goes even when this process is killed outright
-            command = [setpriv, "--pdeathsig", "TERM", *command]
         # Stubs that outlive the server become our children, to be reaped by us: not every init does it.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        with self._log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=_environment(wheel),
-                start_new_session=True,  # Ctrl-C in a terminal reaches us alone; we end it in order
-            )
+        self._launch(command, _environment(wheel))
 
-    def _wait_until_ready(self) -> None:
-        assert self._process is not None
-        deadline = time.monotonic() + self._ready_timeout_s
-        while not _answers(f"http://{self.http_url}/v2/health/ready"):
-            if self._process.poll() is not None:
-                raise ServerError(f"the server ended while starting: {_reason(self.log_file)}")
-            if time.monotonic() > deadline:
-                raise ServerError(f"not ready after {self._ready_timeout_s:.0f} s; its log is {self.log_file}")
-            time.sleep(0.1)
+    @property
+    def _ready_url(self) -> str:
+        return f"http://{self.http_url}/v2/health/ready"
+
+    def _reason(self) -> str:
+        """The model's own error message from the log, else the log's last lines."""
+        text = self.log_file.read_text(errors="replace")
+        loading = r"failed to load (?:model )?'([^']+)'(?: version \d+)?: (.*?)(?=\n[EIW]\d{4} |\Z)"
+        failures = re.findall(loading, text, re.DOTALL)
+        if failures:
+            return "; ".join(f"model {model}: {' '.join(message.split())}" for model, message in failures)
+        errors = re.findall(r"^E\d{4} [^\]]*\] (.*)$", text, re.MULTILINE)
+        return " · ".join(errors[-3:] or text.splitlines()[-5:]) + f" (log: {self.log_file})"
 
 
 def _remove_stale_segments() -> None:
@@ -214,21 +159,6 @@ def _reap(process_group: int) -> None:
     with contextlib.suppress(ChildProcessError):
         while True:
             os.waitpid(-process_group, 0)
-
-
-def free_port(name: str, port: int) -> int:
-    """`port` itself when nobody listens on it; a free one for 0.
-
-    Raises:
-        ServerError: somebody listens on it.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise ServerError(f"{name} port {port} is not available: {error.strerror}; give another one") from None
-        return int(probe.getsockname()[1])
 
 
 def _wheel_folder() -> Path:
@@ -266,22 +196,3 @@ def _environment(wheel: Path) -> dict[str, str]:
     # 150 MiB between 600 and 3000 requests with images, and stays at 110 with this.
     environment.setdefault("MALLOC_MMAP_THRESHOLD_", "131072")
     return environment
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _reason(log_file: Path) -> str:
-    """The model's own error message from the log, else the log's last lines."""
-    text = log_file.read_text(errors="replace")
-    loading = r"failed to load (?:model )?'([^']+)'(?: version \d+)?: (.*?)(?=\n[EIW]\d{4} |\Z)"
-    failures = re.findall(loading, text, re.DOTALL)
-    if failures:
-        return "; ".join(f"model {model}: {' '.join(message.split())}" for model, message in failures)
-    errors = re.findall(r"^E\d{4} [^\]]*\] (.*)$", text, re.MULTILINE)
-    return " · ".join(errors[-3:] or text.splitlines()[-5:]) + f" (log: {log_file})"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from deploy.embedded_server import HOST
+from deploy.child_process import HOST
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -15,8 +15,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from deploy.child_process import ServerError
 from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer, ServerError
+from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY
 
 PICTURE = Path(__file__).resolve().parents[1] / "openai_frontend" / "page.png"

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from deploy.child_process import ServerError
 from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer, ServerError
+from deploy.embedded_server import EmbeddedServer
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 _BUNDLED_CHECKPOINT = REPOSITORY / "diffusion" / "1" / "checkpoint"

@@ -17,7 +17,6 @@ Nothing that arrives is trusted: sizes are bounded, and what is malformed is ign
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import threading
@@ -25,13 +24,11 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import zmq
+
+from imagegen.events import Event, decode_event, encode_event
 
 _EVENTS, _CANCELS = ".events", ".cancels"
 _STREAM_ID = re.compile(r"([0-9a-f]{16})\.[0-9a-f]{32}", re.ASCII)
@@ -39,51 +36,10 @@ _MAX_FRAME_BYTES = 4 * 2**20
 _MAX_WAITING = 1000  # events, for a listener that does not keep up
 _MAX_LISTENERS = 8  # more come only by reloading the stream model again and again
 _MAX_NAME_BYTES = 4096  # the longest request id, in UTF-8
-_MAX_NUMBER = 10**6
 _POLL_MS = 200  # how soon a thread notices that it is to end
 _REPLY_TIMEOUT_S = 2.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A request has come this far.
-
-    Attributes:
-        step: steps of the denoising loop that are done; of several pictures, those of the slowest.
-        total_steps: steps of the whole loop.
-    """
-
-    step: int
-    total_steps: int
-
-
-@dataclass(frozen=True, eq=False)
-class Preview:
-    """An early look at a picture.
-
-    Attributes:
-        progress: when it was made.
-        preview_index: which of the picture's previews, from 0.
-        image_index: which of the request's pictures, from 0.
-        size: (width, height) of the picture in pixels.
-        pixels: uint8 RGB [h, w, 3], a pixel for each place of the latents.
-    """
-
-    progress: Progress
-    preview_index: int
-    image_index: int
-    size: tuple[int, int]
-    pixels: npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Nothing follows for this request."""
-
-
-Event = Progress | Preview | Ended
 
 
 def is_stream_id(text: str) -> bool:
@@ -108,7 +64,7 @@ class EventSender:
         try:
             socket = self._socket(stream_id)
             if socket is not None:
-                socket.send_multipart([stream_id.encode(), *_encoded(event)], zmq.NOBLOCK)
+                socket.send_multipart([stream_id.encode(), *encode_event(event)], zmq.NOBLOCK)
         except (zmq.ZMQError, OSError) as error:  # Again: the listener does not keep up
             _log.debug("an event of stream %s was dropped: %s", stream_id, error)
 
@@ -135,6 +91,43 @@ class EventSender:
         return socket
 
 
+class _Receiver:
+    """Binds a socket in the run folder and takes what comes on a thread of its own.
+
+    Args:
+        path: of the socket.
+        kind: of the socket: zmq.PULL or zmq.REP.
+        largest_bytes: longer messages are dropped.
+        take: takes each message, on that thread; what it returns is the answer, where the socket gives answers.
+    """
+
+    def __init__(self, path: Path, kind: int, largest_bytes: int, take: Callable[[list[bytes]], bytes | None]) -> None:
+        self._path = path
+        self._take = take
+        self._closed = threading.Event()
+        self._context = zmq.Context()
+        self._socket = self._context.socket(kind)
+        self._socket.rcvhwm = _MAX_WAITING
+        self._socket.maxmsgsize = largest_bytes
+        self._socket.bind(f"ipc://{path}")
+        self._thread = threading.Thread(target=self._run, name=path.suffix, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more."""
+        self._closed.set()
+        self._thread.join()
+        self._context.destroy(linger=0)
+        self._path.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            if self._socket.poll(_POLL_MS):
+                answer = self._take(self._socket.recv_multipart())
+                if answer is not None:
+                    self._socket.send(answer)
+
+
 class EventListener:
     """Takes events on a thread of its own.
 
@@ -146,15 +139,7 @@ class EventListener:
     def __init__(self, folder: Path, deliver: Callable[[str, Event], None]) -> None:
         self._name = uuid.uuid4().hex[:16]
         self._deliver = deliver
-        self._closed = threading.Event()
-        self._path = folder / (self._name + _EVENTS)
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.PULL)
-        self._socket.rcvhwm = _MAX_WAITING
-        self._socket.maxmsgsize = _MAX_FRAME_BYTES
-        self._socket.bind(f"ipc://{self._path}")
-        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
-        self._thread.start()
+        self._receiver = _Receiver(folder / (self._name + _EVENTS), zmq.PULL, _MAX_FRAME_BYTES, self._take)
 
     def new_stream_id(self) -> str:
         """An id for one request, which nobody can guess."""
@@ -162,26 +147,19 @@ class EventListener:
 
     def close(self) -> None:
         """Listen no more."""
-        self._closed.set()
-        self._thread.join()
-        self._context.destroy(linger=0)
-        self._path.unlink(missing_ok=True)
+        self._receiver.close()
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            if not self._socket.poll(_POLL_MS):
-                continue
-            frames = self._socket.recv_multipart()
-            try:
-                stream_id, header, pixels = frames
-                event = _decoded(header, pixels)
-            except (ValueError, TypeError, KeyError, RecursionError):
-                _log.debug("something that is no event was ignored")
-                continue
-            try:
-                self._deliver(stream_id.decode(errors="replace"), event)
-            except Exception:  # one stream must not end those of others
-                _log.exception("an event could not be delivered")
+    def _take(self, frames: list[bytes]) -> None:
+        try:
+            stream_id, header, pixels = frames
+            event = decode_event(header, pixels)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            _log.debug("something that is no event was ignored")
+            return
+        try:
+            self._deliver(stream_id.decode(errors="replace"), event)
+        except Exception:  # one stream must not end those of others
+            _log.exception("an event could not be delivered")
 
 
 class CancelServer:
@@ -194,33 +172,20 @@ class CancelServer:
 
     def __init__(self, folder: Path, cancel: Callable[[str], bool]) -> None:
         self._cancel = cancel
-        self._closed = threading.Event()
-        self._path = folder / (uuid.uuid4().hex[:16] + _CANCELS)
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.REP)
-        self._socket.maxmsgsize = _MAX_NAME_BYTES
-        self._socket.bind(f"ipc://{self._path}")
-        self._thread = threading.Thread(target=self._run, name="cancels", daemon=True)
-        self._thread.start()
+        path = folder / (uuid.uuid4().hex[:16] + _CANCELS)
+        self._receiver = _Receiver(path, zmq.REP, _MAX_NAME_BYTES, self._take)
 
     def close(self) -> None:
         """Take no more."""
-        self._closed.set()
-        self._thread.join()
-        self._context.destroy(linger=0)
-        self._path.unlink(missing_ok=True)
+        self._receiver.close()
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            if not self._socket.poll(_POLL_MS):
-                continue
-            name = self._socket.recv_multipart()[0]
-            try:
-                found = self._cancel(name.decode())
-            except Exception:  # who asks must get an answer, else the socket takes no further question
-                _log.exception("a cancel was ignored")
-                found = False
-            self._socket.send(b"1" if found else b"0")
+    def _take(self, frames: list[bytes]) -> bytes:
+        try:
+            found = self._cancel(frames[0].decode())
+        except Exception:  # who asks must get an answer, else the socket takes no further question
+            _log.exception("a cancel was ignored")
+            found = False
+        return b"1" if found else b"0"
 
 
 class Canceller:
@@ -262,47 +227,3 @@ class Canceller:
     def close(self) -> None:
         """Cancel no more."""
         self._context.destroy(linger=0)
-
-
-def _encoded(event: Event) -> tuple[bytes, bytes]:
-    """The header (JSON) and the pixels of an event."""
-    if isinstance(event, Preview):
-        header = {
-            "progress": [event.progress.step, event.progress.total_steps],
-            "preview": [event.preview_index, event.image_index],
-            "size": event.size,
-            "shape": event.pixels.shape[:2],
-        }
-        return json.dumps(header).encode(), event.pixels.tobytes()
-    if isinstance(event, Progress):
-        return json.dumps({"progress": [event.step, event.total_steps]}).encode(), b""
-    return b"{}", b""
-
-
-def _decoded(header: bytes, pixels: bytes) -> Event:
-    """The event.
-
-    Raises:
-        ValueError, TypeError, KeyError, RecursionError: it is none.
-    """
-    fields = json.loads(header)
-    if not isinstance(fields, dict):
-        raise ValueError
-    if not fields:
-        return Ended()
-    progress = Progress(*_two(fields["progress"]))
-    if "preview" not in fields:
-        return progress
-    height, width = _two(fields["shape"])
-    picture = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
-    preview_index, image_index = _two(fields["preview"])
-    if not picture.size or 0 in _two(fields["size"]):
-        raise ValueError
-    return Preview(progress, preview_index, image_index, _two(fields["size"]), picture)
-
-
-def _two(value: Any) -> tuple[int, int]:
-    first, second = value
-    if not (type(first) is type(second) is int and 0 <= first <= _MAX_NUMBER and 0 <= second <= _MAX_NUMBER):
-        raise ValueError
-    return first, second

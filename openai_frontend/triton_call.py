@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import grpc
 import numpy as np
 import tritonclient.grpc.aio as triton
-from tritonclient.utils import InferenceServerException
 
 from imagegen_client.arguments import GenerateArguments
-from imagegen_client.errors import ImageGenerationError, InternalError, ServerUnreachable, from_triton
+from imagegen_client.errors import InternalError
+from imagegen_client.results import Outputs, output
+from imagegen_client.streaming import stream_answers_aio
 from imagegen_client.transport import infer_options
 
 
@@ -82,50 +83,24 @@ class TritonImages:
         names = _OUTPUTS + _PROGRESS_OUTPUTS if progress else _OUTPUTS
         outputs = [triton.InferRequestedOutput(name) for name in names]
         request = {"model_name": self._model, "inputs": inputs, "outputs": outputs, "request_id": request_id}
-        stream = self._client.stream_infer(_only(request))
-        try:
-            async for result, error in stream:
-                if error is not None:
-                    raise from_triton(error)
-                yield _event(result)
-        except grpc.aio.AioRpcError as error:
-            raise _lost(error) from error
-        except InferenceServerException as error:
-            raise from_triton(error) from error
-        finally:
-            stream.cancel()  # nothing happens when it has ended
+        async with aclosing(stream_answers_aio(self._client, request)) as answers:
+            async for answer in answers:
+                yield _event(answer)
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.close()
 
 
-async def _only(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    yield request
-
-
-def _event(result: Any) -> Event:
-    kind = _first(result, "event")
-    if kind == b"progress":
-        return Progress(int(_first(result, "step")), int(_first(result, "total_steps")))
-    if kind == b"preview":
-        return Preview(bytes(_first(result, "preview")), int(_first(result, "preview_index")))
-    if kind == b"completed":
-        pictures = [bytes(picture) for picture in result.as_numpy("generated_image")]
-        seeds = [int(seed) for seed in result.as_numpy("used_seed")]
-        return Completed(pictures, seeds, json.loads(bytes(_first(result, "metadata"))))
-    raise InternalError(f"the server sent an event {kind!r}, which is not known")
-
-
-def _first(result: Any, name: str) -> Any:
-    array = result.as_numpy(name)
-    if array is None or not array.size:
-        raise InternalError(f"the server's answer lacks {name}")
-    return array[0]
-
-
-def _lost(error: grpc.aio.AioRpcError) -> ImageGenerationError:
-    """The stream itself ended with an error, not the request in it."""
-    if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return ServerUnreachable(error.details() or "")
-    return from_triton(InferenceServerException(msg=error.details() or "", status=str(error.code())))
+def _event(answer: Outputs) -> Event:
+    try:
+        kind = bytes(output(answer, "event")[0])
+        if kind == b"progress":
+            return Progress(int(output(answer, "step")[0]), int(output(answer, "total_steps")[0]))
+        if kind == b"preview":
+            return Preview(bytes(output(answer, "preview")[0]), int(output(answer, "preview_index")[0]))
+        pictures = [bytes(picture) for picture in output(answer, "generated_image")]
+        seeds = [int(seed) for seed in output(answer, "used_seed")]
+        return Completed(pictures, seeds, json.loads(bytes(output(answer, "metadata")[0])))
+    except (ValueError, IndexError) as error:
+        raise InternalError(f"the server's answer cannot be read: {error}") from error

@@ -27,8 +27,9 @@ import tritonclient.grpc as triton_grpc
 from rich.console import Console
 
 from checkpoint import BUNDLED
+from deploy.child_process import HOST, ServerError
 from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import HOST, EmbeddedServer, ServerError
+from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY
 from imagegen_client import ImageClient, ImageGenerationError
 from imagegen_client.arguments import GenerateArguments

@@ -28,7 +28,8 @@ from PIL import Image
 from rich.console import Console
 from tritonclient.utils import InferenceServerException
 
-from deploy.embedded_server import EmbeddedServer, ServerError
+from deploy.child_process import ServerError
+from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY
 from perf.image_inputs_report import BASE64_JPEG, TEXT_TO_IMAGE, Memory, Times, image_inputs_report
 from perf.progress import quiet_progress

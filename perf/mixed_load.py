@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from deploy.embedded_server import ServerError
+from deploy.child_process import ServerError
 from imagegen_client import AsyncImageClient
 from perf.engines import HUB, SERIAL, Engine, running_engines
 from perf.figures import Record, summarize

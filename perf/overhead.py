@@ -18,7 +18,8 @@ import torch
 from rich.console import Console
 
 from checkpoint import BUNDLED
-from deploy.embedded_server import EmbeddedServer, ServerError
+from deploy.child_process import ServerError
+from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, ImageGenerationError
 from perf.direct_pipeline import Direct, DirectPipeline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import queue
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import closing, suppress
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from imagegen_client.arguments import StreamArguments
-from imagegen_client.errors import DeadlineExceeded, InternalError, from_triton
+from imagegen_client.errors import DeadlineExceeded, InternalError, ServerUnreachable, from_triton
 from imagegen_client.results import GenerateResult, Outputs, output, parse_result
 from imagegen_client.transport import infer_options
 
@@ -91,22 +91,41 @@ async def stream_events_aio(
     client: triton_aio.InferenceServerClient, model: str, arguments: StreamArguments
 ) -> AsyncGenerator[Event, None]:
     """As `stream_events`, over a connection that several streams may share."""
-    request = _request(model, arguments)
+    async with aclosing(stream_answers_aio(client, _request(model, arguments), arguments.timeout_s)) as answers:
+        async for answer in answers:
+            yield _parse_event(answer, arguments)
+
+
+async def stream_answers_aio(
+    client: triton_aio.InferenceServerClient, request: dict[str, Any], timeout_s: float | None = None
+) -> AsyncGenerator[Outputs, None]:
+    """Send a request to the streaming model and yield its answers; closing the iterator cancels it.
+
+    Args:
+        client: may have other streams open.
+        request: the arguments of one `async_stream_infer`; the output `event` must be among those asked for.
+        timeout_s: longest time for all of it; None for no limit.
+
+    Raises:
+        ImageGenerationError: one of the classes in `imagegen_client.errors`.
+    """
 
     async def requests() -> AsyncIterator[dict[str, Any]]:
         yield request
 
-    answers = client.stream_infer(requests(), arguments.timeout_s)
+    answers = client.stream_infer(requests(), timeout_s)
     ended = False
     try:
         async for result, error in answers:
             ended = error is not None or _is_completed(result)
             if error is not None:
                 raise from_triton(error) from error
-            yield _parse_event(result, arguments)
+            yield result
         if not ended:
             raise InternalError("the stream ended without the pictures")
-    except grpc.RpcError as error:
+    except grpc.aio.AioRpcError as error:  # of the stream itself, not of the request in it
+        if error.code() == grpc.StatusCode.UNAVAILABLE:
+            raise ServerUnreachable(error.details() or "the connection was lost") from error
         raise from_triton(InferenceServerException(error.details(), str(error.code()))) from error
     finally:
         if ended:

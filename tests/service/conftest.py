@@ -16,8 +16,9 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from PIL import Image, ImageDraw
 
+from deploy.child_process import free_port
 from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer, free_port
+from deploy.embedded_server import EmbeddedServer
 from deploy.image_host import image_host as loopback_host
 from deploy.random_checkpoint import make_checkpoint
 from deploy.serve import REPOSITORY, other_checkpoint

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.embedded_server import EmbeddedServer, ServerError
+from deploy.child_process import ServerError
+from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY
 from imagegen_client import ImageClient
 

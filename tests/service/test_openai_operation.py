@@ -18,8 +18,9 @@ from typing import Any
 import openai
 import pytest
 
+from deploy.child_process import ServerError, free_port
 from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer, ServerError, free_port
+from deploy.embedded_server import EmbeddedServer
 from tests.service.conftest import OpenAIServer
 from tests.service.http_pieces import answer, connect, head, json_request
 from tests.service.server_metrics import active, wait_until

@@ -28,8 +28,8 @@ from drawing import Drawing, draw
 from engine import Hub, Limits
 from forerunners import Audience, Preprocessed, read_audience, read_preprocess_report
 from imagegen.errors import Cancelled, ImageGenError, Unavailable
+from imagegen.events import Event
 from imagegen.request import parse_request
-from imagegen.side_channel import Event
 from measures import Measures
 from order import Order
 from pipelines import Pipelines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from imagegen.side_channel import Ended, Event, Preview, Progress
+from imagegen.events import Ended, Event, Preview, Progress
 from previews import Projection
 from steps import Step
 

@@ -7,8 +7,8 @@ import io
 import pybase64
 from PIL import Image
 
+from imagegen.events import Preview
 from imagegen.request import OutputChoice
-from imagegen.side_channel import Preview
 
 _LONGEST_SIDE_PX = 256
 _OPTIONS = {"png": {"compress_level": 1}, "jpeg": {"quality": 80}, "webp": {"quality": 80, "method": 0}}

@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from imagegen import tensors
 from imagegen.errors import Cancelled
+from imagegen.events import Ended, Event, Preview, Progress
 from imagegen.request import OutputChoice, parse_output_choice, parse_partial_images
-from imagegen.side_channel import Canceller, Ended, Event, EventListener, Preview, Progress
+from imagegen.side_channel import Canceller, EventListener
 from preview_image import preview_image
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -21,7 +21,7 @@ from delegation import undelegated
 from diffusion_settings import DiffusionSettings
 from generator import Generator
 from imagegen.errors import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
-from imagegen.side_channel import Ended, Event, Preview, Progress
+from imagegen.events import Ended, Event, Preview, Progress
 from measures import Measures
 from pipelines import Pipelines, describe_pipelines
 from previews import fit_projection

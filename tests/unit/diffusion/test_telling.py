@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagegen.side_channel import Ended, Event, Preview, Progress
+from imagegen.events import Ended, Event, Preview, Progress
 from steps import Step
 from telling import Telling, preview_steps
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagegen.events import Preview, Progress
 from imagegen.request import OutputChoice
-from imagegen.side_channel import Preview, Progress
 from preview_image import preview_image
 
 

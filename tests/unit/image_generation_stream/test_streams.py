@@ -15,7 +15,8 @@ import pytest
 
 import streams as streams_module
 from imagegen.errors import Cancelled, ImageGenError, InvalidArgument, Unavailable
-from imagegen.side_channel import CancelServer, Ended, Event, EventSender, Preview, Progress
+from imagegen.events import Ended, Event, Preview, Progress
+from imagegen.side_channel import CancelServer, EventSender
 from streams import Streams
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -1,0 +1,142 @@
+"""A program that runs beside this one on loopback, is waited for, and ends with it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+HOST = "127.0.0.1"
+
+
+class ServerError(RuntimeError):
+    """A server could not start; the message says why, in its own words where it had any."""
+
+
+class ChildProcess(ABC):
+    """Starts on entering the context, ready to serve; ended on leaving.
+
+    Args:
+        name: of the program, for its log and messages.
+        log_file: where its output goes; None for a temporary file, kept when the context ends with an error.
+        ready_timeout_s: longest wait until it is ready.
+
+    Raises:
+        ServerError: on entering, when it does not get ready.
+    """
+
+    def __init__(self, name: str, *, log_file: Path | None, ready_timeout_s: float) -> None:
+        self._name = name
+        self._log_file = log_file
+        self._own_log_folder: Path | None = None
+        self._ready_timeout_s = ready_timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log_file(self) -> Path:
+        """What it has written."""
+        assert self._log_file is not None, f"{self._name} has not been started"
+        return self._log_file
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running program."""
+        assert self._process is not None, f"{self._name} is not running"
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs."""
+        assert self._process is not None, f"{self._name} is not running"
+        return self._process.poll()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if error is None and self._own_log_folder is not None:
+            shutil.rmtree(self._own_log_folder, ignore_errors=True)
+
+    @abstractmethod
+    def stop(self) -> int | None:
+        """End it; its exit status, None when it does not run. Safe to call twice."""
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Prepare and `_launch` it."""
+
+    @property
+    @abstractmethod
+    def _ready_url(self) -> str:
+        """Answers 200 when it is ready."""
+
+    @abstractmethod
+    def _reason(self) -> str:
+        """Why it has ended or is not ready, from its log."""
+
+    def _launch(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        if self._log_file is None:
+            self._own_log_folder = Path(tempfile.mkdtemp(prefix="imagegen-log-"))
+            self._log_file = self._own_log_folder / f"{self._name}.log"
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        setpriv = shutil.which("setpriv")
+        if setpriv:  # so that it goes even when this process is killed outright
+            command = [setpriv, "--pdeathsig", "TERM", *command]
+        with self._log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C in a terminal reaches us alone; we end it in order
+            )
+
+    def _wait_until_ready(self) -> None:
+        deadline_s = time.monotonic() + self._ready_timeout_s
+        while not _answers(self._ready_url):
+            if self.poll() is not None:
+                raise ServerError(f"{self._name} ended while starting: {self._reason()}")
+            if time.monotonic() > deadline_s:
+                raise ServerError(f"{self._name} is not ready after {self._ready_timeout_s:g} s: {self._reason()}")
+            time.sleep(0.1)
+
+
+def free_port(name: str, port: int) -> int:
+    """`port` itself when nobody listens on it; a free one for 0.
+
+    Raises:
+        ServerError: somebody listens on it.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ServerError(f"{name} port {port} is not available: {error.strerror}; give another one") from None
+        return int(probe.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
