@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from checkpoint import captions, paint
-from checkpoint.scenes import Placed, Scene, place, random_scene
+from checkpoint.scenes import MOST_THINGS, Placed, Scene, place, random_scene
 
 _PAIRS = 0.4  # of the scenes: which of two things has which colour and shape is by far the hardest to learn
 _UNNAMED_BACKGROUND = 0.05  # of the captions
@@ -20,18 +20,19 @@ def draw(count: int, side_px: int, rng: Random) -> tuple[torch.Tensor, torch.Ten
     """`count` random scenes.
 
     Returns:
-        Pictures float32 [count, 3, side_px, side_px] in -1..1; how much a thing covers each pixel, float32
-        [count, 1, side_px, side_px] in 0..1; the scenes.
+        Pictures float32 [count, 3, side_px, side_px] in -1..1; how much each of up to three things
+        covers each pixel, float32 [count, 3, side_px, side_px] in 0..1; the scenes.
     """
     scenes = [random_scene(rng, _PAIRS) for _ in range(count)]
     pictures = np.empty((count, side_px, side_px, 3), np.uint8)
-    covers = np.zeros((count, side_px, side_px), np.float32)
+    covers = np.zeros((count, MOST_THINGS, side_px, side_px), np.float32)
     for index, made in enumerate(scenes):
         assert made.background is not None
         things = place(made, rng)
         pictures[index] = paint.picture(things, made.background, side_px, rng)
-        covers[index] = _cover(things, side_px)
-    return normalised(pictures), torch.from_numpy(covers)[:, None], scenes
+        for thing, cover in zip(things, covers[index], strict=False):
+            _fill(cover, thing)
+    return normalised(pictures), torch.from_numpy(covers), scenes
 
 
 def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
@@ -46,12 +47,10 @@ def caption(scene: Scene, rng: Random) -> str:
     return captions.write(scene, rng)
 
 
-def _cover(things: list[Placed], side_px: int) -> NDArray[np.float32]:
-    """The boxes around the things, a little larger than they are."""
-    cover = np.zeros((side_px, side_px), np.float32)
-    for thing in things:
-        reach = thing.radius + 0.03
-        rows = slice(max(0, int((thing.y - reach) * side_px)), int((thing.y + reach) * side_px) + 1)
-        columns = slice(max(0, int((thing.x - reach) * side_px)), int((thing.x + reach) * side_px) + 1)
-        cover[rows, columns] = 1
-    return cover
+def _fill(cover: NDArray[np.float32], thing: Placed) -> None:
+    """Set the box around a thing, a little larger than it is, to one; `cover` is float32 [side, side]."""
+    side_px = len(cover)
+    reach = thing.radius + 0.03
+    rows = slice(max(0, int((thing.y - reach) * side_px)), int((thing.y + reach) * side_px) + 1)
+    columns = slice(max(0, int((thing.x - reach) * side_px)), int((thing.x + reach) * side_px) + 1)
+    cover[rows, columns] = 1

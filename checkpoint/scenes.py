@@ -38,6 +38,8 @@ PLACES = {
 PLACES["center"] = PLACES.pop("")
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 """Where the first thing stands, seen from the second."""
+MOST_THINGS = 3
+"""In one scene."""
 MARGIN = 0.04
 """Nothing stands nearer to the border than this."""
 
@@ -151,6 +153,16 @@ def colours_on(background: Background) -> list[str]:
     return clear or [max(distances, key=distances.__getitem__)]
 
 
+def layout(scene: Scene) -> list[tuple[Thing, str]]:
+    """Each single thing of `scene`, in the order of place(), and the one of PLACES it is nearest to."""
+    if len(scene.things) == 2:
+        ways = {"left of": "left", "right of": "right", "above": "top", "below": "bottom"}
+        opposite = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
+        first = ways[scene.relation or "left of"]
+        return list(zip(scene.things, (first, opposite[first]), strict=True))
+    return [(thing, at) for thing in scene.things for at in _places(thing, scene.place)]
+
+
 def place(scene: Scene, rng: Random) -> list[Placed]:
     """Where the things of `scene` stand, and how large they are."""
     if not scene.things:
@@ -162,11 +174,13 @@ def place(scene: Scene, rng: Random) -> list[Placed]:
         return _group(first, rng)
     radius = rng.uniform(*RADII[first.size])
     low, high = radius + MARGIN, 1 - radius - MARGIN
-    if scene.place is None:
-        x, y = rng.uniform(low, high), rng.uniform(low, high)
-    else:
-        x, y = (at + rng.uniform(-0.03, 0.03) for at in PLACES[scene.place])
+    reach = 0.1 if scene.place is None else 0.03
+    x, y = (at + rng.uniform(-reach, reach) for at in PLACES[scene.place or "center"])
     return [Placed(first.shape, first.colour, min(max(x, low), high), min(max(y, low), high), radius)]
+
+
+def _places(thing: Thing, place: str | None) -> tuple[str, ...]:
+    return ((place or "center",), ("left", "right"), ("bottom left", "bottom right", "top"))[thing.count - 1]
 
 
 def _pair(scene: Scene, rng: Random) -> list[Placed]:

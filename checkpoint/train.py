@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
-from checkpoint import evaluate, networks, sheet, train_decoder, train_denoiser, train_text, train_vae
+from checkpoint import attention, evaluate, networks, sheet, train_decoder, train_denoiser, train_text, train_vae
 
 SEED = 0
 _SAVE_EVERY_S = 180
@@ -51,10 +51,14 @@ class Steps(Dataset[Any]):
 class Stage:
     """One training loop: its networks, optimizer, averaged weights and progress, kept in one file."""
 
-    def __init__(self, name: str, folder: Path, networks: nn.ModuleDict, steps: int, stop_at: float) -> None:
+    def __init__(
+        self, name: str, folder: Path, networks: nn.ModuleDict, steps: int, stop_at: float, bfloat16: bool = False
+    ) -> None:
         self.networks = networks
         self._device = next(networks.parameters()).device
-        self.scale = _GPU_SCALE if self._device.type == "cuda" else 1
+        on_gpu = self._device.type == "cuda"
+        self.scale = _GPU_SCALE if on_gpu else 1
+        self._bfloat16 = bfloat16 or on_gpu
         self.noise = torch.Generator().manual_seed(SEED)
         groups = [
             {"params": list(network.parameters()), "share": _RATE_SHARES.get(name, 1.0)}
@@ -85,7 +89,7 @@ class Stage:
                 break
             for group in self._optimizer.param_groups:
                 group["lr"] = group["share"] * rate(self._step * self.scale)
-            with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
                 value = loss(drawn)
             value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
@@ -134,7 +138,7 @@ class Stage:
         self._step, self._loss, self._curve, self._seconds = state["progress"]
 
 
-def train(folder: Path, device: torch.device, minutes: float) -> bool:
+def train(folder: Path, device: torch.device, minutes: float, compiled: bool = False) -> bool:
     """All stages; returns whether they are done and the pipeline is written."""
     folder.mkdir(parents=True, exist_ok=True)
     stop_at = time.monotonic() + 60 * minutes
@@ -167,10 +171,13 @@ def train(folder: Path, device: torch.device, minutes: float) -> bool:
     torch.manual_seed(SEED)
     unet = networks.make_unet().to(device, memory_format=torch.channels_last)
     parts = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet})
-    third = Stage("denoiser", folder, parts, train_denoiser.STEPS, stop_at)
+    third = Stage("denoiser", folder, parts, train_denoiser.STEPS, stop_at, bfloat16=compiled)
+    watched = attention.watch(unet)
+    # Compiled for the size most pictures have; each further one would take as long again to compile.
+    forwards = {networks.NATIVE_PX: torch.compile(unet, dynamic=False)} if compiled else {}
     done = third.run(
         lambda step: train_denoiser.batch(step, SEED, tokenizer, third.scale),
-        lambda drawn: train_denoiser.loss(unet, text_encoder, vae, drawn, third.noise),
+        lambda drawn: train_denoiser.loss(unet, text_encoder, vae, drawn, third.noise, watched, forwards),
         train_denoiser.rate,
     )
     if done:
@@ -225,8 +232,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long; go on another time")
+    parser.add_argument("--compile", action="store_true", help="a third faster; wants a C++ compiler and bfloat16")
     arguments = parser.parse_args()
-    done = train(arguments.folder, torch.device(arguments.device), arguments.minutes)
+    done = train(arguments.folder, torch.device(arguments.device), arguments.minutes, arguments.compile)
     print("done" if done else "stopped; the same command goes on", flush=True)
 
 

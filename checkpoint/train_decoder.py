@@ -28,7 +28,7 @@ def batch(step: int, seed: int, scale: int = 1) -> Batch:
     """Batch `step`: pictures float32 [b, 3, h, w] in -1..1 and covers float32 [b, 1, h, w] in 0..1."""
     side = _SIDES[step % len(_SIDES)]
     pictures, covers, _ = data.draw(_BATCHES[side] * scale, side, Random(f"decoder {seed} {step}"))
-    return pictures, covers
+    return pictures, covers.amax(1, keepdim=True)
 
 
 def rate(progress: int) -> float:

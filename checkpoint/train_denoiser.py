@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from checkpoint import data
+from checkpoint import attention, data
 from checkpoint.networks import make_scheduler
 
 _NATIVE_SIDES = (128, 128, 96, 64, 128, 128, 128, 192, 128, 128, 96, 128, 128, 128, 128, 256)
@@ -29,13 +30,14 @@ class Phase(NamedTuple):
 # Small pictures teach words and layout at a fraction of the cost. At a rate of 2e-3 the loss stands still.
 PHASES = (
     Phase(3000, (32,), 1e-3),
-    Phase(4500, (64,), 1e-3),
-    Phase(5400, _NATIVE_SIDES, 7e-4, noises=2),  # a third of a step is encoding pictures and captions
+    Phase(5300, (64,), 1e-3),
+    Phase(4500, _NATIVE_SIDES, 7e-4, noises=2),  # a third of a step is encoding pictures and captions
 )
 STEPS = sum(phase.steps for phase in PHASES)
 _BATCHES = {32: 32, 64: 32, 96: 32, 128: 20, 192: 9, 256: 5}
 _CAPTION_DROPOUT = 0.1
 _THING_WEIGHT = 3.0  # things cover an eighth of a picture, and nearly all that is hard
+_ATTENTION_WEIGHT = 0.03
 _TIMESTEP_SHIFT = 2.0  # more noisy steps than clean ones: shapes are decided there
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]
@@ -45,7 +47,7 @@ def batch(step: int, seed: int, tokenizer: CLIPTokenizer, scale: int = 1) -> Bat
     """Batch `step`, `scale` times as large as on a CPU.
 
     Returns:
-        Pictures float32 [b, 3, h, w] in -1..1, covers float32 [b, 1, h, w] in 0..1, token ids int64 [b, 77], and at how
+        Pictures float32 [b, 3, h, w] in -1..1, covers float32 [b, 3, h, w] in 0..1, token ids int64 [b, 77], and at how
         many levels of noise each picture is to be shown.
     """
     rng = Random(f"denoiser {seed} {step}")
@@ -71,12 +73,24 @@ def loss(
     vae: AutoencoderKL,
     drawn: Batch,
     noise: torch.Generator,
+    watched: list[attention.WatchedAttention],
+    forwards: Mapping[int, Callable[..., Any]],
 ) -> torch.Tensor:
-    """Squared error of v, things weighted more than their background."""
+    """Squared error of v, things weighted more than their background, and a little for looking elsewhere in the text.
+
+    Args:
+        unet: the denoiser.
+        text_encoder: trained too.
+        vae: as it is.
+        drawn: a batch.
+        noise: decides the noise.
+        watched: the attention of `unet` to the text.
+        forwards: `unet`, compiled, by the side of the pictures.
+    """
     device = unet.device
     pictures, covers, tokens = (tensor.to(device) for tensor in drawn[:3])
     noises = drawn[3]
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
         posterior = vae.encode(pictures.contiguous(memory_format=torch.channels_last)).latent_dist
         latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=noise).to(device)
     latents = latents.float().repeat(noises, 1, 1, 1)  # [noises x b, 4, h/4, w/4]
@@ -85,10 +99,13 @@ def loss(
     noisy = _SCHEDULER.add_noise(latents, eps, timesteps)
     target = _SCHEDULER.get_velocity(latents, eps, timesteps)
     text = text_encoder(tokens)[0].repeat(noises, 1, 1)
-    guess = unet(noisy, timesteps, text).sample.float()
-    weight = 1 + _THING_WEIGHT * F.avg_pool2d(covers, covers.shape[-1] // latents.shape[-1]).repeat(noises, 1, 1, 1)
-    value: torch.Tensor = ((guess - target).square().mean(1, keepdim=True) * weight).mean() / weight.mean()
-    return value
+    guess = forwards.get(pictures.shape[-1], unet)(noisy, timesteps, text).sample.float()
+    covers = F.avg_pool2d(covers, covers.shape[-1] // latents.shape[-1]).repeat(noises, 1, 1, 1)  # [noises x b, 3, …]
+    weight = 1 + _THING_WEIGHT * covers.amax(1, keepdim=True)
+    error = ((guess - target).square().mean(1, keepdim=True) * weight).mean() / weight.mean()
+    ends = tokens.eq(text_encoder.config.eos_token_id).int().argmax(1).repeat(noises)
+    asked = (ends > 1).view(-1, 1, 1, 1)  # an empty caption ends at 1, and says nothing of where things stand
+    return error + _ATTENTION_WEIGHT * attention.loss(watched, covers * asked, ends)
 
 
 def _phase(progress: int) -> tuple[Phase, int]:

@@ -29,7 +29,7 @@ def batch(step: int, seed: int, scale: int = 1) -> torch.Tensor:
     crops = []
     for picture, near in zip(pictures, cover, strict=True):
         for _ in range(per_scene):
-            top, left = _corner(near[0], side, rng)
+            top, left = _corner(near.amax(0), side, rng)
             crops.append(picture[:, top : top + CROP_PX, left : left + CROP_PX])
     return torch.stack(crops)
 

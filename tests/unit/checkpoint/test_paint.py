@@ -9,7 +9,19 @@ import pytest
 from PIL import Image
 
 from checkpoint import paint
-from checkpoint.scenes import COLOURS, MARGIN, SCENERY, SHAPES, Background, Placed, colours_on, place, random_scene
+from checkpoint.scenes import (
+    COLOURS,
+    MARGIN,
+    PLACES,
+    SCENERY,
+    SHAPES,
+    Background,
+    Placed,
+    colours_on,
+    layout,
+    place,
+    random_scene,
+)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -46,6 +58,17 @@ def test_things_keep_off_the_border() -> None:
             for at in (thing.x, thing.y):
                 assert at - thing.radius >= MARGIN - 1e-6
                 assert at + thing.radius <= 1 - MARGIN + 1e-6
+
+
+def test_things_stand_nearest_to_where_the_layout_says() -> None:
+    rng = Random(3)
+    for _ in range(300):
+        scene = random_scene(rng, pairs=0.5)
+        placed = place(scene, rng)
+        for (thing, where), at in zip(layout(scene), placed, strict=True):
+            assert (thing.shape, thing.colour) == (at.shape, at.colour)
+            nearest = min(PLACES, key=lambda name: (PLACES[name][0] - at.x) ** 2 + (PLACES[name][1] - at.y) ** 2)
+            assert nearest == where or at.radius > 0.25  # large things cannot get as far to the side
 
 
 def test_a_thing_near_the_border_is_cut_off_there() -> None:
