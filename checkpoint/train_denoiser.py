@@ -30,7 +30,7 @@ class Phase(NamedTuple):
 # Small pictures teach words and layout at a fraction of the cost. At a rate of 2e-3 the loss stands still.
 PHASES = (
     Phase(3000, (32,), 1e-3),
-    Phase(5300, (64,), 1e-3),
+    Phase(6300, (64,), 1e-3),
     Phase(4500, _NATIVE_SIDES, 7e-4, noises=2),  # a third of a step is encoding pictures and captions
 )
 STEPS = sum(phase.steps for phase in PHASES)
