@@ -31,7 +31,7 @@ class Phase(NamedTuple):
 PHASES = (
     Phase(3000, (32,), 1e-3),
     Phase(6300, (64,), 1e-3),
-    Phase(4500, _NATIVE_SIDES, 7e-4, noises=2),  # a third of a step is encoding pictures and captions
+    Phase(5800, _NATIVE_SIDES, 7e-4, noises=2),  # a third of a step is encoding pictures and captions
 )
 STEPS = sum(phase.steps for phase in PHASES)
 _BATCHES = {32: 32, 64: 32, 96: 32, 128: 20, 192: 9, 256: 5}

@@ -71,7 +71,8 @@ class ChildProcess(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        if error is None and self._own_log_folder is not None:
+        failed = isinstance(error, Exception)  # Ctrl-C is the ordinary way to end
+        if not failed and self._own_log_folder is not None:
             shutil.rmtree(self._own_log_folder, ignore_errors=True)
 
     @abstractmethod

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,15 +82,18 @@ def _frontend(
     if not arguments.openai_port:
         yield None
         return
+    repeated: defaultdict[str, list[str]] = defaultdict(list)
+    for option, value in arguments.openai:
+        repeated[option] += [value] if value else []  # one without a value, as log-prompts
+    drain_timeout_s = float(repeated.pop("drain-timeout-s", [str(_DRAIN_TIMEOUT_S)])[-1])
     options: dict[str, str | list[str]] = {"tokenizer": arguments.model or str(_BUNDLED_CHECKPOINT)}
     if arguments.model and not Path(arguments.model).is_dir():
         options["model-id"] = arguments.model
     if folder is not None:
         options["files-folder"] = str(folder)
-    for option, value in arguments.openai:
-        options[option] = value or []  # one without a value, as log-prompts
+    options |= repeated
     with EmbeddedFrontend(
-        server.grpc_url, options=options, port=arguments.openai_port, drain_timeout_s=_DRAIN_TIMEOUT_S
+        server.grpc_url, options=options, port=arguments.openai_port, drain_timeout_s=drain_timeout_s
     ) as frontend:
         yield frontend
 
@@ -128,7 +132,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--openai",
         metavar="OPTION=VALUE",
-        type=_assignment,
+        type=_frontend_option,
         action="append",
         default=[],
         help="an option of `python -m openai_frontend`, as in keys-file=keys.txt; repeatable",
@@ -158,6 +162,15 @@ def _assignment(text: str) -> tuple[str, str]:
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return key, value
+
+
+def _frontend_option(text: str) -> tuple[str, str]:
+    option, value = _assignment(text)
+    if option in ("host", "port", "triton-url"):
+        raise argparse.ArgumentTypeError(f"{option} is not to be set here; --openai-port is")
+    if option == "drain-timeout-s":
+        float(value)
+    return option, value
 
 
 if __name__ == "__main__":

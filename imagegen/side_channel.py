@@ -18,6 +18,7 @@ Nothing that arrives is trusted: sizes are bounded, and what is malformed is ign
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import time
@@ -172,7 +173,7 @@ class CancelServer:
 
     def __init__(self, folder: Path, cancel: Callable[[str], bool]) -> None:
         self._cancel = cancel
-        path = folder / (uuid.uuid4().hex[:16] + _CANCELS)
+        path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}{_CANCELS}"
         self._receiver = _Receiver(path, zmq.REP, _MAX_NAME_BYTES, self._take)
 
     def close(self) -> None:
@@ -210,6 +211,9 @@ class Canceller:
         """
         sockets = []
         for path in self._folder.glob("*" + _CANCELS):
+            if not Path("/proc", path.name.partition("-")[0]).exists():  # it was killed; a new one has its own socket
+                path.unlink(missing_ok=True)
+                continue
             socket = self._context.socket(zmq.REQ)
             socket.linger = 0
             socket.maxmsgsize = _MAX_NAME_BYTES

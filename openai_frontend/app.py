@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -84,7 +84,7 @@ class Frontend:
                 CORSMiddleware,
                 allow_origins=self._settings.cors_origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "content-type", "x-request-id"],
+                allow_headers=["*"],  # OpenAI's client for browsers sends a dozen of its own
                 expose_headers=["x-request-id", "retry-after"],
             )
         for kind, handler in (
@@ -155,21 +155,30 @@ class Frontend:
 
     async def generations(self, request: Request) -> Response:
         """Pictures from text."""
-        key = self._key(request)
-        given, _ = await read_fields(request, self._settings, JSON)
-        return self._drawing(request, generation_call(given, self._settings), key)
+
+        async def call() -> Call:
+            given, _ = await read_fields(request, self._settings, JSON)
+            return generation_call(given, self._settings)
+
+        return self._drawing(request, call)
 
     async def edits(self, request: Request) -> Response:
         """Pictures from text and images: repainted where a mask says so."""
-        key = self._key(request)
-        given, as_json = await read_fields(request, self._settings, JSON, FORM)
-        return self._drawing(request, edit_call(given, self._settings, as_json=as_json), key)
+
+        async def call() -> Call:
+            given, as_json = await read_fields(request, self._settings, JSON, FORM)
+            return edit_call(given, self._settings, as_json=as_json)
+
+        return self._drawing(request, call)
 
     async def variations(self, request: Request) -> Response:
         """Pictures from an image alone."""
-        key = self._key(request)
-        given, _ = await read_fields(request, self._settings, FORM)
-        return self._drawing(request, variation_call(given, self._settings), key)
+
+        async def call() -> Call:
+            given, _ = await read_fields(request, self._settings, FORM)
+            return variation_call(given, self._settings)
+
+        return self._drawing(request, call)
 
     async def file(self, key: str) -> Response:
         """A stored picture. Its address cannot be guessed, and is the key."""
@@ -215,13 +224,17 @@ class Frontend:
         request.state.facts["key"] = name
         return name
 
-    def _drawing(self, request: Request, call: Call, key: str) -> Response:
+    def _drawing(self, request: Request, call: Callable[[], Awaitable[Call]]) -> Response:
         assert self._studio is not None, "requests come after the start"
-        named = ("n", "size", "num_inference_steps")
-        request.state.facts |= {name: call.values[name] for name in named if call.values.get(name) is not None}
-        if self._settings.log_prompts:
-            request.state.facts["prompt"] = call.values["prompt"]
-        return Drawing(self._studio, call, key)
+        key = self._key(request)
+
+        async def noted_call() -> Call:
+            values = (asked := await call()).values
+            named = ("n", "size", "num_inference_steps", *(("prompt",) if self._settings.log_prompts else ()))
+            request.state.facts.update({name: values[name] for name in named if values.get(name) is not None})
+            return asked
+
+        return Drawing(self._studio, noted_call, key)
 
     def _model(self) -> dict[str, Any]:
         return {

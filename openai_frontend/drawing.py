@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -47,19 +48,20 @@ class Drawing(Response):
 
     Args:
         studio: what drawing needs.
-        call: what to draw.
+        read: reads the request; only once it has a place, since its images may be large.
         key: whose place it takes.
     """
 
-    def __init__(self, studio: Studio, call: Call, key: str) -> None:
+    def __init__(self, studio: Studio, read: Callable[[], Awaitable[Call]], key: str) -> None:
         super().__init__()
         self._studio = studio
-        self._call = call
+        self._read = read
         self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ApiError."""
         with self._studio.places.place(self._key):
+            self._call = await self._read()
             await _unless_client_leaves(self._answer(scope, send), receive)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
@@ -70,7 +72,7 @@ class Drawing(Response):
         drawn = studio.triton.events(call.values, call.partial_images, request_id, progress=call.stream)
         async with aclosing(drawn) as events:
             if call.stream:
-                await self._stream(events, text_tokens, send)
+                await self._stream(events, text_tokens, scope, send)
             else:
                 await self._whole(events, text_tokens, scope, send)
 
@@ -81,16 +83,17 @@ class Drawing(Response):
                 if isinstance(event, Completed):
                     done = event
         except ImageGenerationError as error:
-            raise from_triton(error) from error
+            raise _noted(error, scope) from error
         if done is None:
             raise Failed
         self._succeeded(done, scope)
         body = orjson.dumps(answers.images_response(self._call, done, text_tokens))
         await Response(body, media_type="application/json")(scope, _nothing, send)
 
-    async def _stream(self, events: AsyncIterator[Event], text_tokens: int | None, send: Send) -> None:
+    async def _stream(self, events: AsyncIterator[Event], text_tokens: int | None, scope: Scope, send: Send) -> None:
         begun = False
         done = False
+        sent_s = time.monotonic()
         try:
             async for event in events:
                 if not begun:  # not before: what is refused at once gets a status of its own
@@ -99,13 +102,18 @@ class Drawing(Response):
                     await send({"type": "http.response.body", "body": b"", "more_body": True})
                 if (named := self._named(event, text_tokens)) is not None:
                     await send({"type": "http.response.body", "body": sse.event(*named), "more_body": True})
+                    sent_s = time.monotonic()
+                elif time.monotonic() - sent_s > _SIGN_OF_LIFE_S:
+                    await send({"type": "http.response.body", "body": sse.COMMENT, "more_body": True})
+                    sent_s = time.monotonic()
                 done = done or isinstance(event, Completed)
             failure: ApiError | None = None if done else Failed()
         except ImageGenerationError as error:
-            failure = from_triton(error)
+            failure = _noted(error, scope)
         if failure is not None:
             if not begun:
                 raise failure
+            scope["state"]["facts"]["failed_status"] = failure.status
             await send({"type": "http.response.body", "body": sse.event("error", failure.body()), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -124,6 +132,15 @@ class Drawing(Response):
         self._studio.measures.pictures.labels(self._call.kind).inc(len(done.pictures))
 
 
+def _noted(error: ImageGenerationError, scope: Scope) -> ApiError:
+    """What to answer; where that does not say why, the log line does."""
+    failure = from_triton(error)
+    if failure.status >= Failed.status:
+        scope["state"]["facts"]["reason"] = str(error)
+    return failure
+
+
+_SIGN_OF_LIFE_S = 10.0  # proxies give up on a silent connection after 30 to 60
 _STREAM_HEADERS = [
     (b"content-type", sse.CONTENT_TYPE.encode()),
     (b"cache-control", b"no-store"),

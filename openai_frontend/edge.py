@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -19,13 +20,15 @@ from openai_frontend.measures import Measures
 _log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_BODIES_AT_ONCE = 8  # of the largest kind
 _NO_ROUTE = "none"
 
 
 class Edge:
     """ASGI application around another one.
 
-    Sets in the request's state: `request_id`, and `facts`, a dict whose entries become fields of the log line.
+    Sets in the request's state: `request_id`, and `facts`, a dict whose entries become fields of the log line;
+    `failed_status` among them is the status of an answer that failed after it had begun.
 
     Args:
         app: the application inside.
@@ -39,18 +42,20 @@ class Edge:
         self._measures = measures
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
+        self._held = _HeldBytes(_BODIES_AT_ONCE * max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = _Request(scope, receive, send, self._max_body_bytes, self._body_timeout_s)
+        request = _Request(scope, receive, send, self._max_body_bytes, self._body_timeout_s, self._held)
         self._measures.open.inc()
         try:
             await self._answer(request)
         finally:
             self._measures.open.dec()
+            self._held.count -= request.body_bytes
             self._account(request)
 
     async def _answer(self, request: _Request) -> None:
@@ -62,25 +67,37 @@ class Edge:
             await request.fail(error)
         except asyncio.CancelledError:  # the time to drain is over
             await request.fail(NotAvailable("shutting down"))
-        except Exception:
+        except Exception as error:
+            if isinstance(error.__cause__, ClientGone):  # Starlette's wrapping, once an answer has begun
+                request.status = ClientGone.status
+                return
             _log.exception("request failed", extra={"request_id": request.id})
             await request.fail(Failed())
 
     def _account(self, request: _Request) -> None:
         seconds = time.perf_counter() - request.started_s
+        status = request.facts.pop("failed_status", request.status)
         route = getattr(request.scope.get("route"), "path", _NO_ROUTE)
-        self._measures.requests.labels(route, str(request.status)).inc()
+        self._measures.requests.labels(route, str(status)).inc()
         self._measures.seconds.labels(route).observe(seconds)
         facts: dict[str, Any] = {
             "request_id": request.id,
             "method": request.scope["method"],
             "path": request.scope["path"],
-            "status": request.status,
+            "status": status,
             "milliseconds": round(seconds * 1000, 1),
             "body_bytes": request.body_bytes,
         }
-        quiet = request.status < 400 and route in ("/health/live", "/health/ready", "/metrics")
+        quiet = status < 400 and route in ("/health/live", "/health/ready", "/metrics")
         _log.log(logging.DEBUG if quiet else logging.INFO, "request", extra=facts | request.facts)
+
+
+@dataclass
+class _HeldBytes:
+    """Of all bodies whose requests are under way; one key could else fill the memory with uploads."""
+
+    most: int
+    count: int = 0
 
 
 class _Request:
@@ -93,7 +110,15 @@ class _Request:
         body_bytes: how much of the body has come.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int, body_timeout_s: float) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        max_body_bytes: int,
+        body_timeout_s: float,
+        held: _HeldBytes,
+    ) -> None:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
@@ -105,6 +130,7 @@ class _Request:
         self._receive = receive
         self._send = send
         self._max_body_bytes = max_body_bytes
+        self._held = held
         self._deadline_s = asyncio.get_running_loop().time() + body_timeout_s
         declared = headers.get("content-length", "")
         self._declared_bytes = int(declared) if declared.isdecimal() and len(declared) < 20 else 0
@@ -123,10 +149,14 @@ class _Request:
         except TimeoutError:
             raise TooSlow(f"the body did not arrive within {self._body_timeout_s:g} s") from None
         if message["type"] == "http.request":
-            self.body_bytes += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            self.body_bytes += size
+            self._held.count += size
             self._body_complete = not message.get("more_body", False)
             if self.body_bytes > self._max_body_bytes:
                 raise self._too_large()
+            if self._held.count > self._held.most:
+                raise NotAvailable("too many large bodies are being sent; try again later")
         return message
 
     async def send(self, message: Message) -> None:

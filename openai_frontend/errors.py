@@ -10,6 +10,7 @@ ApiError
 ├── WrongContentType      415
 ├── Busy                  429  too many requests of this key, or Triton's queue is full; Retry-After
 ├── ClientGone            499  the client closed the connection: for the log, nobody reads the answer
+├── Cancelled             499  somebody cancelled the request by its id
 ├── Failed                500  anything else; the log has the reason
 └── NotAvailable          503  Triton or the result store cannot do it now; Retry-After
 """
@@ -25,6 +26,8 @@ from imagegen_client.errors import ImageGenerationError
 RETRY_AFTER_S = 2
 _SHOWN_CHARACTERS = 500
 _QUEUE_FULL = re.compile(r"maximum queue size|overloaded", re.IGNORECASE)
+# Triton's words while a model is loaded, restarted or unloaded; over a stream they come without a status.
+_NOT_READY = re.compile(r"not ready|unknown model|no available versions|stopped accepting|stub process", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"too_large: (?:is larger|has)")  # bytes or pixels of one image, not the number of images
 
 
@@ -141,6 +144,17 @@ class ClientGone(ApiError):
         super().__init__("the client closed the connection")
 
 
+class Cancelled(ApiError):
+    """The request was cancelled by its id. Not 503: OpenAI's clients would send it again."""
+
+    status = 499
+    code = "cancelled"
+
+    def __init__(self) -> None:
+        super().__init__("the request was cancelled")
+        self.headers = {"x-should-retry": "false"}
+
+
 class Failed(ApiError):
     """An unexpected failure; no detail is shown."""
 
@@ -178,15 +192,21 @@ def from_triton(error: ImageGenerationError) -> ApiError:
             return kind(message, field, code=error.code if kind is BadRequest else None)
         return BadRequest(message, field)
     if isinstance(error, triton_errors.DeadlineExceeded):
-        return TooSlow(problem, "timeout_ms", code=error.code)
+        late = TooSlow(problem, "timeout_ms", code=error.code)
+        late.headers = {"x-should-retry": "false"}  # OpenAI's clients would have it drawn twice more, as late as this
+        return late
+    if isinstance(error, triton_errors.Cancelled):
+        return Cancelled()
     if isinstance(error, triton_errors.ServerUnreachable):
         return NotAvailable("the image server cannot be reached")
     if isinstance(error, triton_errors.StorageFailed):
         return NotAvailable(problem, code=error.code)
     if _QUEUE_FULL.search(problem):
         return Busy("too many requests are waiting; try again later")
-    if isinstance(error, (triton_errors.Unavailable, triton_errors.Cancelled)):
-        return NotAvailable(problem if error.code == "unavailable" and _is_ours(problem) else "not available now")
+    if isinstance(error, triton_errors.Unavailable):
+        return NotAvailable(problem if _is_ours(problem) else "not available now")
+    if _NOT_READY.search(problem):
+        return NotAvailable("the image server is not ready")
     return Failed()
 
 

@@ -215,7 +215,9 @@ def _annotated(fields: GenerationFields, stream: bool) -> bool:
     for annotation in annotations:
         if annotation != PROGRESS:
             raise BadRequest(f"nvext.annotations: {annotation!r} is not one of {PROGRESS}", "nvext.annotations")
-    return bool(annotations) and stream
+    if annotations and not stream:
+        raise BadRequest(f"nvext.annotations: {PROGRESS} without stream, which alone has it", "nvext.annotations")
+    return bool(annotations)
 
 
 def _values(fields: VariationFields, settings: Settings) -> dict[str, Any]:

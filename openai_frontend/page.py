@@ -19,7 +19,7 @@ def page_response() -> Response:
         "default-src": "'none'",
         "script-src": _hashes(html, "script"),
         "style-src": _hashes(html, "style"),
-        "img-src": "'self' blob: data: http: https:",  # results may lie in any store
+        "img-src": "'self' blob: data:",
         "connect-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",

@@ -116,6 +116,7 @@ DRAWING_FAILURES = failures(
     errors.TooLarge,
     errors.WrongContentType,
     errors.Busy,
+    errors.Cancelled,
     errors.Failed,
     errors.NotAvailable,
 )

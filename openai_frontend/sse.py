@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
+COMMENT = b": \n\n"
+"""Nothing, to whoever reads events."""
 
 
 def event(name: str, data: dict[str, Any]) -> bytes:

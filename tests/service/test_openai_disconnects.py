@@ -48,13 +48,16 @@ def test_a_client_that_goes_stops_the_drawing(
     wait_until(lambda: _open_requests(openai_server.url) == 1)  # that of the metrics itself
 
 
-def test_a_client_that_goes_is_logged_as_499(openai_server: OpenAIServer) -> None:
+@pytest.mark.parametrize("kind", ["generation", "stream"])
+def test_a_client_that_goes_is_logged_as_499(openai_server: OpenAIServer, kind: str, scene_png: bytes) -> None:
+    wait_until(lambda: active(openai_server.triton) == 0)
     connection = connect(openai_server.url)
-    connection.sendall(json_request("/v1/images/generations", LONG).replace(b"Host:", b"X-Request-Id: gone-1\r\nHost:"))
+    connection.sendall(request_of(kind, scene_png).replace(b"Host:", f"X-Request-Id: gone-{kind}\r\nHost:".encode()))
     wait_until(lambda: active(openai_server.triton) == 1)
     reset(connection)
-    wait_until(lambda: '"request_id":"gone-1"' in openai_server.frontend.log_file.read_text())
-    (line,) = (line for line in openai_server.frontend.log_file.read_text().splitlines() if "gone-1" in line)
+    log = openai_server.frontend.log_file
+    wait_until(lambda: f'"request_id":"gone-{kind}"' in log.read_text())
+    (line,) = (line for line in log.read_text().splitlines() if f"gone-{kind}" in line)
     assert '"status":499' in line
     wait_until(lambda: active(openai_server.triton) == 0)
 

@@ -159,6 +159,10 @@ def test_prompts_are_logged_where_that_is_wanted(openai_server: OpenAIServer) ->
 
 def test_other_pages_may_not_call_unless_told(openai_server: OpenAIServer, guarded: EmbeddedFrontend) -> None:
     origin = {"Origin": "https://page.example"}
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-stainless-lang,authorization"}
+    before = urllib.request.Request(guarded.url + GENERATIONS, method="OPTIONS", headers=origin | asks)
+    with urllib.request.urlopen(before, timeout=30) as response:  # what OpenAI's client for browsers asks first
+        assert "x-stainless-lang" in response.headers["Access-Control-Allow-Headers"]
     assert post(openai_server.url, QUICK, **origin)[1]["Access-Control-Allow-Origin"] is None
     assert post(guarded.url, QUICK, KEY, **origin)[1]["Access-Control-Allow-Origin"] == "https://page.example"
     assert post(guarded.url, QUICK, KEY, Origin="https://evil.example")[1]["Access-Control-Allow-Origin"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import tempfile
 import threading
@@ -219,15 +220,28 @@ def test_without_processes_nothing_is_found(folder: Path) -> None:
     canceller.close()
 
 
-def test_a_process_that_died_is_not_waited_for_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_channel, "_REPLY_TIMEOUT_S", 0.05)
-    (folder / "dead.cancels").touch()
+def test_a_process_that_does_not_answer_is_not_waited_for_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_channel, "_REPLY_TIMEOUT_S", 1.0)
+    (folder / f"{os.getpid()}-silent.cancels").touch()
     server, _ = cancel_server(folder, {"a"})
     canceller = Canceller(folder)
-    monkeypatch.setattr(side_channel, "_REPLY_TIMEOUT_S", 1.0)
     assert canceller.cancel("a")
     canceller.close()
     server.close()
+
+
+def test_the_socket_of_a_killed_process_is_removed(folder: Path) -> None:
+    left = folder / "999999999-killed.cancels"  # no process has so high an id
+    left.touch()
+    server, _ = cancel_server(folder, {"a"})
+    canceller = Canceller(folder)
+    assert canceller.cancel("a")
+    assert not left.exists()
+    canceller.close()
+    server.close()
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("question", [[b"\xff"], [b""], [b"a", b"b"], [b"x" * 10_000]])

@@ -124,6 +124,46 @@ def test_an_error_after_the_head_does_not_begin_again() -> None:
     assert len(run(app)) == 1
 
 
+def test_all_bodies_together_have_a_limit() -> None:
+    """Each is held until its request ends."""
+    statuses: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await asyncio.sleep(0.05)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def receive() -> Any:
+        return piece(b"1234567890")
+
+    async def rounds() -> None:
+        edge = Edge(app, Measures(), max_body_bytes=10, body_timeout_s=5)
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        await asyncio.gather(*(edge(scope, receive, send) for _ in range(10)))
+        assert sorted(statuses) == [200] * 8 + [503] * 2
+        statuses.clear()
+        await asyncio.gather(*(edge(scope, receive, send) for _ in range(8)))
+        assert statuses == [200] * 8
+
+    asyncio.run(rounds())
+
+
+def test_an_answer_that_fails_after_its_head_is_counted_by_how_it_failed(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        scope["state"]["facts"] |= {"failed_status": 503, "reason": "the model ended"}
+
+    with caplog.at_level("INFO"):
+        run(app)
+    line = caplog.records[-1].__dict__
+    assert (line["status"], line["reason"]) == (503, "the model ended")
+    assert "failed_status" not in line
+
+
 def test_a_client_that_left_gets_nothing_and_a_line(caplog: pytest.LogCaptureFixture) -> None:
     async def app(*_: Any) -> None:
         raise ClientGone

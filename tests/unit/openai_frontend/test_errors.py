@@ -30,7 +30,10 @@ def all_kinds(kind: type[ApiError] = ApiError) -> list[type[ApiError]]:
         ("unavailable: shutting down", 503, None, "unavailable"),
         ("unavailable: overloaded: 256 requests with image URLs are being loaded", 429, None, "rate_limit_exceeded"),
         ("[request id: a] Exceeds maximum queue size", 429, None, "rate_limit_exceeded"),
-        ("cancelled: the client cancelled the request", 503, None, "unavailable"),
+        ("cancelled: the client cancelled the request", 499, None, "cancelled"),
+        ("Request for unknown model: 'diffusion' is not found", 503, None, "unavailable"),
+        ("Server not ready", 503, None, "unavailable"),
+        ("Stub process 'diffusion_0' is not healthy.", 503, None, "unavailable"),
         ("internal_error: the request failed inside the server", 500, None, "internal_error"),
         ("Segfault at 0xdeadbeef in /opt/tritonserver", 500, None, "internal_error"),
     ],
@@ -41,6 +44,8 @@ def test_each_has_its_status_and_field(message: str, status: int, param: str | N
     assert (error.status, error.param, error.code) == (status, param, code)
     assert "0xdeadbeef" not in str(error)
     assert ("Retry-After" in error.headers) == (status in (429, 503))
+    # OpenAI's clients send again what was 408 or 5xx, unless told not to.
+    assert (error.headers.get("x-should-retry") == "false") == (status in (408, 499))
 
 
 def test_a_server_that_is_not_there_is_503_without_its_address() -> None:

@@ -83,7 +83,9 @@ def test_the_newer_name_of_user_counts_first() -> None:
 def test_progress_only_in_streams() -> None:
     annotations = {"annotations": ["progress"]}
     assert call(stream=True, nvext=annotations).progress
-    assert not call(nvext=annotations).progress
+    with pytest.raises(BadRequest, match="without stream") as refused:
+        call(nvext=annotations)
+    assert refused.value.param == "nvext.annotations"
     assert not call(stream=True, nvext={"annotations": []}).progress
 
 
