@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from deploy.embedded_server import EmbeddedServer
+from imagegen_client import Progress
 
 
 def metric(server: EmbeddedServer, name: str, **labels: str) -> float:
@@ -25,6 +27,15 @@ def wait_until(true: Callable[[], bool]) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("still not so after 30 s")
+
+
+def news(events: Iterable[Any]) -> list[Any]:
+    """Events of a stream without its signs of life: where a second passes without a step, the last one is repeated."""
+    found: list[Any] = []
+    for event in events:
+        if not (isinstance(event, Progress) and (event.total_steps == 0 or event in found)):
+            found.append(event)
+    return found
 
 
 def active(server: EmbeddedServer) -> float:

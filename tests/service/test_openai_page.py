@@ -80,17 +80,17 @@ def pixels(page: WebDriver, card: WebElement) -> np.ndarray[Any, Any]:
 
 
 def test_from_a_prompt_by_way_of_progress_to_a_picture(page: WebDriver) -> None:
-    put(page, prompt="a red circle", steps=40, seed=7)
+    put(page, prompt="a red circle", steps=50, seed=7, size="256x256")
     page.find_element(By.ID, "draw").click()
     (card,) = wait(page, lambda: cards(page))
     wait(page, lambda: card.find_elements(By.CSS_SELECTOR, "progress[value]:not([value='0'])"))
     assert page.find_element(By.ID, "cancel").is_enabled()
-    assert "of 40" in card.find_element(By.CLASS_NAME, "facts").text
+    assert "of 50" in card.find_element(By.CLASS_NAME, "facts").text
     wait(page, lambda: cards(page, "[aria-busy=false]"))
     assert card.get_attribute("data-previews") == "3"
     assert card.get_attribute("data-seed") == "7"
     assert "seed 7" in card.text
-    assert pixels(page, card).shape == (128, 128, 3)
+    assert pixels(page, card).shape == (256, 256, 3)
     assert not page.find_element(By.ID, "cancel").is_enabled()
     assert page.find_element(By.ID, "status").get_attribute("textContent") == "The picture is done"
 
