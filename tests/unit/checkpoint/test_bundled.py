@@ -10,8 +10,8 @@ from transformers import AutoTokenizer
 from checkpoint import BUNDLED, captions, evaluate
 from checkpoint.evaluate import QUESTIONS
 
-# A little under what the shipped weights reach; their card has the scores, and the goals. Relations have no floor yet.
-FLOORS = {"background": 0.93, "colour": 0.75, "position": 0.93, "count": 0.72, "relation": 0.0, "shape": 0.50}
+# A little under what the shipped weights reach; their card has the scores, and the goals.
+FLOORS = {"background": 0.92, "colour": 0.93, "position": 0.85, "count": 0.60, "relation": 0.25, "shape": 0.52}
 
 
 def test_everything_together_is_at_most_20_megabytes() -> None:
