@@ -42,7 +42,7 @@ def png(picture: np.ndarray[Any, Any]) -> bytes:
     [
         "a large red heart in the center on a white background",
         "a large green circle on the left on an orange background",
-        "three red rings on a cyan background",
+        "two green triangles in the sky",
         "two blue hearts on a yellow background",
     ],
 )

@@ -150,6 +150,6 @@ def test_a_key_of_the_store_is_a_file(tmp_path: Path) -> None:
 def test_the_document_names_every_status_and_has_no_loose_ends() -> None:
     document = json.loads(Frontend(Settings())._document)
     statuses = set(document["paths"]["/v1/images/generations"]["post"]["responses"])
-    assert statuses == {"200", "400", "401", "404", "408", "413", "415", "429", "500", "503"}
+    assert statuses == {"200", "400", "401", "404", "408", "413", "415", "429", "499", "500", "503"}
     names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
     assert names <= set(document["components"]["schemas"])
