@@ -13,6 +13,12 @@ from typing import Any
 
 from PIL import Image
 
+from imagegen_client.errors import ServerUnreachable
+from perf.answer_check import WRONG_SIZE
+from perf.locust_load import run_locust
+from perf.locust_report import read_csv
+from tests.openai_stand_in import openai_stand_in, pictures
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -70,3 +76,29 @@ def test_png(tmp_path: Path) -> None:
     assert len(raw["samples"]) == 4 * 6
     with Image.open(tmp_path / "png_plot.png") as plot:
         assert min(plot.size) > 500
+
+
+def test_locust_load(tmp_path: Path, random_checkpoint: str) -> None:
+    sizes = ("--model", random_checkpoint, "--users", "3", "--seconds", "24")
+    report, raw = measure("locust_load", tmp_path, *sizes)
+    for part in ("| all |", "| gRPC: text-to-image, short |", "## Over time", "tritonserver", "None."):
+        assert part in report
+    assert {line["Type"] for line in raw["stats"]} == {"HTTP", "gRPC", "OpenAI", ""}
+    assert max(int(line["User Count"]) for line in raw["history"]) == 9
+    assert "<html" in (tmp_path / "locust.html").read_text()
+
+
+def test_a_wrong_answer_makes_locust_fail(tmp_path: Path) -> None:
+    with openai_stand_in(lambda _, body: pictures(body, (32, 32))) as url:
+        options = ["OpenAIUser", "--headless", "--users", "1", "--run-time", "3s", "--openai-url", url]
+        assert run_locust([*options, "--csv", str(tmp_path / "wrong")], timeout_s=60) == 1
+    assert {line["Error"] for line in read_csv(tmp_path / "wrong", "failures")} == {WRONG_SIZE}
+
+
+def test_locust_fails_when_nobody_answers(tmp_path: Path) -> None:
+    nobody = ["--http-url", "127.0.0.1:9", "--grpc-url", "127.0.0.1:9", "--openai-url", "http://127.0.0.1:9"]
+    options = ["--headless", "--users", "3", "--run-time", "3s", *nobody]
+    assert run_locust([*options, "--csv", str(tmp_path / "nobody")], timeout_s=60) == 1
+    failures = read_csv(tmp_path / "nobody", "failures")
+    assert {line["Method"] for line in failures} == {"HTTP", "gRPC", "OpenAI"}
+    assert {line["Error"] for line in failures} == {ServerUnreachable.code}
