@@ -11,15 +11,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
+from deploy.embedded_server import EmbeddedServer
 from imagegen_client.errors import ServerUnreachable
+from imagegen_client.transport import MODEL
+from perf.analyzer_inputs import TEXT, URL, write_input_data
+from perf.analyzer_run import CONCURRENCY, PROGRAM, Load, run_analyzer
 from perf.answer_check import WRONG_SIZE
 from perf.locust_load import run_locust
 from perf.locust_report import read_csv
 from tests.openai_stand_in import openai_stand_in, pictures
 
 _ROOT = Path(__file__).resolve().parents[2]
+needs_analyzer = pytest.mark.skipif(not PROGRAM.exists(), reason="no perf_analyzer; ./build.sh test installs it")
 
 
 def measure(module: str, folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
@@ -76,6 +82,27 @@ def test_png(tmp_path: Path) -> None:
     assert len(raw["samples"]) == 4 * 6
     with Image.open(tmp_path / "png_plot.png") as plot:
         assert min(plot.size) > 500
+
+
+@needs_analyzer
+def test_analyzer(tmp_path: Path, random_checkpoint: str) -> None:
+    sizes = ("--model", random_checkpoint, "--requests", "4", "--concurrency", "2", "--shares", "0.5")
+    report, raw = measure("analyzer", tmp_path, *sizes, "--steps", "2", "--size", "64x64")
+    for part in ("| image-to-image, URL | http |", "| diffusion |", "## Poisson arrivals", "tritonserver", "None."):
+        assert part in report
+    assert len(raw["measured"]) == 3 * 2 * 2 + 1
+    for one in raw["measured"]:
+        assert (tmp_path / "analyzer" / f"{Load(**one['load']).name}.csv").exists()
+        assert one["columns"]["Inferences/Second"] > 0
+        assert one["stages_ms"]["denoise"] > 0
+        assert (one["stages_ms"]["fetch"] > 0) == (one["load"]["kind"] == URL)
+
+
+@needs_analyzer
+def test_a_refused_request_fails_the_run(tmp_path: Path, server: EmbeddedServer) -> None:
+    data = write_input_data(tmp_path / "in.json", [{"prompt": "a star", "num_inference_steps": 100_000}])
+    load = Load(MODEL, TEXT, "grpc", CONCURRENCY, 1, 4)
+    assert "num_inference_steps" in run_analyzer(load, server.grpc_url, data, tmp_path).fault
 
 
 def test_locust_load(tmp_path: Path, random_checkpoint: str) -> None:

@@ -1,0 +1,116 @@
+"""The report of `perf.analyzer`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from perf.analyzer_run import CONCURRENCY, RATE, Measured
+from perf.report import surroundings_section, table
+from perf.stage_seconds import STAGES
+
+_TIMES = ("Avg latency", "p50 latency", "p95 latency", "p99 latency")
+_PARTS = ("Server Queue", "Server Compute Input", "Server Compute Infer", "Server Compute Output")
+_NAN = float("nan")
+
+
+def analyzer_report(
+    surroundings: Mapping[str, Any], parameters: Mapping[str, Any], measured: Sequence[Measured]
+) -> tuple[str, dict[str, Any]]:
+    """The report as Markdown, and all of it as JSON values.
+
+    Args:
+        surroundings: what it was measured with.
+        parameters: of the measurement.
+        measured: every run.
+    """
+    unary = [one for one in measured if not one.load.streaming]
+    streams = [one for one in measured if one.load.streaming]
+    closed = [one for one in unary if one.load.mode == CONCURRENCY]
+    sections = [
+        "# perf_analyzer",
+        surroundings_section(surroundings, parameters),
+        "Times are in ms. perf_analyzer's files and what it printed lie in `analyzer/`.",
+        "## Concurrency sweep",
+        table(("request", "protocol", CONCURRENCY, "pictures/s", "mean", "p50", "p95", "p99"), _rows(closed)),
+        "## Poisson arrivals",
+        "At shares of the most pictures/s of the sweep above. Late is what perf_analyzer could not send in time.",
+        table(
+            ("request", "protocol", RATE, "pictures/s", "mean", "p50", "p95", "p99", "late %"),
+            [(*row, one.delayed_percent) for one, row in _with_rows([one for one in unary if one.load.mode == RATE])],
+        ),
+        "## Streams",
+        "`image_generation_stream` over gRPC, each response of a stream counted.",
+        table(
+            ("request", CONCURRENCY, *_stream_columns(streams)),
+            [
+                (
+                    one.load.kind,
+                    f"{one.load.level:g}",
+                    *(one.columns.get(name, _NAN) for name in _stream_columns(streams)),
+                )
+                for one in streams
+                if not one.fault
+            ],
+        ),
+        "## Composing models, as Triton sees them",
+        "What the server's statistics say of each model. Those of `diffusion` end when it has taken a request over, so "
+        "its drawing is missing here; the next table has it.",
+        table(
+            ("request", "protocol", CONCURRENCY, "model", "queue", "input", "infer", "output"), _composing_rows(closed)
+        ),
+        "## Stages, as our models measure them",
+        "Mean of a request; `rest` is what remains of perf_analyzer's mean: client, transport, hand-overs. `fetch` and "
+        "`open` are input images, `queue` the wait for a slot, `write` the PNG file.",
+        table(("request", "protocol", CONCURRENCY, *STAGES, "rest", "mean"), _stage_rows(closed)),
+        "## Failed runs",
+        table(("run", "reason"), [(one.load.name, one.fault) for one in measured if one.fault])
+        if any(one.fault for one in measured)
+        else "None.",
+    ]
+    raw = {
+        "surroundings": surroundings,
+        "parameters": parameters,
+        "measured": [dataclasses.asdict(one) for one in measured],
+    }
+    return "\n\n".join(sections) + "\n", raw
+
+
+def _rows(measured: Sequence[Measured]) -> list[tuple[object, ...]]:
+    return [row for _, row in _with_rows(measured)]
+
+
+def _with_rows(measured: Sequence[Measured]) -> Iterator[tuple[Measured, tuple[object, ...]]]:
+    for one in measured:
+        if not one.fault:
+            times_ms = (one.columns[name] for name in _TIMES)
+            yield one, (*_head(one), one.columns["Inferences/Second"], *times_ms)
+
+
+def _head(one: Measured) -> tuple[str, str, str]:
+    return one.load.kind, one.load.protocol, f"{one.load.level:.3g}"
+
+
+def _composing_rows(measured: Sequence[Measured]) -> list[tuple[object, ...]]:
+    return [
+        (*_head(one), model, *(columns[name] for name in _PARTS))
+        for one in measured
+        for model, columns in one.composing.items()
+    ]
+
+
+def _stage_rows(measured: Sequence[Measured]) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for one in measured:
+        if one.stages_ms:
+            mean_ms = one.columns["Avg latency"]
+            stages_ms = [one.stages_ms[stage] for stage in STAGES]
+            rows.append((*_head(one), *stages_ms, mean_ms - sum(stages_ms), mean_ms))
+    return rows
+
+
+def _stream_columns(streams: Sequence[Measured]) -> list[str]:
+    """perf_analyzer's own, which differ for streams."""
+    wanted = ("Inferences/Second", "Responses/Second", *_TIMES)
+    return [name for name in wanted if any(name in one.columns for one in streams)]
