@@ -24,13 +24,13 @@ from deploy.image_host import image_host
 from deploy.serve import REPOSITORY
 from imagegen_client import ImageClient, ImageGenerationError
 from imagegen_client.transport import MODEL, STREAM_MODEL
-from perf.analyzer_inputs import SCENE, TEXT, file_stem, input_rows, write_input_data
+from perf.analyzer_inputs import KINDS, SCENE, TEXT, file_stem, input_rows, write_input_data
 from perf.analyzer_report import analyzer_report
 from perf.analyzer_run import CONCURRENCY, PROGRAM, RATE, Load, Measured, run_analyzer
 from perf.engines import engine_parameters
 from perf.progress import quiet_progress
 from perf.report import write_results
-from perf.stage_seconds import fetch_totals, mean_ms, totals_after
+from perf.stage_seconds import fetch_totals, mean_ms
 from perf.surroundings import results_folder, surroundings
 from perf.wanted import scene_png
 
@@ -40,23 +40,28 @@ class Settings:
     """What is measured.
 
     Attributes:
-        requests: of each run.
+        requests: of each run, at least.
         concurrency: levels of the sweep.
         shares: rates, as shares of the best throughput of the sweep.
         steps: denoising steps of each picture.
         size: of each picture.
+        kinds: of requests, as in `KINDS`.
+        protocols: http, grpc.
         device: a torch device.
     """
 
-    requests: int = 60
+    requests: int = 45
     concurrency: tuple[int, ...] = (1, 2, 4, 8)
     shares: tuple[float, ...] = (0.5, 0.8)
-    steps: int = 8
+    steps: int = 4
     size: str = "128x128"
+    kinds: tuple[str, ...] = tuple(KINDS)
+    protocols: tuple[str, ...] = ("http", "grpc")
     device: str = "cpu"
 
 
-_QUICK = Settings(requests=12, concurrency=(1, 4), shares=(0.7,), steps=4)
+_SEVERAL = ("concurrency", "shares", "kinds", "protocols")
+_QUICK = Settings(requests=9, concurrency=(1, 4), shares=(0.7,))
 
 
 def main() -> int:
@@ -114,50 +119,51 @@ def _measure(
 ) -> list[Measured]:
     inputs = {kind: write_input_data(folder / f"{file_stem(kind)}.json", rows[kind]) for kind in rows}
     urls = {"http": server.http_url, "grpc": server.grpc_url}
-    sweep = len(settings.concurrency) + len(settings.shares)
+    sweeps = [(KINDS[kind], protocol) for kind in settings.kinds for protocol in settings.protocols]
+    levels = len(settings.concurrency)
+    totals = [fetch_totals(server.metrics_url)]
     with quiet_progress(console) as progress:
-        bar = progress.add_task("", total=len(rows) * len(urls) * sweep + len(settings.concurrency))
+        bar = progress.add_task("", total=len(sweeps) * (levels + len(settings.shares)) + levels)
 
         def run(model: str, kind: str, protocol: str, mode: str, level: float) -> Measured:
-            load = Load(model, kind, protocol, mode, level, max(settings.requests, round(2 * level)))
+            load = Load(model, kind, protocol, mode, level, settings.requests)
             progress.update(bar, description=load.name, refresh=True)
-            before = fetch_totals(server.metrics_url)
+            before = totals[-1]
             one = run_analyzer(load, urls[protocol], inputs[kind], folder)
+            totals.append(fetch_totals(server.metrics_url))
             progress.update(bar, advance=1, refresh=True)
-            if one.fault:
-                return one
-            after = totals_after(before, load.requests, server.metrics_url)
-            return dataclasses.replace(one, stages_ms=mean_ms(before, after))
+            return one if one.fault else dataclasses.replace(one, stages_ms=mean_ms(before, totals[-1]))
 
         measured = []
-        for kind in rows:
-            for protocol in urls:
-                closed = [run(MODEL, kind, protocol, CONCURRENCY, level) for level in settings.concurrency]
-                most_per_s = max(one.columns.get("Inferences/Second", 0.0) for one in closed)
-                measured += closed
-                if most_per_s:
-                    rates = [float(f"{share * most_per_s:.3g}") for share in settings.shares]
-                    measured += [run(MODEL, kind, protocol, RATE, rate) for rate in rates]
+        for kind, protocol in sweeps:
+            closed = [run(MODEL, kind, protocol, CONCURRENCY, level) for level in settings.concurrency]
+            most_per_s = max(one.columns.get("Inferences/Second", 0.0) for one in closed)
+            measured += closed
+            if most_per_s:
+                rates = [float(f"{share * most_per_s:.3g}") for share in settings.shares]
+                measured += [run(MODEL, kind, protocol, RATE, rate) for rate in rates]
         return measured + [run(STREAM_MODEL, TEXT, "grpc", CONCURRENCY, level) for level in settings.concurrency]
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./build.sh analyzer", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a minute or two; fewer loads, requests and steps")
+    parser.add_argument("--quick", action="store_true", help="a minute or two; fewer loads and requests")
     parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
     parser.add_argument(
         "--model", type=Path, default=BUNDLED, help="folder of a diffusers checkpoint; default: the bundled one"
     )
-    parser.add_argument("--requests", type=int, help="of each run")
+    parser.add_argument("--requests", type=int, help="of each run, at least")
     parser.add_argument("--concurrency", type=int, nargs="+", help="levels of the sweep, as 1 2 4 8")
     parser.add_argument("--shares", type=float, nargs="+", help="rates as shares of the best throughput, as 0.5 0.8")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--size", help="WxH")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), help="of requests; default all")
+    parser.add_argument("--protocols", nargs="+", choices=Settings.protocols, help="default both")
     parser.add_argument("--device", help="a torch device; default cpu")
     arguments = parser.parse_args()
     names = {field.name for field in dataclasses.fields(Settings)}
     given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
-    given |= {name: tuple(given[name]) for name in ("concurrency", "shares") if name in given}
+    given |= {name: tuple(given[name]) for name in _SEVERAL if name in given}
     arguments.settings = dataclasses.replace(_QUICK if arguments.quick else Settings(), **given)
     return arguments
 

@@ -15,6 +15,9 @@ TEXT = "text-to-image"
 BASE64 = "image-to-image, base64"
 URL = "image-to-image, URL"
 
+KINDS = {"text": TEXT, "base64": BASE64, "url": URL}
+"""By what they are called on the command line."""
+
 SCENE = "scene.png"
 _ROWS = 8
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from perf.analyzer_run import CONCURRENCY, RATE, Measured
 from perf.report import surroundings_section, table
-from perf.stage_seconds import STAGES
 
 _TIMES = ("Avg latency", "p50 latency", "p95 latency", "p99 latency")
 _PARTS = ("Server Queue", "Server Compute Input", "Server Compute Infer", "Server Compute Output")
+_STAGE_COLUMNS = ("fetch", "open", "queue", "encode", "denoise", "decode", "turns", "write", "rest")
+_OUTSIDE = ("fetch", "open", "write")  # of the diffusion model
 _NAN = float("nan")
 
 
@@ -35,7 +36,8 @@ def analyzer_report(
         "## Concurrency sweep",
         table(("request", "protocol", CONCURRENCY, "pictures/s", "mean", "p50", "p95", "p99"), _rows(closed)),
         "## Poisson arrivals",
-        "At shares of the most pictures/s of the sweep above. Late is what perf_analyzer could not send in time.",
+        "At shares of the most pictures/s of the sweep above. perf_analyzer's arrivals are always the same, and in a "
+        "short run fewer than asked for: pictures/s is what came. Late is what it could not send in time.",
         table(
             ("request", "protocol", RATE, "pictures/s", "mean", "p50", "p95", "p99", "late %"),
             [(*row, one.delayed_percent) for one, row in _with_rows([one for one in unary if one.load.mode == RATE])],
@@ -61,9 +63,10 @@ def analyzer_report(
             ("request", "protocol", CONCURRENCY, "model", "queue", "input", "infer", "output"), _composing_rows(closed)
         ),
         "## Stages, as our models measure them",
-        "Mean of a request; `rest` is what remains of perf_analyzer's mean: client, transport, hand-overs. `fetch` and "
-        "`open` are input images, `queue` the wait for a slot, `write` the PNG file.",
-        table(("request", "protocol", CONCURRENCY, *STAGES, "rest", "mean"), _stage_rows(closed)),
+        "Mean of a request. `fetch` and `open` are input images, `queue` the wait for a slot, `turns` the wait between "
+        "the next three while the device draws for others, `write` the PNG file. `rest` is what remains of "
+        "perf_analyzer's mean: client, transport, hand-overs.",
+        table(("request", "protocol", CONCURRENCY, *_STAGE_COLUMNS, "mean"), _stage_rows(closed)),
         "## Failed runs",
         table(("run", "reason"), [(one.load.name, one.fault) for one in measured if one.fault])
         if any(one.fault for one in measured)
@@ -104,9 +107,12 @@ def _stage_rows(measured: Sequence[Measured]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for one in measured:
         if one.stages_ms:
-            mean_ms = one.columns["Avg latency"]
-            stages_ms = [one.stages_ms[stage] for stage in STAGES]
-            rows.append((*_head(one), *stages_ms, mean_ms - sum(stages_ms), mean_ms))
+            mean_ms, parts_ms = one.columns["Avg latency"], dict(one.stages_ms)
+            diffusion_ms = parts_ms.pop("diffusion")
+            outside_ms = sum(parts_ms[stage] for stage in _OUTSIDE)
+            parts_ms["turns"] = diffusion_ms - (sum(parts_ms.values()) - outside_ms)
+            parts_ms["rest"] = mean_ms - diffusion_ms - outside_ms
+            rows.append((*_head(one), *(parts_ms[column] for column in _STAGE_COLUMNS), mean_ms))
     return rows
 
 

@@ -18,6 +18,7 @@ PROGRAM = Path(__file__).resolve().parents[1] / ".perf_analyzer" / "perf_analyze
 CONCURRENCY, RATE = "concurrency", "requests/s"
 _TIMEOUT_S = 600.0
 _THREADS = 16
+_WINDOWS = 3
 _DELAYED = re.compile(r"([\d.]+)% of the requests were delayed")
 _US_PER_MS = 1000.0
 
@@ -32,7 +33,7 @@ class Load:
         protocol: http or grpc.
         mode: CONCURRENCY or RATE.
         level: requests under way, or Poisson arrivals in a second.
-        requests: how many in all.
+        requests: how many in all, at least.
     """
 
     model: str
@@ -108,7 +109,16 @@ def run_analyzer(load: Load, url: str, input_data: Path, folder: Path) -> Measur
 def analyzer_command(load: Load, url: str, input_data: Path) -> list[str]:
     """The command line."""
     command = [str(PROGRAM), "-m", load.model, "-i", load.protocol, "-u", url, "--input-data", str(input_data)]
-    command += ["--request-count", str(load.requests), "-f", f"{load.name}.csv", "--verbose-csv"]
+    command += ["-f", f"{load.name}.csv", "--verbose-csv"]
+    # Three windows, whatever their differences. (--request-count would be exact, but then the throughput is not: it
+    # counts whole seconds, idle ones too.)
+    command += [
+        "--measurement-mode",
+        "count_windows",
+        "--measurement-request-count",
+        str(-(-load.requests // _WINDOWS)),
+    ]
+    command += ["--stability-percentage", "1000000", "--max-trials", str(_WINDOWS)]
     # Without --async a rate is sent by a few threads that wait for their answers, and so is not kept.
     command += ["--async", "--max-threads", str(_THREADS)]
     if load.streaming:

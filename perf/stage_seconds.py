@@ -18,34 +18,25 @@ STAGES = {
     "encode": ("imagegen_diffusion_stage_seconds", 'stage="encode"'),
     "denoise": ("imagegen_diffusion_stage_seconds", 'stage="denoise"'),
     "decode": ("imagegen_diffusion_stage_seconds", 'stage="decode"'),
+    "diffusion": ("imagegen_diffusion_stage_seconds", 'stage="diffusion"'),
     "write": ("imagegen_postprocess_encode_seconds", ""),
 }
-"""By name: download of images, their decoding, wait for a slot, text encoding, denoising, VAE, and the PNG file."""
+"""By name: download of images, their decoding; wait for a slot, text encoding, denoising, VAE, and all that
+`diffusion` does from taking a request to its pictures; the PNG file."""
 
 _SERIES = re.compile(r"^(\w+)_(sum|count)\{(.*)\} (\S+)$", re.MULTILINE)
-_REQUESTS, _LAST = "denoise", "write"
-_HAND_OVER_S = 2.0
+_REQUESTS = "denoise"
+_HAND_OVER_S = 0.5
 
 Totals = Mapping[str, tuple[float, float]]
 """Seconds so far and requests so far, by stage."""
 
 
 def fetch_totals(metrics_url: str) -> Totals:
-    """What the server has counted so far."""
+    """What the server has counted so far. Our models hand their counts over four times a second, so wait before."""
+    time.sleep(_HAND_OVER_S)
     with urllib.request.urlopen(metrics_url, timeout=10) as response:
         return read_totals(response.read().decode())
-
-
-def totals_after(before: Totals, requests: int, metrics_url: str) -> Totals:
-    """What it has counted after `requests` more, which takes a moment: models hand over a few times a second."""
-    deadline_s = time.monotonic() + _HAND_OVER_S
-    while True:
-        after = fetch_totals(metrics_url)
-        if time.monotonic() > deadline_s or all(
-            after[stage][1] >= before[stage][1] + requests for stage in (_REQUESTS, _LAST)
-        ):
-            return after
-        time.sleep(0.05)
 
 
 def read_totals(text: str) -> Totals:

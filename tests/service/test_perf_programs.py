@@ -86,13 +86,18 @@ def test_png(tmp_path: Path) -> None:
 
 @needs_analyzer
 def test_analyzer(tmp_path: Path, random_checkpoint: str) -> None:
-    sizes = ("--model", random_checkpoint, "--requests", "4", "--concurrency", "2", "--shares", "0.5")
-    report, raw = measure("analyzer", tmp_path, *sizes, "--steps", "2", "--size", "64x64")
-    for part in ("| image-to-image, URL | http |", "| diffusion |", "## Poisson arrivals", "tritonserver", "None."):
+    runs = ("--concurrency", "2", "--shares", "0.5", "--kinds", "url", "--protocols", "http")
+    sizes = ("--model", random_checkpoint, "--requests", "4", "--steps", "2", "--size", "64x64")
+    report, raw = measure("analyzer", tmp_path, *runs, *sizes)
+    for part in ("| image-to-image, URL | http | 2 | diffusion |", "## Poisson arrivals", "tritonserver", "None."):
         assert part in report
-    assert len(raw["measured"]) == 3 * 2 * 2 + 1
-    for one in raw["measured"]:
-        assert (tmp_path / "analyzer" / f"{Load(**one['load']).name}.csv").exists()
+    names = [Load(**one["load"]).name for one in raw["measured"]]
+    assert [name.rpartition("-")[0] for name in names] == [
+        *["image-to-image-url-http"] * 2,
+        "stream-text-to-image-grpc",
+    ]
+    for name, one in zip(names, raw["measured"], strict=True):
+        assert (tmp_path / "analyzer" / f"{name}.csv").exists()
         assert one["columns"]["Inferences/Second"] > 0
         assert one["stages_ms"]["denoise"] > 0
         assert (one["stages_ms"]["fetch"] > 0) == (one["load"]["kind"] == URL)
@@ -106,7 +111,7 @@ def test_a_refused_request_fails_the_run(tmp_path: Path, server: EmbeddedServer)
 
 
 def test_locust_load(tmp_path: Path, random_checkpoint: str) -> None:
-    sizes = ("--model", random_checkpoint, "--users", "3", "--seconds", "24")
+    sizes = ("--model", random_checkpoint, "--users", "3", "--seconds", "20")
     report, raw = measure("locust_load", tmp_path, *sizes)
     for part in ("| all |", "| gRPC: text-to-image, short |", "## Over time", "tritonserver", "None."):
         assert part in report

@@ -60,10 +60,10 @@ def test_a_concurrency_or_a_poisson_rate_is_asked_for() -> None:
     assert value_of(poisson, "--request-distribution") == "poisson"
     assert "--request-rate-range" not in closed
     assert "--streaming" not in closed
-    assert (value_of(closed, "-i"), value_of(closed, "-u"), value_of(closed, "--request-count")) == (
+    assert (value_of(closed, "-i"), value_of(closed, "-u"), value_of(closed, "--measurement-request-count")) == (
         "grpc",
         "here:1",
-        "12",
+        "4",
     )
 
 
