@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import subprocess
 import sys
 import tempfile
@@ -82,7 +83,7 @@ def main() -> int:
             }
             server = stack.enter_context(EmbeddedServer(REPOSITORY, parameters=parameters))
             about = surroundings(server.http_url)
-            folder: Path = arguments.out or results_folder(about)
+            folder: Path = (arguments.out or results_folder(about)).resolve()  # perf_analyzer works in it
             (folder / "analyzer").mkdir(parents=True, exist_ok=True)
             rows = input_rows(settings.steps, settings.size, host)
             _try_each(server, rows)
@@ -126,7 +127,8 @@ def _measure(
         bar = progress.add_task("", total=len(sweeps) * (levels + len(settings.shares)) + levels)
 
         def run(model: str, kind: str, protocol: str, mode: str, level: float) -> Measured:
-            load = Load(model, kind, protocol, mode, level, settings.requests)
+            # perf_analyzer wants no fewer requests than there are in a second.
+            load = Load(model, kind, protocol, mode, level, max(settings.requests, math.ceil(level)))
             progress.update(bar, description=load.name, refresh=True)
             before = totals[-1]
             one = run_analyzer(load, urls[protocol], inputs[kind], folder)

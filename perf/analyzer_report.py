@@ -37,13 +37,13 @@ def analyzer_report(
         table(("request", "protocol", CONCURRENCY, "pictures/s", "mean", "p50", "p95", "p99"), _rows(closed)),
         "## Poisson arrivals",
         "At shares of the most pictures/s of the sweep above. perf_analyzer's arrivals are always the same, and in a "
-        "short run fewer than asked for: pictures/s is what came. Late is what it could not send in time.",
+        "short run fewer than asked for: pictures/s is what came, over whole seconds. Late is what it sent too late.",
         table(
             ("request", "protocol", RATE, "pictures/s", "mean", "p50", "p95", "p99", "late %"),
             [(*row, one.delayed_percent) for one, row in _with_rows([one for one in unary if one.load.mode == RATE])],
         ),
         "## Streams",
-        "`image_generation_stream` over gRPC, each response of a stream counted.",
+        "`image_generation_stream` over gRPC. perf_analyzer's latency is that of a stream's first response.",
         table(
             ("request", CONCURRENCY, *_stream_columns(streams)),
             [
@@ -118,5 +118,5 @@ def _stage_rows(measured: Sequence[Measured]) -> list[tuple[object, ...]]:
 
 def _stream_columns(streams: Sequence[Measured]) -> list[str]:
     """perf_analyzer's own, which differ for streams."""
-    wanted = ("Inferences/Second", "Responses/Second", *_TIMES)
+    wanted = ("Inferences/Second", "Response Throughput", *_TIMES)
     return [name for name in wanted if any(name in one.columns for one in streams)]

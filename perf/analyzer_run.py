@@ -110,29 +110,26 @@ def analyzer_command(load: Load, url: str, input_data: Path) -> list[str]:
     """The command line."""
     command = [str(PROGRAM), "-m", load.model, "-i", load.protocol, "-u", url, "--input-data", str(input_data)]
     command += ["-f", f"{load.name}.csv", "--verbose-csv"]
-    # Three windows, whatever their differences. (--request-count would be exact, but then the throughput is not: it
-    # counts whole seconds, idle ones too.)
-    command += [
-        "--measurement-mode",
-        "count_windows",
-        "--measurement-request-count",
-        str(-(-load.requests // _WINDOWS)),
-    ]
-    command += ["--stability-percentage", "1000000", "--max-trials", str(_WINDOWS)]
     # Without --async a rate is sent by a few threads that wait for their answers, and so is not kept.
     command += ["--async", "--max-threads", str(_THREADS)]
     if load.streaming:
         command.append("--streaming")
     if load.mode == RATE:
-        return [*command, "--request-rate-range", f"{load.level:g}", "--request-distribution", "poisson"]
-    return [*command, "--concurrency-range", f"{load.level:g}"]
+        command += ["--request-rate-range", f"{load.level:g}", "--request-distribution", "poisson"]
+        # Not in windows: a run ends with an error when a composing model has had no request in one.
+        return [*command, "--request-count", str(load.requests)]
+    command += ["--concurrency-range", f"{load.level:g}"]
+    # Three windows, whatever their differences. Not --request-count: it would count the idle rest of the last second.
+    window = str(-(-load.requests // _WINDOWS))
+    command += ["--measurement-mode", "count_windows", "--measurement-request-count", window]
+    return [*command, "--stability-percentage", "1000000", "--max-trials", str(_WINDOWS)]
 
 
 def read_row(path: Path) -> dict[str, float]:
     """The one line of a CSV file, in ms where perf_analyzer has microseconds."""
     with path.open(newline="") as lines:
         row = next(csv.DictReader(lines))
-    known = ("Concurrency", "Request Rate", "Inferences/Second", "Responses/Second")
+    known = ("Concurrency", "Request Rate", "Inferences/Second", "Response Throughput")
     return {
         name: float(value) / (1 if name in known else _US_PER_MS)
         for name, value in row.items()

@@ -58,7 +58,8 @@ def test_a_concurrency_or_a_poisson_rate_is_asked_for() -> None:
     assert value_of(closed, "--concurrency-range") == "4"
     assert value_of(poisson, "--request-rate-range") == "7.25"
     assert value_of(poisson, "--request-distribution") == "poisson"
-    assert "--request-rate-range" not in closed
+    assert value_of(poisson, "--request-count") == "12"
+    assert not {"--request-rate-range", "--request-count"} & set(closed)
     assert "--streaming" not in closed
     assert (value_of(closed, "-i"), value_of(closed, "-u"), value_of(closed, "--measurement-request-count")) == (
         "grpc",
