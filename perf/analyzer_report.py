@@ -10,6 +10,11 @@ from perf.analyzer_run import CONCURRENCY, RATE, Measured
 from perf.report import surroundings_section, table
 
 _TIMES = ("Avg latency", "p50 latency", "p95 latency", "p99 latency")
+_STREAM_COLUMNS = {
+    "Inferences/Second": "streams/s",
+    "Response Throughput": "responses/s",
+    **dict(zip(_TIMES, ("mean", "p50", "p95", "p99"), strict=True)),
+}
 _PARTS = ("Server Queue", "Server Compute Input", "Server Compute Infer", "Server Compute Output")
 _STAGE_COLUMNS = ("fetch", "open", "queue", "encode", "denoise", "decode", "turns", "write", "rest")
 _OUTSIDE = ("fetch", "open", "write")  # of the diffusion model
@@ -43,9 +48,10 @@ def analyzer_report(
             [(*row, one.delayed_percent) for one, row in _with_rows([one for one in unary if one.load.mode == RATE])],
         ),
         "## Streams",
-        "`image_generation_stream` over gRPC. perf_analyzer's latency is that of a stream's first response.",
+        "`image_generation_stream` over gRPC. The latencies fit whole streams (concurrency over streams/s), although "
+        "perf_analyzer announces those of first responses.",
         table(
-            ("request", CONCURRENCY, *_stream_columns(streams)),
+            ("request", CONCURRENCY, *(_STREAM_COLUMNS[name] for name in _stream_columns(streams))),
             [
                 (
                     one.load.kind,
@@ -118,5 +124,4 @@ def _stage_rows(measured: Sequence[Measured]) -> list[tuple[object, ...]]:
 
 def _stream_columns(streams: Sequence[Measured]) -> list[str]:
     """perf_analyzer's own, which differ for streams."""
-    wanted = ("Inferences/Second", "Response Throughput", *_TIMES)
-    return [name for name in wanted if any(name in one.columns for one in streams)]
+    return [name for name in _STREAM_COLUMNS if any(name in one.columns for one in streams)]

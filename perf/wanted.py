@@ -26,7 +26,7 @@ _PROMPTS = (
     "a green circle above a white square",
     "an orange triangle on grass",
 )
-_SEEDS = 8
+_SEEDS = 2
 _SIDE_PX = 128  # of the pictures to start from
 
 
