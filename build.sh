@@ -7,6 +7,8 @@ VENV=$ROOT/.venv
 CPU_DISK_MIB=3000
 CUDA_DISK_MIB=12000
 TRITON_WHEEL=nvidia-pytriton==0.7.0 # carries tritonserver 2.51.0; only its binaries are used, so without its dependencies
+# The newest whose perf_analyzer runs with the C library of Debian 12, and the library of CUDA that it asks for.
+PERF_ANALYZER_WHEELS=(tritonclient==2.51.0 nvidia-cuda-runtime-cu12==12.9.79)
 
 usage() {
   cat <<'USAGE'
@@ -15,6 +17,7 @@ usage: ./build.sh VERB [options]
   demo [--out DIR]     install, start a Triton server, make pictures through it, stop it
   serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--openai-port S] [--model FOLDER_OR_HUB_ID]
                        install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
+  analyzer [--quick]   install NVIDIA's perf_analyzer too and measure a server with it (perf/README.md)
   test [pytest args]   install and run the tests
   check                install and run ruff and mypy
   lock                 write requirements.lock anew from pyproject.toml
@@ -134,6 +137,23 @@ setup() {
   fi
 }
 
+# NVIDIA's load generator, beside .venv: that has a newer tritonclient. The server's wheel has the libb64 that it needs.
+need_perf_analyzer() {
+  local folder=$ROOT/.perf_analyzer
+  [ "${PERF_ANALYZER_WHEELS[*]}" != "$(cat "$folder/.installed" 2>/dev/null)" ] || return 0
+  say "Installing perf_analyzer in .perf_analyzer"
+  rm -rf "$folder"
+  pip_install --no-deps --target "$folder" "${PERF_ANALYZER_WHEELS[@]}" || return 1
+  mkdir -p "$folder/lib" &&
+    cp "$VENV"/lib/python3*/site-packages/nvidia_pytriton.libs/libb64-*.so.0d "$folder/lib/libb64.so.0d" || return 1
+  cat >"$folder/perf_analyzer" <<'SH'
+#!/bin/sh
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+LD_LIBRARY_PATH=$here/nvidia/cuda_runtime/lib:$here/lib exec "$here/bin/perf_analyzer" "$@"
+SH
+  chmod +x "$folder/perf_analyzer" && echo "${PERF_ANALYZER_WHEELS[*]}" >"$folder/.installed"
+}
+
 run() { PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} "$VENV/bin/python" "$@"; }
 
 check() {
@@ -156,9 +176,16 @@ case $verb in
     export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
     exec "$VENV/bin/python" -m "deploy.$verb" "$@"
     ;;
+  analyzer)
+    setup
+    need_perf_analyzer || fail "perf_analyzer could not be installed"
+    cd "$ROOT"
+    run -m perf.analyzer "$@"
+    ;;
   test)
     setup
     need_browser
+    need_perf_analyzer || say "Without perf_analyzer its test is skipped."
     cd "$ROOT"
     # Two at a time: servers take a while to start. A file's tests stay together, for they share servers.
     exec "$VENV/bin/python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -11,9 +11,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
+from deploy.embedded_server import EmbeddedServer
+from imagegen_client.errors import ServerUnreachable
+from imagegen_client.transport import MODEL
+from perf.analyzer_inputs import TEXT, URL, write_input_data
+from perf.analyzer_run import CONCURRENCY, PROGRAM, Load, run_analyzer
+from perf.answer_check import WRONG_SIZE
+from perf.locust_load import run_locust
+from perf.locust_report import read_csv
+from tests.openai_stand_in import openai_stand_in, pictures
+
 _ROOT = Path(__file__).resolve().parents[2]
+needs_analyzer = pytest.mark.skipif(not PROGRAM.exists(), reason="no perf_analyzer; ./build.sh test installs it")
 
 
 def measure(module: str, folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
@@ -70,3 +82,55 @@ def test_png(tmp_path: Path) -> None:
     assert len(raw["samples"]) == 4 * 6
     with Image.open(tmp_path / "png_plot.png") as plot:
         assert min(plot.size) > 500
+
+
+@needs_analyzer
+def test_analyzer(tmp_path: Path, random_checkpoint: str) -> None:
+    runs = ("--concurrency", "2", "--shares", "0.5", "--kinds", "url", "--protocols", "http")
+    sizes = ("--model", random_checkpoint, "--requests", "4", "--steps", "2", "--size", "64x64")
+    report, raw = measure("analyzer", tmp_path, *runs, *sizes)
+    for part in ("| image-to-image, URL | http | 2 | diffusion |", "## Poisson arrivals", "tritonserver", "None."):
+        assert part in report
+    names = [Load(**one["load"]).name for one in raw["measured"]]
+    assert [name.rpartition("-")[0] for name in names] == [
+        *["image-to-image-url-http"] * 2,
+        "stream-text-to-image-grpc",
+    ]
+    for name, one in zip(names, raw["measured"], strict=True):
+        assert (tmp_path / "analyzer" / f"{name}.csv").exists()
+        assert one["columns"]["Inferences/Second"] > 0
+        assert one["stages_ms"]["denoise"] > 0
+        assert (one["stages_ms"]["fetch"] > 0) == (one["load"]["kind"] == URL)
+
+
+@needs_analyzer
+def test_a_refused_request_fails_the_run(tmp_path: Path, server: EmbeddedServer) -> None:
+    data = write_input_data(tmp_path / "in.json", [{"prompt": "a star", "num_inference_steps": 100_000}])
+    load = Load(MODEL, TEXT, "grpc", CONCURRENCY, 1, 4)
+    assert "num_inference_steps" in run_analyzer(load, server.grpc_url, data, tmp_path).fault
+
+
+def test_locust_load(tmp_path: Path, random_checkpoint: str) -> None:
+    sizes = ("--model", random_checkpoint, "--users", "3", "--seconds", "20")
+    report, raw = measure("locust_load", tmp_path, *sizes)
+    for part in ("| all |", "| gRPC: text-to-image, short |", "## Over time", "tritonserver", "None."):
+        assert part in report
+    assert {line["Type"] for line in raw["stats"]} == {"HTTP", "gRPC", "OpenAI", ""}
+    assert max(int(line["User Count"]) for line in raw["history"]) == 9
+    assert "<html" in (tmp_path / "locust.html").read_text()
+
+
+def test_a_wrong_answer_makes_locust_fail(tmp_path: Path) -> None:
+    with openai_stand_in(lambda _, body: pictures(body, (32, 32))) as url:
+        options = ["OpenAIUser", "--headless", "--users", "1", "--run-time", "3s", "--openai-url", url]
+        assert run_locust([*options, "--csv", str(tmp_path / "wrong")], timeout_s=60) == 1
+    assert {line["Error"] for line in read_csv(tmp_path / "wrong", "failures")} == {WRONG_SIZE}
+
+
+def test_locust_fails_when_nobody_answers(tmp_path: Path) -> None:
+    nobody = ["--http-url", "127.0.0.1:9", "--grpc-url", "127.0.0.1:9", "--openai-url", "http://127.0.0.1:9"]
+    options = ["--headless", "--users", "3", "--run-time", "3s", *nobody]
+    assert run_locust([*options, "--csv", str(tmp_path / "nobody")], timeout_s=60) == 1
+    failures = read_csv(tmp_path / "nobody", "failures")
+    assert {line["Method"] for line in failures} == {"HTTP", "gRPC", "OpenAI"}
+    assert {line["Error"] for line in failures} == {ServerUnreachable.code}

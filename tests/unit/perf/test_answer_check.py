@@ -1,0 +1,73 @@
+"""Every way in which an answer can be wrong is seen, and told by its kind."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from perf import answer_check
+from perf.answer_check import AnswerCheck, WrongAnswer
+from perf.wanted import TEXT_TO_IMAGE, Wanted
+
+WANTED = Wanted(TEXT_TO_IMAGE, (96, 64), 4, 1, 5, "a star")
+TWO = Wanted(TEXT_TO_IMAGE, (96, 64), 4, 2, 4, "a star")
+
+
+def picture(width: int = 96, height: int = 64, *, brighter: int = 0, format_name: str = "PNG") -> bytes:
+    rows, columns = np.mgrid[0:height, 0:width]
+    pixels = np.stack([rows, columns, rows + columns], axis=2).astype(np.uint8) + np.uint8(brighter)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format_name)
+    return file.getvalue()
+
+
+def flat() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (96, 64), (250, 128, 3)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_right_answer_passes_again_and_again() -> None:
+    check = AnswerCheck()
+    for brighter in (0, 2, 1):
+        check.check(WANTED, [picture(brighter=brighter)], [5])
+    check.check(TWO, [picture(brighter=40), picture()], [4, 5])
+
+
+@pytest.mark.parametrize(
+    ("images", "seeds", "kind"),
+    [
+        ([], [], answer_check.WRONG_COUNT),
+        ([picture(), picture()], [5, 6], answer_check.WRONG_COUNT),
+        ([picture()], [6], answer_check.WRONG_SEED),
+        ([picture()], [5, 6], answer_check.WRONG_SEED),
+        ([b""], [5], answer_check.NO_PICTURE),
+        ([b"<html>"], [5], answer_check.NO_PICTURE),
+        ([picture()[:-200]], [5], answer_check.NO_PICTURE),
+        ([picture(format_name="JPEG")], [5], answer_check.NO_PICTURE),
+        ([picture(64, 96)], [5], answer_check.WRONG_SIZE),
+        ([picture(95, 64)], [5], answer_check.WRONG_SIZE),
+        ([flat()], [5], answer_check.ONE_COLOUR),
+    ],
+)
+def test_a_wrong_answer_is_told_by_its_kind(images: list[bytes], seeds: list[int], kind: str) -> None:
+    with pytest.raises(WrongAnswer) as wrong:
+        AnswerCheck().check(WANTED, images, seeds)
+    assert wrong.value.kind == kind
+
+
+def test_another_picture_for_the_same_request_is_wrong() -> None:
+    check = AnswerCheck()
+    check.check(WANTED, [picture()], [5])
+    with pytest.raises(WrongAnswer, match=answer_check.OTHER_PICTURE):
+        check.check(WANTED, [picture(brighter=3)], [5])
+
+
+def test_the_pictures_of_a_request_are_compared_with_those_asked_for_alone() -> None:
+    check = AnswerCheck()
+    check.check(WANTED, [picture()], [5])
+    with pytest.raises(WrongAnswer, match=answer_check.OTHER_PICTURE):
+        check.check(TWO, [picture(), picture(brighter=40)], [4, 5])
