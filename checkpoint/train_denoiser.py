@@ -102,8 +102,10 @@ def loss(
     guess = forwards.get(pictures.shape[-1], unet)(noisy, timesteps, text).sample.float()
     covers = F.avg_pool2d(covers, covers.shape[-1] // latents.shape[-1]).repeat(noises, 1, 1, 1)  # [noises x b, 3, …]
     weight = 1 + _THING_WEIGHT * covers.amax(1, keepdim=True)
-    error = ((guess - target).square().mean(1, keepdim=True) * weight).mean() / weight.mean()
-    ends = tokens.eq(text_encoder.config.eos_token_id).int().argmax(1).repeat(noises)
+    error: torch.Tensor = ((guess - target).square().mean(1, keepdim=True) * weight).mean() / weight.mean()
+    end = text_encoder.config.eos_token_id
+    assert isinstance(end, int)
+    ends = tokens.eq(end).int().argmax(1).repeat(noises)
     asked = (ends > 1).view(-1, 1, 1, 1)  # an empty caption ends at 1, and says nothing of where things stand
     return error + _ATTENTION_WEIGHT * attention.loss(watched, covers * asked, ends)
 

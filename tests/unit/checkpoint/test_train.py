@@ -74,14 +74,12 @@ def test_every_stage_has_a_gradient_for_all_it_trains() -> None:
     train_text.loss(encoder, reader, train_text.batch(0, 0, tokenizer), noise).backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad is not None for weight in (*encoder.parameters(), *reader.parameters()))
 
-    parts = nn.ModuleDict({"text": networks.make_text_encoder(tokenizer), "unet": networks.make_unet()})
+    text, unet = networks.make_text_encoder(tokenizer), networks.make_unet()
     pictures, covers, tokens = (tensor[:2] for tensor in train_denoiser.batch(0, 0, tokenizer)[:3])
     vae.requires_grad_(False)
-    value = train_denoiser.loss(
-        parts["unet"], parts["text"], vae, (pictures, covers, tokens, 2), noise, attention.watch(parts["unet"]), {}
-    )  # type: ignore[arg-type]
-    value.backward()  # type: ignore[no-untyped-call]
-    assert all(weight.grad is not None for weight in parts.parameters())
+    drawn = pictures, covers, tokens, 2
+    train_denoiser.loss(unet, text, vae, drawn, noise, attention.watch(unet), {}).backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is not None for weight in (*text.parameters(), *unet.parameters()))
 
 
 def test_folding_statistics_changes_the_latents_and_not_the_pictures() -> None:
