@@ -56,15 +56,14 @@ def loss(watched: list[WatchedAttention], covers: torch.Tensor, ends: torch.Tens
         ends: int64 [b], the position of each text's end token.
     """
     at = torch.arange(77, device=ends.device)
-    holds = (at >= ends[:, None])[:, None] & (
-        at % MOST_THINGS == torch.arange(MOST_THINGS, device=ends.device)[:, None]
-    )
+    turns = at[:, None] % MOST_THINGS == torch.arange(MOST_THINGS, device=ends.device)  # [77, 3]
+    holds = ((at >= ends[:, None])[..., None] & turns).float()  # [b, 77, 3]
     total = covers.new_zeros(())
     for each in watched:
         assert each.weights is not None
         shrink = round((covers.shape[-2] * covers.shape[-1] / each.weights.shape[2]) ** 0.5)
         where = F.avg_pool2d(covers, shrink).flatten(2)  # [b, 3, queries]
-        share = each.weights.mean(1) @ holds.float().transpose(1, 2)  # [b, queries, 3]
+        share = each.weights.mean(1) @ holds  # [b, queries, 3]
         missed = -(share.transpose(1, 2) + 1e-3).log()
         total = total + (missed * where).sum() / where.sum().clamp(min=1)
         each.weights = None

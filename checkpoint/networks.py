@@ -70,6 +70,13 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return encoder
 
 
+def text_ends(encoder: CLIPTextModel, tokens: torch.Tensor) -> torch.Tensor:
+    """Where each text ends: int64 [b], the position of the first end token in token ids int64 [b, 77]."""
+    end = encoder.config.eos_token_id
+    assert isinstance(end, int)
+    return tokens.eq(end).int().argmax(1)
+
+
 def make_vae() -> AutoencoderKL:
     """A latent of 4 channels for each 4x4 pixels.
 

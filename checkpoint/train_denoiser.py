@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from checkpoint import attention, data
-from checkpoint.networks import make_scheduler
+from checkpoint.networks import make_scheduler, text_ends
 
 _NATIVE_SIDES = (128, 128, 96, 64, 128, 128, 128, 192, 128, 128, 96, 128, 128, 128, 128, 256)
 
@@ -103,9 +103,7 @@ def loss(
     covers = F.avg_pool2d(covers, covers.shape[-1] // latents.shape[-1]).repeat(noises, 1, 1, 1)  # [noises x b, 3, …]
     weight = 1 + _THING_WEIGHT * covers.amax(1, keepdim=True)
     error: torch.Tensor = ((guess - target).square().mean(1, keepdim=True) * weight).mean() / weight.mean()
-    end = text_encoder.config.eos_token_id
-    assert isinstance(end, int)
-    ends = tokens.eq(end).int().argmax(1).repeat(noises)
+    ends = text_ends(text_encoder, tokens).repeat(noises)
     asked = (ends > 1).view(-1, 1, 1, 1)  # an empty caption ends at 1, and says nothing of where things stand
     return error + _ATTENTION_WEIGHT * attention.loss(watched, covers * asked, ends)
 

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from checkpoint import captions, data
+from checkpoint.networks import text_ends
 from checkpoint.rates import ramp_and_cosine
 from checkpoint.scenes import COLOURS, MOST_THINGS, PLACES, SCENERY, SHAPES, Scene, layout, random_scene
 
@@ -26,7 +27,6 @@ BATCH = 64
 _PEAK_RATE = 2e-3
 _STATES = 6  # of each caption's states from the end on; all 77 are as good and cost more
 _DROPOUT = 0.03
-_PAIRS = 0.4  # of the scenes
 
 _BACKGROUND: tuple[tuple[str | None, ...], ...] = (
     (None, "plain", "gradient", *SCENERY),
@@ -56,7 +56,7 @@ def batch(step: int, seed: int, tokenizer: CLIPTokenizer, scale: int = 1) -> tup
             texts.append("")
             answers.append(_answers(Scene((), None)))
             continue
-        text = data.caption(random_scene(rng, _PAIRS), rng)
+        text = data.caption(random_scene(rng, data.PAIRS), rng)
         texts.append(text)
         answers.append(_answers(captions.parse(text)))
     tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
@@ -77,15 +77,12 @@ def loss(
     """Mean cross entropy of the answers, read from some of the states from the end token on."""
     tokens, answers = (tensor.to(text_encoder.device) for tensor in drawn)
     states = text_encoder(tokens)[0]  # [b, 77, width]
-    end = text_encoder.config.eos_token_id
-    assert isinstance(end, int)
-    ends = tokens.eq(end).int().argmax(1)  # [b]
+    ends = text_ends(text_encoder, tokens)
     behind = torch.rand(len(tokens), _STATES, generator=noise).to(ends.device)
     chosen = ends[:, None] + (behind * (tokens.shape[1] - ends[:, None])).long()  # [b, _STATES]
     logits = reader(states.gather(1, chosen[..., None].expand(-1, -1, states.shape[-1])))
-    right = answers.gather(
-        1, (chosen % MOST_THINGS)[..., None].expand(-1, -1, answers.shape[-1])
-    )  # [b, _STATES, questions]
+    held = (chosen % MOST_THINGS)[..., None].expand(-1, -1, answers.shape[-1])
+    right = answers.gather(1, held)  # [b, _STATES, questions]
     losses = [
         F.cross_entropy(part.flatten(0, 1), right[..., question].flatten())
         for question, part in enumerate(logits.split([len(options) for options in _QUESTIONS], dim=-1))

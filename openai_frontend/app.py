@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -155,30 +155,17 @@ class Frontend:
 
     async def generations(self, request: Request) -> Response:
         """Pictures from text."""
-
-        async def call() -> Call:
-            given, _ = await read_fields(request, self._settings, JSON)
-            return generation_call(given, self._settings)
-
-        return self._drawing(request, call)
+        return self._drawing(request, lambda given, _: generation_call(given, self._settings), JSON)
 
     async def edits(self, request: Request) -> Response:
         """Pictures from text and images: repainted where a mask says so."""
-
-        async def call() -> Call:
-            given, as_json = await read_fields(request, self._settings, JSON, FORM)
-            return edit_call(given, self._settings, as_json=as_json)
-
-        return self._drawing(request, call)
+        return self._drawing(
+            request, lambda given, as_json: edit_call(given, self._settings, as_json=as_json), JSON, FORM
+        )
 
     async def variations(self, request: Request) -> Response:
         """Pictures from an image alone."""
-
-        async def call() -> Call:
-            given, _ = await read_fields(request, self._settings, FORM)
-            return variation_call(given, self._settings)
-
-        return self._drawing(request, call)
+        return self._drawing(request, lambda given, _: variation_call(given, self._settings), FORM)
 
     async def file(self, key: str) -> Response:
         """A stored picture. Its address cannot be guessed, and is the key."""
@@ -224,17 +211,20 @@ class Frontend:
         request.state.facts["key"] = name
         return name
 
-    def _drawing(self, request: Request, call: Callable[[], Awaitable[Call]]) -> Response:
+    def _drawing(
+        self, request: Request, understand: Callable[[dict[str, Any], bool], Call], *accepted: str
+    ) -> Response:
+        """A drawing of what a body of one of the `accepted` types asks; `understand` takes what `read_fields` gives."""
         assert self._studio is not None, "requests come after the start"
-        key = self._key(request)
 
-        async def noted_call() -> Call:
-            values = (asked := await call()).values
+        async def read() -> Call:
+            call = understand(*await read_fields(request, self._settings, *accepted))
             named = ("n", "size", "num_inference_steps", *(("prompt",) if self._settings.log_prompts else ()))
-            request.state.facts.update({name: values[name] for name in named if values.get(name) is not None})
-            return asked
+            noted = {name: call.values[name] for name in named if call.values.get(name) is not None}
+            request.state.facts.update(noted)
+            return call
 
-        return Drawing(self._studio, noted_call, key)
+        return Drawing(self._studio, read, self._key(request))
 
     def _model(self) -> dict[str, Any]:
         return {

@@ -18,7 +18,6 @@ from typing import Any
 
 from rich.console import Console
 
-from checkpoint import BUNDLED
 from deploy.child_process import ServerError
 from deploy.embedded_server import EmbeddedServer
 from deploy.image_host import image_host
@@ -28,6 +27,7 @@ from imagegen_client.transport import MODEL, STREAM_MODEL
 from perf.analyzer_inputs import KINDS, SCENE, TEXT, file_stem, input_rows, write_input_data
 from perf.analyzer_report import analyzer_report
 from perf.analyzer_run import CONCURRENCY, PROGRAM, RATE, Load, Measured, run_analyzer
+from perf.arguments import add_model, measuring_parser, with_given
 from perf.engines import engine_parameters
 from perf.progress import quiet_progress
 from perf.report import write_results
@@ -61,7 +61,6 @@ class Settings:
     device: str = "cpu"
 
 
-_SEVERAL = ("concurrency", "shares", "kinds", "protocols")
 _QUICK = Settings(requests=9, concurrency=(1, 4), shares=(0.7,))
 
 
@@ -148,12 +147,8 @@ def _measure(
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./build.sh analyzer", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a minute or two; fewer loads and requests")
-    parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
-    parser.add_argument(
-        "--model", type=Path, default=BUNDLED, help="folder of a diffusers checkpoint; default: the bundled one"
-    )
+    parser = measuring_parser("./build.sh analyzer", __doc__, "a minute or two; fewer loads and requests")
+    add_model(parser)
     parser.add_argument("--requests", type=int, help="of each run, at least")
     parser.add_argument("--concurrency", type=int, nargs="+", help="levels of the sweep, as 1 2 4 8")
     parser.add_argument("--shares", type=float, nargs="+", help="rates as shares of the best throughput, as 0.5 0.8")
@@ -163,10 +158,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--protocols", nargs="+", choices=Settings.protocols, help="default both")
     parser.add_argument("--device", help="a torch device; default cpu")
     arguments = parser.parse_args()
-    names = {field.name for field in dataclasses.fields(Settings)}
-    given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
-    given |= {name: tuple(given[name]) for name in _SEVERAL if name in given}
-    arguments.settings = dataclasses.replace(_QUICK if arguments.quick else Settings(), **given)
+    arguments.settings = with_given(_QUICK if arguments.quick else Settings(), arguments)
     return arguments
 
 

@@ -26,7 +26,6 @@ import psutil
 import tritonclient.grpc as triton_grpc
 from rich.console import Console
 
-from checkpoint import BUNDLED
 from deploy.child_process import HOST, ServerError
 from deploy.embedded_frontend import EmbeddedFrontend
 from deploy.embedded_server import EmbeddedServer
@@ -34,6 +33,7 @@ from deploy.serve import REPOSITORY
 from imagegen_client import ImageClient, ImageGenerationError
 from imagegen_client.arguments import GenerateArguments
 from imagegen_client.transport import infer_options
+from perf.arguments import add_model, measuring_parser
 from perf.engines import engine_parameters
 from perf.frontend_report import ENSEMBLE, FRONTEND, STREAM, Streams, frontend_report
 from perf.progress import quiet_progress
@@ -225,12 +225,8 @@ def _lag(url: str) -> dict[str, int]:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perf.frontend", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rounds and of the streams")
-    parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
-    parser.add_argument(
-        "--model", type=Path, default=BUNDLED, help="folder of a diffusers checkpoint; default: the bundled one"
-    )
+    parser = measuring_parser("python -m perf.frontend", __doc__, "a tenth of the rounds and of the streams")
+    add_model(parser)
     parser.add_argument("--rounds", type=int, default=Settings.rounds, help="pictures, each drawn all ways")
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--streams", type=int, default=Settings.streams, help="open at the same time")

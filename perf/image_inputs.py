@@ -31,6 +31,7 @@ from tritonclient.utils import InferenceServerException
 from deploy.child_process import ServerError
 from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY
+from perf.arguments import measuring_parser
 from perf.image_inputs_report import BASE64_JPEG, TEXT_TO_IMAGE, Memory, Times, image_inputs_report
 from perf.progress import quiet_progress
 from perf.report import write_results
@@ -213,9 +214,7 @@ def _rss_bytes(server_pid: int) -> int:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perf.image_inputs", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the requests")
-    parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
+    parser = measuring_parser("python -m perf.image_inputs", __doc__, "a tenth of the requests")
     parser.add_argument("--requests", type=int, default=Settings.requests, help="of each kind, for times")
     parser.add_argument("--memory-requests", type=int, default=Settings.memory_requests, help="for memory; 10 or more")
     parser.add_argument("--side-px", type=int, default=Settings.side_px, help="width and height of the images")

@@ -17,6 +17,7 @@ from deploy.child_process import ServerError
 from deploy.embedded_frontend import EmbeddedFrontend
 from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY, other_checkpoint
+from perf.arguments import add_model, measuring_parser
 from perf.locust_report import locust_report
 from perf.report import write_results
 from perf.surroundings import results_folder, surroundings
@@ -66,12 +67,8 @@ def run_locust(options: list[str], timeout_s: float | None = None) -> int:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perf.locust_load", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a quarter of the time")
-    parser.add_argument("--out", type=Path, help="folder for the reports; default: perf/results/<date>-<commit>")
-    parser.add_argument(
-        "--model", type=Path, default=BUNDLED, help="folder of a diffusers checkpoint; default: the bundled one"
-    )
+    parser = measuring_parser("python -m perf.locust_load", __doc__, "a quarter of the time")
+    add_model(parser)
     parser.add_argument("--users", type=int, default=6, help="outside the ramp and the burst; default 6")
     parser.add_argument("--seconds", type=int, default=120, help="of the whole test; default 120")
     arguments = parser.parse_args()

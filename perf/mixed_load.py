@@ -21,6 +21,7 @@ from rich.console import Console
 
 from deploy.child_process import ServerError
 from imagegen_client import AsyncImageClient
+from perf.arguments import measuring_parser, with_given
 from perf.engines import HUB, SERIAL, Engine, running_engines
 from perf.figures import Record, summarize
 from perf.launch_bound_checkpoint import LAYERS, SIDE_PX, make_launch_bound_checkpoint, measure_forwards
@@ -200,9 +201,7 @@ def _targets(settings: Settings) -> list[Target]:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perf.mixed_load", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="about a minute; the full run takes up to ten")
-    parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
+    parser = measuring_parser("python -m perf.mixed_load", __doc__, "about a minute; the full run takes up to ten")
     parser.add_argument("--rounds", type=_count)
     parser.add_argument("--requests", type=_count, help="requests of an open-loop round")
     parser.add_argument("--loads", type=float, nargs="+", help="shares of serial capacity, as 0.8 1.5; default 0.8")
@@ -212,13 +211,9 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--device", help="a torch device; default cpu")
     arguments = parser.parse_args()
-    names = {field.name for field in dataclasses.fields(Settings)}
-    given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
-    if "loads" in given:
-        given["loads"] = tuple(given["loads"])
-        if min(given["loads"]) <= 0:
-            parser.error("--loads: give numbers above 0")
-    arguments.settings = dataclasses.replace(_QUICK if arguments.quick else Settings(), **given)
+    arguments.settings = with_given(_QUICK if arguments.quick else Settings(), arguments)
+    if min(arguments.settings.loads) <= 0:
+        parser.error("--loads: give numbers above 0")
     return arguments
 
 

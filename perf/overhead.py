@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from checkpoint import BUNDLED
 from deploy.child_process import ServerError
 from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, ImageGenerationError
+from perf.arguments import add_model, measuring_parser
 from perf.direct_pipeline import Direct, DirectPipeline
 from perf.engines import engine_parameters
 from perf.overhead_report import Pair, overhead_report
@@ -123,12 +123,8 @@ def _direct(direct: DirectPipeline, planned: Planned, settings: Settings) -> Dir
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perf.overhead", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the pairs")
-    parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
-    parser.add_argument(
-        "--model", type=Path, default=BUNDLED, help="folder of a diffusers checkpoint; default: the bundled one"
-    )
+    parser = measuring_parser("python -m perf.overhead", __doc__, "a tenth of the pairs")
+    add_model(parser)
     parser.add_argument("--pairs", type=int, default=Settings.pairs, help="pictures, each drawn both ways")
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--side-px", type=int, default=Settings.side_px, help="width and height of the pictures")

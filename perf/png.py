@@ -12,7 +12,6 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
@@ -20,6 +19,7 @@ from PIL import Image
 from rich.console import Console
 
 from deploy.serve import REPOSITORY
+from perf.arguments import measuring_parser
 from perf.png_pictures import PICTURES, Pixels, photo_like
 from perf.png_plot import draw_plot
 from perf.png_report import DEFAULT, Sample, png_report
@@ -134,10 +134,8 @@ def _measure_counts(rounds: int) -> dict[int, list[float]]:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perf.png", description=(__doc__ or "").partition("\n")[0])
+    parser = measuring_parser("python -m perf.png", __doc__, "one round at 1280x720, to try it out")
     parser.add_argument("--rounds", type=int, default=7, help="times that everything is encoded; default 7")
-    parser.add_argument("--quick", action="store_true", help="one round at 1280x720, to try it out")
-    parser.add_argument("--out", type=Path, help="folder for the results; default perf/results/<date>-<commit>")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds: 1 or more")

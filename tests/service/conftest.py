@@ -22,6 +22,7 @@ from deploy.embedded_server import EmbeddedServer
 from deploy.image_host import image_host as loopback_host
 from deploy.random_checkpoint import make_checkpoint
 from deploy.serve import REPOSITORY, other_checkpoint
+from perf import wanted
 
 _DATATYPES = {
     "n": "INT32",
@@ -142,11 +143,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> 
 @pytest.fixture(scope="session")
 def scene() -> Image.Image:
     """A picture with structure: 128x128, a yellow disc on blue with a green strip."""
-    image = Image.new("RGB", (128, 128), (40, 90, 200))
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((34, 20, 94, 80), fill=(240, 210, 40))
-    draw.rectangle((0, 100, 128, 128), fill=(30, 150, 60))
-    return image
+    return Image.open(io.BytesIO(wanted.scene_png())).convert("RGB")
 
 
 @pytest.fixture(scope="session")
