@@ -36,6 +36,7 @@ _DETAILS_SHOWN = 10
 _log = logging.getLogger(__name__)
 _dice = random.Random(1)
 _answers = AnswerCheck()
+_left_clients: list[ImageClient] = []
 _shown = 0
 
 
@@ -95,17 +96,21 @@ class HttpUser(PictureUser):
 
 
 class GrpcUser(PictureUser):
-    """KServe's protocol over gRPC, by tritonclient; a connection for each user."""
+    """KServe's protocol over gRPC, by tritonclient; a connection for each user, taken over from one who has left.
+
+    No client is ever let go of: tritonclient closes its channel when it is collected, and if that happens inside gRPC,
+    which holds its lock then, the whole process stands still.
+    """
 
     protocol = "gRPC"
 
     def on_start(self) -> None:
         """Connect."""
-        self._client = ImageClient(_options(self.environment).grpc_url)
+        self._client = _left_clients.pop() if _left_clients else ImageClient(_options(self.environment).grpc_url)
 
     def on_stop(self) -> None:
-        """Disconnect."""
-        self._client.close()
+        """Leave the connection to the next one."""
+        _left_clients.append(self._client)
 
     def ask(self, wanted: Wanted) -> GenerateResult:
         """Call `image_generation`."""

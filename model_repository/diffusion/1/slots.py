@@ -25,18 +25,21 @@ class Slots:
         """Take a slot, waiting while none is free.
 
         Args:
-            is_cancelled: asked now and then; true ends the wait.
+            is_cancelled: asked now and then, and once there is a slot; true ends the wait.
             deadline_s: on the clock of `time.monotonic`; None for none.
 
         Raises:
-            Cancelled: the client walked away while waiting.
+            Cancelled: the client walked away.
             DeadlineExceeded: the deadline passed while waiting.
         """
         while deadline_s is None or time.monotonic() <= deadline_s:
-            if self._free.acquire(timeout=_POLL_S):
-                return
+            taken = self._free.acquire(timeout=_POLL_S)
             if is_cancelled():
+                if taken:
+                    self.give_back()
                 raise Cancelled("the client cancelled the request")
+            if taken:
+                return
         raise DeadlineExceeded("timeout_ms passed before the request was started")
 
     def give_back(self) -> None:

@@ -52,6 +52,14 @@ def test_a_slot_given_back_wakes_a_waiting_request() -> None:
     thread.join()
 
 
+def test_a_client_that_walked_away_takes_no_free_slot() -> None:
+    """A cancel of several frees slots; one of those that wait was let in before it was asked, and drawn to its end."""
+    slots = Slots(1)
+    with pytest.raises(Cancelled):
+        slots.take(lambda: True, None)
+    slots.take(never, deadline_s=time.monotonic() + 60)
+
+
 def test_a_client_that_walks_away_ends_the_wait_and_takes_no_slot() -> None:
     slots = Slots(1)
     slots.take(never, None)
