@@ -174,7 +174,7 @@ def place(scene: Scene, rng: Random) -> list[Placed]:
         return _group(first, rng)
     radius = rng.uniform(*RADII[first.size])
     low, high = radius + MARGIN, 1 - radius - MARGIN
-    reach = 0.1 if scene.place is None else 0.03
+    reach = 0.05 if scene.place is None else 0.03
     x, y = (at + rng.uniform(-reach, reach) for at in PLACES[scene.place or "center"])
     return [Placed(first.shape, first.colour, min(max(x, low), high), min(max(y, low), high), radius)]
 
@@ -188,8 +188,8 @@ def _pair(scene: Scene, rng: Random) -> list[Placed]:
     dx, dy = RELATIONS[scene.relation or "left of"]
     placed = []
     for thing, side in zip(scene.things, (1, -1), strict=True):
-        x = 0.5 + side * dx * 0.23 + rng.uniform(-0.02, 0.02) + (rng.uniform(-0.06, 0.06) if dy else 0)
-        y = 0.5 + side * dy * 0.23 + rng.uniform(-0.02, 0.02) + (rng.uniform(-0.06, 0.06) if dx else 0)
+        x = 0.5 + side * dx * 0.23 + rng.uniform(-0.02, 0.02) + (rng.uniform(-0.03, 0.03) if dy else 0)
+        y = 0.5 + side * dy * 0.23 + rng.uniform(-0.02, 0.02) + (rng.uniform(-0.03, 0.03) if dx else 0)
         placed.append(Placed(thing.shape, thing.colour, x, y, rng.uniform(0.16, 0.19)))
     return placed
 
@@ -201,7 +201,7 @@ def _group(thing: Thing, rng: Random) -> list[Placed]:
         centres, radius = ((0.28, 0.70), (0.72, 0.70), (0.5, 0.29)), rng.uniform(0.15, 0.18)
     else:
         centres, radius = ((0.28, 0.5), (0.72, 0.5)), rng.uniform(0.16, 0.19)
-    shift_x, shift_y = rng.uniform(-0.01, 0.01), rng.uniform(-0.06, 0.06)
+    shift_x, shift_y = rng.uniform(-0.01, 0.01), rng.uniform(-0.03, 0.03)
     return [
         Placed(thing.shape, thing.colour, x + shift_x + rng.uniform(-0.01, 0.01), y + shift_y, radius)
         for x, y in centres

@@ -77,7 +77,7 @@ def test_every_stage_has_a_gradient_for_all_it_trains() -> None:
     text, unet = networks.make_text_encoder(tokenizer), networks.make_unet()
     pictures, covers, tokens = (tensor[:2] for tensor in train_denoiser.batch(0, 0, tokenizer)[:3])
     vae.requires_grad_(False)
-    drawn = pictures, covers, tokens, 2
+    drawn = pictures, covers, tokens, train_denoiser.PHASES[-1]
     train_denoiser.loss(unet, text, vae, drawn, noise, attention.watch(unet), {}).backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad is not None for weight in (*text.parameters(), *unet.parameters()))
 
