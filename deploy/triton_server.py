@@ -83,10 +83,9 @@ class TritonServer(ChildProcess):
 
     @property
     def workers(self) -> Workers:
-        """Its model processes."""
+        """Its model processes, as far as `note_workers` has seen them."""
         if self._workers is None:
             self._workers = Workers(self.pid)
-            self._workers.look()
         return self._workers
 
     def owns(self, pid: int) -> bool:
@@ -101,6 +100,10 @@ class TritonServer(ChildProcess):
         """
         self._start()
         self._live_s = time.monotonic()
+
+    def note_workers(self) -> None:
+        """Note the model processes that have been started; to be called until it is ready, and once more then."""
+        self.workers.look()
 
     def trouble(self) -> str | None:
         """Why it cannot go on, if so: it has ended, a model process has died, or it has not answered for long."""
