@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,7 +26,7 @@ from tests.service.server_metrics import wait_until
 from tests.service.test_openai_operation import post
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG = {"num_inference_steps": 60, "timeout_s": 120.0}
+LONG: dict[str, Any] = {"num_inference_steps": 60, "timeout_s": 120.0}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Container:
 @pytest.fixture(scope="module")
 def container(random_checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     folder = tmp_path_factory.mktemp("container")
-    program, *options = EmbeddedServer(REPOSITORY)._program(folder)
+    program, *options = EmbeddedServer(REPOSITORY).program(folder)
     ports = [free_port("x", 0) for _ in range(4)]
     named = zip(("http", "grpc", "metrics", "status"), ports, strict=True)
     command = [sys.executable, "-m", "deploy.supervise", f"--model-repository={REPOSITORY}"]
@@ -69,7 +70,7 @@ def container(random_checkpoint: str, tmp_path_factory: pytest.TempPathFactory) 
     parameters = {"diffusion.cpu_threads": "1", "diffusion.warmup_sizes": "none", **other_checkpoint(random_checkpoint)}
     command += [f"--set={key}={value}" for key, value in parameters.items()]
     command += ["--", *(option for option in options if "-port=" not in option)]
-    environment = EmbeddedServer(REPOSITORY)._environment() | {"PYTHONPATH": str(ROOT)}
+    environment = EmbeddedServer(REPOSITORY).environment() | {"PYTHONPATH": str(ROOT)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
