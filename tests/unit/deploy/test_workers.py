@@ -33,9 +33,10 @@ def server(tmp_path: Path) -> Iterator[psutil.Process]:
         parent.stdout.readline()
         process = psutil.Process(parent.pid)
         yield process
-        for child in process.children():
-            child.kill()
-        parent.kill()
+        if parent.poll() is None:
+            for child in process.children():
+                child.kill()
+            parent.kill()
 
 
 def _stub(server: psutil.Process) -> psutil.Process:
@@ -68,6 +69,6 @@ def test_a_server_that_has_ended_is_no_error(server: psutil.Process) -> None:
     server.kill()
     for child in children:
         child.kill()
-    server.wait(10)
+    psutil.wait_procs([server], timeout=10)
     workers.look()
     assert workers.dead() == []
