@@ -14,10 +14,12 @@ from imagegen_client.results import GenerateResult, parse_result
 from imagegen_client.streaming import Event, stream_events, stream_events_aio
 from imagegen_client.transport import (
     CANCEL_MODEL,
+    CHANNEL_ARGUMENTS,
     MODEL,
     STREAM_MODEL,
     cancel_inputs,
     checked_address,
+    id_headers,
     infer_options,
 )
 
@@ -33,7 +35,7 @@ class ImageClient:
     def __init__(self, url: str = "localhost:8001", *, model: str = MODEL) -> None:
         self._model = model
         self._url = checked_address(url)
-        self._client = triton.InferenceServerClient(self._url)
+        self._client = triton.InferenceServerClient(self._url, channel_args=CHANNEL_ARGUMENTS)
 
     @takes_arguments(GenerateArguments)
     def generate(self, arguments: GenerateArguments) -> GenerateResult:
@@ -44,7 +46,12 @@ class ImageClient:
         """
         options = infer_options(triton.InferInput, arguments)
         try:
-            answer = self._client.infer(self._model, client_timeout=arguments.timeout_s, **options)
+            answer = self._client.infer(
+                self._model,
+                client_timeout=arguments.timeout_s,
+                headers=id_headers(arguments.request_id),
+                **options,
+            )
         except InferenceServerException as error:
             raise from_triton(error) from error
         return parse_result(answer, arguments.response_format)
@@ -70,7 +77,9 @@ class ImageClient:
             ImageGenerationError: one of the classes in `imagegen_client.errors`.
         """
         try:
-            answer = self._client.infer(CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id))
+            answer = self._client.infer(
+                CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id), headers=id_headers(request_id)
+            )
         except InferenceServerException as error:
             raise from_triton(error) from error
         return bool(answer.as_numpy("cancelled")[0])
@@ -96,7 +105,7 @@ class AsyncImageClient:
 
     def __init__(self, url: str = "localhost:8001", *, model: str = MODEL) -> None:
         self._model = model
-        self._client = triton_aio.InferenceServerClient(checked_address(url))
+        self._client = triton_aio.InferenceServerClient(checked_address(url), channel_args=CHANNEL_ARGUMENTS)
 
     @takes_arguments(GenerateArguments)
     async def generate(self, arguments: GenerateArguments) -> GenerateResult:
@@ -107,7 +116,12 @@ class AsyncImageClient:
         """
         options = infer_options(triton.InferInput, arguments)
         try:
-            answer = await self._client.infer(self._model, client_timeout=arguments.timeout_s, **options)
+            answer = await self._client.infer(
+                self._model,
+                client_timeout=arguments.timeout_s,
+                headers=id_headers(arguments.request_id),
+                **options,
+            )
         except InferenceServerException as error:
             raise from_triton(error) from error
         return parse_result(answer, arguments.response_format)
@@ -120,7 +134,9 @@ class AsyncImageClient:
     async def cancel(self, request_id: str) -> bool:
         """As `ImageClient.cancel`."""
         try:
-            answer = await self._client.infer(CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id))
+            answer = await self._client.infer(
+                CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id), headers=id_headers(request_id)
+            )
         except InferenceServerException as error:
             raise from_triton(error) from error
         return bool(answer.as_numpy("cancelled")[0])
