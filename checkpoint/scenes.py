@@ -7,6 +7,7 @@ Coordinates are (x right, y down) in units of the picture's side, so a scene can
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -113,25 +114,26 @@ class Placed:
     radius: float
 
 
-def random_scene(rng: Random, pairs: float = 0.2) -> Scene:
+def random_scene(rng: Random, pairs: float = 0.2, shapes: Sequence[str] = SHAPES) -> Scene:
     """A scene whose background is always named.
 
     Args:
         rng: decides everything.
         pairs: share of the scenes that show two different things; of the others most show one.
+        shapes: those that are drawn, equally often; one may stand there twice.
     """
     background = random_background(rng)
     kind = rng.random()
     if kind < 0.02:
         return Scene((), background)
     if kind > 1 - pairs:
-        first = Thing(rng.choice(SHAPES), _colour_on(background, rng))
-        second = Thing(rng.choice(SHAPES), _colour_on(background, rng))
+        first = Thing(rng.choice(shapes), _colour_on(background, rng))
+        second = Thing(rng.choice(shapes), _colour_on(background, rng))
         return Scene((first, second), background, relation=rng.choice((*RELATIONS, None)))
     if rng.random() < 0.23:
-        thing = Thing(rng.choice(SHAPES), _colour_on(background, rng), count=rng.choice((2, 3)))
+        thing = Thing(rng.choice(shapes), _colour_on(background, rng), count=rng.choice((2, 3)))
         return Scene((thing,), background)
-    thing = Thing(rng.choice(SHAPES), _colour_on(background, rng), rng.choice(("small", None, None, "large")))
+    thing = Thing(rng.choice(shapes), _colour_on(background, rng), rng.choice(("small", None, None, "large")))
     return Scene((thing,), background, place=rng.choice((*PLACES, None, None, None)))
 
 
