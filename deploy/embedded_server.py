@@ -42,6 +42,9 @@ class EmbeddedServer(ChildProcess):
         log_file: where the server's output goes; None for a temporary file, kept when the context ends with an error.
         ready_timeout_s: longest wait for every model to be loaded and warm.
 
+    Attributes:
+        shm_prefix: what the names of its files in /dev/shm begin with.
+
     Raises:
         ServerError: on entering, when a port is busy, a model fails to load or the server does not get ready.
     """
@@ -64,7 +67,7 @@ class EmbeddedServer(ChildProcess):
             self._parameters = _DEFAULT_PARAMETERS | self._parameters
         self._requested_ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self._run_folder: Path | None = None
-        self._shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
+        self.shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
         self.http_port = self.grpc_port = self.metrics_port = 0
 
     @property
@@ -95,7 +98,7 @@ class EmbeddedServer(ChildProcess):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             _reap(process.pid)
-            for segment in _SHM_FOLDER.glob(self._shm_prefix + "*"):
+            for segment in _SHM_FOLDER.glob(self.shm_prefix + "*"):
                 segment.unlink(missing_ok=True)
             remove_stale_run_folders()  # its own, where it was killed
         if self._run_folder is not None:
@@ -115,7 +118,7 @@ class EmbeddedServer(ChildProcess):
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
             f"--model-repository={repository}",
             f"--backend-directory={backends}",
-            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--backend-config=python,thread-pool-size={_PYTHON_BACKEND_THREADS}",
             "--model-control-mode=none",
             "--disable-auto-complete-config",  # every config.pbtxt is complete; saves one stub start a model

@@ -1,0 +1,63 @@
+"""The parts of `./build.sh bench` and how much of the time each gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LIMIT_S = 25 * 60.0
+QUICK_LIMIT_S = 3 * 60.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measuring program.
+
+    Attributes:
+        name: for `--only` and messages.
+        result: what its files are called.
+        command: module and arguments.
+        limit_s: after which it is ended.
+        takes_model: whether it has `--model`.
+    """
+
+    name: str
+    result: str
+    command: tuple[str, ...]
+    limit_s: float
+    takes_model: bool = True
+
+
+def parts(quick: bool) -> list[Part]:
+    """In order: what must not fall victim to the end of the time comes first.
+
+    With two idle cores the full parts take about 375, 615, 145, 40, 185, 65, 50 and 10 seconds.
+    """
+    if quick:
+        return [
+            Part("peers", "peers", ("perf.peer_comparison", "--quick", "--seconds", "28"), 75, takes_model=False),
+            Part("stages", "stages", ("perf.stages", "--quick", "--requests", "20"), 30),
+            Part("growth", "growth", ("perf.growth", "--quick", "--seconds", "18"), 50),
+            Part("soak", "soak", ("perf.soak", "--quick", "--seconds", "400"), 25),
+            Part("analyzer", "analyzer", (*_ANALYZER, "--quick", "--requests", "5", "--concurrency", "1", "4"), 35),
+            Part("locust", "locust_load", ("perf.locust_load", "--quick", "--users", "3", "--seconds", "32"), 35),
+            Part("gpu", "gpu", ("perf.gpu", "--quick"), 15, takes_model=False),
+        ]
+    return [
+        Part("peers", "peers", ("perf.peer_comparison", "--seconds", "320"), 460, takes_model=False),
+        Part("soak", "soak", ("perf.soak",), 650),
+        Part(
+            "peers-launch-bound",
+            "peers_launch_bound",
+            ("perf.peer_comparison", "--checkpoint", "launch-bound", "--seconds", "100", "--rounds", "1"),
+            200,
+            takes_model=False,
+        ),
+        Part("stages", "stages", ("perf.stages",), 75),
+        Part("growth", "growth", ("perf.growth", "--seconds", "150"), 240),
+        Part("analyzer", "analyzer", (*_ANALYZER, "--requests", "9", "--concurrency", "1", "4"), 90),
+        Part("locust", "locust_load", ("perf.locust_load", "--users", "4", "--seconds", "30"), 90),
+        Part("gpu", "gpu", ("perf.gpu",), 300, takes_model=False),
+    ]
+
+
+_ANALYZER = ("perf.analyzer", "--shares", "0.7", "--protocols", "grpc", "--kinds", "text-to-image")
