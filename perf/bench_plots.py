@@ -183,9 +183,9 @@ def _growth(figure: Figure, raw: Mapping[str, Any]) -> None:
         axes.plot(list(points), list(points.values()), marker="o", color=_OURS)
         axes.set_xlabel(labels[name])
         axes.set_ylabel("ms")
-        axes.set_title(
-            f"power {raw['exponents'][name]:.2f}" + (" of the area" if name == "side_px" else ""), fontsize=11
-        )
+        power = raw["exponents"][name]
+        if power is not None:
+            axes.set_title(f"power {power:.2f}{' of the area' if name == 'side_px' else ''}", fontsize=11)
         _from_zero(axes)
 
 

@@ -54,7 +54,7 @@ def run_part(part: Part, extra: list[str], timeout_s: float) -> Outcome:
     except BaseException:
         _end(process)
         raise
-    reader.join(timeout=1)
+    reader.join(timeout=2)
     reason = late or (f"exit status {status}: {last_words(''.join(printed))}" if status else "")
     return Outcome(part.name, part.result, time.monotonic() - started_s, reason)
 
@@ -75,10 +75,11 @@ def _terminal() -> dict[str, str]:
 
 def _show(process: subprocess.Popen[str], printed: list[str]) -> None:
     assert process.stderr is not None
-    for line in process.stderr:
-        printed.append(line)
-        sys.stderr.write(line)
-        sys.stderr.flush()
+    with process.stderr:
+        for line in process.stderr:
+            printed.append(line)
+            sys.stderr.write(line)
+            sys.stderr.flush()
 
 
 def _end(process: subprocess.Popen[str]) -> int:

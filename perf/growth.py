@@ -49,25 +49,31 @@ class Settings:
 
     Attributes:
         seconds: in all, about, without starting the server.
+        most_clients: of the closed loops, at most.
         most_in_flight: requests that are sent at once, at most.
         side_px: of the pictures where it is not what is varied.
         seed: of the traces.
     """
 
     seconds: float = 165.0
+    most_clients: int = 64
     most_in_flight: int = 500
     side_px: int = 128
     seed: int = 1
 
 
-_QUICK = Settings(seconds=22.0, most_in_flight=50)
+_QUICK = Settings(seconds=22.0, most_clients=16, most_in_flight=50)
 
 
 def main() -> int:
     """Command line; the exit status."""
     arguments = _parse_arguments()
     quick: Settings = _QUICK if arguments.quick else Settings()
-    given = {name: value for name in ("seconds", "most_in_flight") if (value := getattr(arguments, name)) is not None}
+    given = {
+        name: value
+        for name in ("seconds", "most_clients", "most_in_flight")
+        if (value := getattr(arguments, name)) is not None
+    }
     settings = dataclasses.replace(quick, **given)
     model: Path = arguments.model.resolve()
     try:
@@ -181,9 +187,10 @@ def _values(name: str, value: int) -> dict[str, Any]:
 
 
 async def _concurrency(asker: _Asker, seconds: float) -> None:
-    for clients in _CONCURRENCY:
+    levels = [clients for clients in _CONCURRENCY if clients <= asker.settings.most_clients]
+    for clients in levels:
         what = f"concurrency {clients}"
-        answered, took_s = await asker.many(clients, 0, what, seconds / len(_CONCURRENCY))
+        answered, took_s = await asker.many(clients, 0, what, seconds / len(levels))
         asker.growth.concurrency[clients] = (answered, took_s)
 
 
@@ -244,6 +251,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = measuring_parser("python -m perf.growth", __doc__, "half a minute")
     add_model(parser)
     parser.add_argument("--seconds", type=float, help="in all, about; default 165")
+    parser.add_argument("--most-clients", type=int, help="of the closed loops, at most; default 64")
     parser.add_argument("--most-in-flight", type=int, help="requests at once, at most; default 500")
     return parser.parse_args()
 

@@ -70,7 +70,7 @@ def cpu_model(description: Path = Path("/proc/cpuinfo")) -> str:
 
 def _module() -> str:
     main = sys.modules["__main__"].__spec__
-    return main.name if main is not None else "perf"
+    return main.name.removesuffix(".__main__") if main is not None else "perf"
 
 
 def _git(*arguments: str) -> str:
