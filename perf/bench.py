@@ -23,9 +23,11 @@ from perf.bench_report import bench_report
 from perf.bench_run import run_part
 from perf.peers.environments import make_environment
 from perf.peers.server import PEERS
+from perf.readme_link import link_report
 from perf.report import write_results
 from perf.surroundings import results_folder, surroundings
 
+_ROOT = Path(__file__).resolve().parents[1]
 _REPORT_S = 10.0  # kept back for plots and report
 
 
@@ -65,6 +67,8 @@ def main() -> int:
     markdown, raw = bench_report(about, outcomes, markdowns, plots, folder)
     for path in (*write_results(folder, "report", markdown, raw), *(folder / plot.file for plot in plots)):
         print(f"written: {os.path.relpath(path)}", file=sys.stderr)
+    if plots and not (arguments.quick or arguments.only or arguments.out):
+        link_report(_ROOT / "README.md", folder / "report.md", folder / plots[0].file, plots[0].caption)
     failed = [outcome for outcome in outcomes if outcome.fault]
     for outcome in failed:
         print(f"FAILED: {outcome.name}: {outcome.fault}", file=sys.stderr)

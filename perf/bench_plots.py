@@ -151,28 +151,28 @@ def _occupancy(figure: Figure, raw: Mapping[str, Any]) -> None:
 
 
 def _stages(figure: Figure, raw: Mapping[str, Any]) -> None:
-    axes = figure.subplots()
     colours = ("#7570b3", "#a6761d", "#1b9e77", "#cccccc", "#e7298a", _OURS, "#d95f02", "#e6ab02", "#66a61e")
-    starts = dict.fromkeys(PROTOCOLS, 0.0)
-    for stage, colour in zip(STAGES, colours, strict=True):
-        widths = [raw["medians_ms"][name][stage] for name in PROTOCOLS]
-        label = f"{stage} " + " | ".join(f"{width:.1f}" for width in widths)
-        axes.barh(PROTOCOLS, widths, left=list(starts.values()), color=colour, label=label, height=0.5)
-        starts = {name: starts[name] + width for name, width in zip(PROTOCOLS, widths, strict=True)}
-    axes.scatter(
-        [raw["whole_ms"][name] for name in PROTOCOLS],
-        PROTOCOLS,
-        marker="|",
-        s=2500,
-        color="black",
-        label="whole request, timed apart",
+    whole, small = figure.subplots(1, 2)
+    for axes, left_out in ((whole, ()), (small, ("denoise",))):
+        starts = dict.fromkeys(PROTOCOLS, 0.0)
+        for stage, colour in zip(STAGES, colours, strict=True):
+            if stage in left_out:
+                continue
+            widths = [raw["medians_ms"][name][stage] for name in PROTOCOLS]
+            label = f"{stage} " + " | ".join(f"{width:.1f}" for width in widths)
+            axes.barh(PROTOCOLS, widths, left=list(starts.values()), color=colour, label=label, height=0.5)
+            starts = {name: starts[name] + width for name, width in zip(PROTOCOLS, widths, strict=True)}
+        axes.set_xlabel("ms")
+        axes.invert_yaxis()
+        axes.spines[["top", "right"]].set_visible(False)
+    for place, name in enumerate(PROTOCOLS):
+        whole.plot([raw["whole_ms"][name]] * 2, [place - 0.35, place + 0.35], color="black")
+    whole.set_title(
+        f"one request of {raw['parameters']['steps']} steps\n(black: whole requests, timed apart)", fontsize=11
     )
-    axes.set_xlabel("ms")
-    axes.set_title(
-        f"one request of {raw['parameters']['steps']} steps; ms by stage: {' | '.join(PROTOCOLS)}", fontsize=11
-    )
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    small.set_title("without denoising", fontsize=11)
+    names = f"ms: {' | '.join(PROTOCOLS)}"
+    figure.legend(*whole.get_legend_handles_labels(), title=names, fontsize=8, loc="outside right center")
 
 
 def _growth(figure: Figure, raw: Mapping[str, Any]) -> None:

@@ -202,11 +202,11 @@ async def _loads(asker: _Asker, server: EmbeddedServer, seconds: float) -> None:
     capacity_per_s = summarize(_records(asker, await alone.load(asker.client, asker.notify))).requests_per_s
     asker.growth.capacity_per_s = capacity_per_s
     async with watch_occupancy(server.metrics_url) as moments:
-        for number, load in enumerate(_LOADS):
+        for load in _LOADS:
             rate_per_s = load * capacity_per_s
             requests = max(4, round(rate_per_s * seconds / len(_LOADS)))
             asker.show(f"load {load:.0%}")
-            cell = open_cell("load", "hub", number, requests, rate_per_s, seed + number)
+            cell = open_cell("load", "hub", 0, requests, rate_per_s, seed)
             began_s = time.perf_counter()
             answers = await cell.load(asker.client, asker.notify)
             asker.growth.loads[load] = summarize(_records(asker, answers))
