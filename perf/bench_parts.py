@@ -35,13 +35,13 @@ def parts(quick: bool) -> list[Part]:
     """
     if quick:
         return [
-            Part("peers", "peers", ("perf.peer_comparison", "--quick", "--seconds", "22"), 75, takes_model=False),
-            Part("stages", "stages", ("perf.stages", "--quick", "--requests", "15"), 30),
-            Part("growth", "growth", ("perf.growth", "--quick", "--seconds", "10"), 45),
-            Part("soak", "soak", ("perf.soak", "--quick", "--seconds", "300"), 25),
-            Part("analyzer", "analyzer", (*_ANALYZER, "--quick", "--requests", "5", "--concurrency", "4"), 30),
-            Part("locust", "locust_load", ("perf.locust_load", "--quick", "--users", "3", "--seconds", "24"), 30),
-            Part("gpu", "gpu", ("perf.gpu", "--quick"), 15, takes_model=False),
+            Part("peers", "peers", ("perf.peer_comparison", "--quick", "--seconds", "22"), 90, takes_model=False),
+            Part("stages", "stages", ("perf.stages", "--quick", "--requests", "15"), 40),
+            Part("growth", "growth", ("perf.growth", "--quick", "--seconds", "10"), 60),
+            Part("soak", "soak", ("perf.soak", "--quick", "--seconds", "300"), 40),
+            Part("analyzer", "analyzer", (*_ANALYZER, "--quick", "--requests", "5", "--concurrency", "4"), 40),
+            Part("locust", "locust_load", ("perf.locust_load", "--quick", "--users", "3", "--seconds", "24"), 40),
+            Part("gpu", "gpu", ("perf.gpu", "--quick"), 20, takes_model=False),
         ]
     return [
         Part("peers", "peers", ("perf.peer_comparison", "--seconds", "300"), 440, takes_model=False),
