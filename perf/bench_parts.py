@@ -39,7 +39,12 @@ def parts(quick: bool) -> list[Part]:
             Part("stages", "stages", ("perf.stages", "--quick", "--requests", "15"), 40),
             Part("growth", "growth", ("perf.growth", "--quick", "--seconds", "10"), 60),
             Part("soak", "soak", ("perf.soak", "--quick", "--seconds", "300"), 40),
-            Part("analyzer", "analyzer", (*_ANALYZER, "--quick", "--requests", "5", "--concurrency", "4"), 40),
+            Part(
+                "analyzer",
+                "analyzer",
+                (*_ANALYZER, "--quick", "--protocols", "grpc", "--requests", "5", "--concurrency", "4"),
+                40,
+            ),
             Part("locust", "locust_load", ("perf.locust_load", "--quick", "--users", "3", "--seconds", "24"), 40),
             Part("gpu", "gpu", ("perf.gpu", "--quick"), 20, takes_model=False),
         ]
@@ -61,4 +66,4 @@ def parts(quick: bool) -> list[Part]:
     ]
 
 
-_ANALYZER = ("perf.analyzer", "--shares", "0.7", "--protocols", "grpc", "--kinds", "text-to-image")
+_ANALYZER = ("perf.analyzer", "--shares", "0.7", "--kinds", "text-to-image")
