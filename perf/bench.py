@@ -21,6 +21,7 @@ from perf.bench_parts import LIMIT_S, QUICK_LIMIT_S, parts
 from perf.bench_plots import draw_plots
 from perf.bench_report import bench_report
 from perf.bench_run import run_part
+from perf.peer_comparison import QUICK, Settings
 from perf.peers.environments import make_environment
 from perf.peers.server import PEERS
 from perf.readme_link import link_report
@@ -77,8 +78,9 @@ def main() -> int:
 
 def _prepare_peers(console: Console, commands: list[tuple[str, ...]]) -> None:
     """Make the environments before the time runs; a peer that cannot have one says so in the comparison."""
-    needed = {name for command in commands if command[0] == "perf.peer_comparison" for name in PEERS}
-    for name in sorted(needed):
+    compared = [command for command in commands if command[0] == "perf.peer_comparison"]
+    wanted = {name for command in compared for name in (QUICK if "--quick" in command else Settings()).peers}
+    for name in sorted(wanted & set(PEERS)):
         console.print(f"Environment of {name} …")
         try:
             make_environment(name)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from diffusers import DiffusionPipeline
 from rich.console import Console
 
 from checkpoint import BUNDLED
@@ -28,7 +29,7 @@ from perf.arguments import measuring_parser, with_given
 from perf.cells import Cell, closed_cell, in_turn, open_cell, run_cells
 from perf.engines import HUB, STATIC, Engine, running_engines
 from perf.figures import Record, summarize
-from perf.launch_bound_checkpoint import make_launch_bound_checkpoint
+from perf.launch_bound_checkpoint import make_launch_bound_checkpoint, measure_forwards
 from perf.load import Client, closed_loop
 from perf.peer_plan import Plan, plan_rounds
 from perf.peer_report import peer_report
@@ -44,6 +45,7 @@ ONE_AT_A_TIME = "fastapi"
 """The peer whose capacity the load is a share of."""
 
 BUNDLED_SIDE_PX = 128
+_FORWARD_ROWS = (2, 4, 8, 16)
 _WARMUP_CLIENTS, _WARMUP_EACH = 3, 5  # BentoML's batching trains itself on the first 11 requests
 _CALIBRATION_CLIENTS = 2  # so that there always is a next request
 
@@ -75,7 +77,7 @@ class Settings:
     seed: int = 1
 
 
-_QUICK = Settings(peers=(ONE_AT_A_TIME, "litserve", STATIC), seconds=30.0, rounds=1, calibration=10)
+QUICK = Settings(peers=(ONE_AT_A_TIME, "litserve", STATIC), seconds=30.0, rounds=1, calibration=10)
 
 
 def main() -> int:
@@ -92,6 +94,9 @@ def main() -> int:
                 scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-perf-")))
                 checkpoint, side_px = scratch / "launch_bound", launch_bound_checkpoint.SIDE_PX
                 make_launch_bound_checkpoint(checkpoint, settings.layers)
+            pipeline = DiffusionPipeline.from_pretrained(checkpoint, dtype=torch.float32)
+            forward_s = measure_forwards(pipeline, _FORWARD_ROWS, side_px)
+            del pipeline
             console.print("Starting the servers; a peer's environment is made the first time …")
             engines, peers, left_out = stack.enter_context(_running(settings.peers, checkpoint, side_px))
             if ONE_AT_A_TIME not in peers:
@@ -105,7 +110,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     markdown, raw = peer_report(
-        about, dataclasses.asdict(settings) | {"side_px": side_px}, plan, records, left_out, idle
+        about, dataclasses.asdict(settings) | {"side_px": side_px}, plan, forward_s, records, left_out, idle
     )
     print(markdown)
     name = "peers" if settings.checkpoint == "bundled" else "peers_launch_bound"
@@ -204,7 +209,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, help="of the launch-bound checkpoint")
     parser.add_argument("--seed", type=int)
     arguments = parser.parse_args()
-    arguments.settings = with_given(_QUICK if arguments.quick else Settings(), arguments)
+    arguments.settings = with_given(QUICK if arguments.quick else Settings(), arguments)
     if ONE_AT_A_TIME not in arguments.settings.peers:
         parser.error(f"--peers: {ONE_AT_A_TIME} is needed, whose capacity the load is a share of")
     return arguments

@@ -101,6 +101,7 @@ def peer_report(
     surroundings: Mapping[str, Any],
     parameters: Mapping[str, Any],
     plan: Plan,
+    forward_s: Mapping[int, float],
     records: Sequence[Record],
     left_out: Mapping[str, str],
     idle_percent: Mapping[str, float],
@@ -111,6 +112,7 @@ def peer_report(
         surroundings: see `perf.surroundings`.
         parameters: of the comparison.
         plan: what a round was.
+        forward_s: seconds of a denoiser forward by rows, two a picture, on an otherwise idle machine.
         records: all requests.
         left_out: why peers did not take part, by name.
         idle_percent: of a core that waiting peers take, by name.
@@ -130,6 +132,7 @@ def peer_report(
         "servers' pictures of the same request. Latency counts from when a request was due in the open loop, and from "
         "when it was sent in the closed one. "
         f"FastAPI does {plan.capacity_per_s:.2f} requests/s of this mix.",
+        _forwards_text(forward_s),
         "Left running while others have their turn, they take of one core: "
         + ", ".join(f"{SHOWN[name]} {percent:.1f} %" for name, percent in idle_percent.items())
         + ".",
@@ -147,6 +150,7 @@ def peer_report(
     raw = {
         "surroundings": surroundings,
         "parameters": parameters,
+        "forward_s": forward_s,
         "plan": dataclasses.asdict(plan) | {"open_name": plan.open_name, "closed_name": plan.closed_name},
         "summaries": {
             scenario: {engine: dataclasses.asdict(summary) for engine, summary in engines.items()}
@@ -189,3 +193,15 @@ def _target_row(one: Reached) -> list[str]:
 def _told(factor: Advantage) -> str:
     """With the range over the rounds where there are several."""
     return str(factor) if factor.lowest != factor.highest else f"{factor.pooled:.2f}x"
+
+
+def _forwards_text(forward_s: Mapping[int, float]) -> str:
+    """What batching can gain at best with this checkpoint."""
+    fewest, most = min(forward_s), max(forward_s)
+    gain = most / fewest * forward_s[fewest] / forward_s[most]
+    told = ", ".join(f"{rows}: {seconds * 1000:.1f} ms" for rows, seconds in forward_s.items())
+    return (
+        f"Denoiser forward by rows, two a picture: {told}. So {most // 2} pictures that share every forward are "
+        f"denoised {gain:.2f} times as fast as one after the other: with that many nobody's batching can gain more "
+        "requests/s here."
+    )

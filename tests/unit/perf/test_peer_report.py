@@ -45,9 +45,23 @@ def test_without_batching_peers_their_target_is_left_out() -> None:
 def test_the_report_names_all_and_says_who_is_missing() -> None:
     parameters = {"checkpoint": "bundled", "side_px": 128}
     markdown, raw = peer_report(
-        SURROUNDINGS, parameters, PLAN, records(LATENCIES_S), {"ray_serve": "no room"}, {"litserve": 3.0}
+        SURROUNDINGS,
+        parameters,
+        PLAN,
+        {2: 0.01, 16: 0.04},
+        records(LATENCIES_S),
+        {"ray_serve": "no room"},
+        {"litserve": 3.0},
     )
-    for part in ("| this server |", "| BentoML |", "20.00x", "NOT met", "- Ray Serve: no room", "LitServe 3.0 %"):
+    for part in (
+        "| this server |",
+        "| BentoML |",
+        "20.00x",
+        "NOT met",
+        "- Ray Serve: no room",
+        "LitServe 3.0 %",
+        "2.00 times as fast",
+    ):
         assert part in markdown
     assert len(raw["records"]) == 16
     assert raw["plan"]["open_name"] in raw["summaries"]
