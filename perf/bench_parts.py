@@ -66,4 +66,4 @@ def parts(quick: bool) -> list[Part]:
     ]
 
 
-_ANALYZER = ("perf.analyzer", "--shares", "0.7", "--kinds", "text-to-image")
+_ANALYZER = ("perf.analyzer", "--shares", "0.7", "--kinds", "text")
