@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from checkpoint import BUNDLED
 from perf.arguments import add_model, measuring_parser
 from perf.bench_parts import LIMIT_S, QUICK_LIMIT_S, parts
 from perf.bench_plots import draw_plots
@@ -26,7 +27,7 @@ from perf.peers.environments import make_environment
 from perf.peers.server import PEERS
 from perf.readme_link import link_report
 from perf.report import write_results
-from perf.surroundings import results_folder, surroundings
+from perf.surroundings import results_folder, shown_arguments, surroundings
 
 _ROOT = Path(__file__).resolve().parents[1]
 _REPORT_S = 10.0  # kept back for plots and report
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help=f"of {', '.join(names)}; default all")
     arguments = parser.parse_args()
     chosen = [part for part in parts(arguments.quick) if arguments.only is None or part.name in arguments.only]
-    about = surroundings(None) | {"command": shlex.join(["./build.sh", "bench", *sys.argv[1:]])}
+    about = surroundings(None) | {"command": shlex.join(["./build.sh", "bench", *shown_arguments(sys.argv[1:])])}
     folder: Path = (arguments.out or results_folder(about)).resolve()
     console = Console(stderr=True)
     # A shell that starts this in the background has it ignore Ctrl-C, and so would the parts.
@@ -57,7 +58,8 @@ def main() -> int:
                 passed_s = time.monotonic() - started_s
                 console.rule(f"{number} of {len(chosen)}: {part.name} (after {passed_s / 60:.1f} minutes)")
                 extra = ["--out", str(scratch)]
-                extra += ["--model", str(arguments.model.resolve())] if part.takes_model else []
+                if part.takes_model and arguments.model != BUNDLED:
+                    extra += ["--model", str(arguments.model.resolve())]
                 timeout_s = min(part.limit_s, deadline_s - time.monotonic())
                 outcomes.append(run_part(part, extra, timeout_s))
             markdowns = {path.stem: path.read_text() for path in scratch.glob("*.md")}

@@ -206,7 +206,7 @@ def _soak(figure: Figure, raw: Mapping[str, Any]) -> None:
 
 
 def _from_zero(axes: Axes) -> None:
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(1.08 * axes.dataLim.ymax, 1))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -125,7 +125,7 @@ def _targets(folder: Path, results: Sequence[str]) -> list[tuple[str, str, str]]
                 (
                     f"{where}: {one['meaning']}",
                     f"{one['advantage']['pooled']:.2f}x ({SHOWN[one['other']]})",
-                    _verdict(one["met"]),
+                    one["verdict"],
                 )
                 for one in raw["targets"]
             ]

@@ -74,8 +74,8 @@ def soak_report(
     settled = [sample for sample in samples if sample.at_s >= settled_s]
     growth = {name: growth_percent([(one.at_s, float(getattr(one, name))) for one in settled]) for name in _HELD}
     # A thread more or less comes and goes; what leaks with each of thousands of requests shows in the ends.
-    grown = [name for name in _HELD if name != "rss_bytes" and _ends(settled, name)]
     too_short = not samples or samples[-1].at_s < _LEAST_FOR_VERDICT_S
+    grown = [name for name in _HELD if name != "rss_bytes" and not too_short and _ends(settled, name)]
     leaks = growth["rss_bytes"] >= MAX_RSS_GROWTH_PERCENT or bool(grown)
     met = not failures and bool(settled) and (too_short or not leaks)
     answered = samples[-1].answered if samples else 0

@@ -30,7 +30,7 @@ PEERS = {
         name: {engine: SUMMARY | {"requests_per_s": 2.0} for engine in ("hub", "fastapi")}
         for name in ("open", "closed")
     },
-    "targets": [{"meaning": "15x", "other": "fastapi", "met": True, "advantage": {"pooled": 16.0}}],
+    "targets": [{"meaning": "15x", "other": "fastapi", "verdict": "met", "advantage": {"pooled": 16.0}}],
 }
 RAW: dict[str, dict[str, Any]] = {
     "peers": PEERS,

@@ -16,12 +16,12 @@ PLAN = Plan(2.0, 0.8, 4, 2, 1)
 LATENCIES_S = {"hub": 0.1, "fastapi": 2.0, "litserve": 1.0, "bentoml": 0.5}
 
 
-def records(latencies_s: dict[str, float]) -> list[Record]:
+def records(latencies_s: dict[str, float], repeats: int = 15) -> list[Record]:
     return [
         Record(scenario, engine, 0, index, steps, 0.0, latency_s, "")
         for scenario in (PLAN.open_name, PLAN.closed_name)
         for engine, latency_s in latencies_s.items()
-        for index, steps in enumerate((4, 50))
+        for index, steps in enumerate((4, 50) * repeats)
     ]
 
 
@@ -29,12 +29,17 @@ def test_each_target_is_about_the_best_of_its_kind() -> None:
     reached = reached_targets(PLAN, records(LATENCIES_S))
     assert [one.other for one in reached] == ["fastapi", "bentoml", "bentoml", "fastapi"]
     assert [one.advantage.pooled for one in reached] == pytest.approx([20, 5, 5, 20])
-    assert [one.met for one in reached] == [True, False, True, True]
+    assert [one.verdict for one in reached] == ["met", "NOT met", "met", "met"]
 
 
 def test_a_peer_without_a_right_answer_is_not_the_best() -> None:
     wrong = [replace(one, error="wrong" if one.engine == "bentoml" else "") for one in records(LATENCIES_S)]
     assert [one.other for one in reached_targets(PLAN, wrong)] == ["fastapi", "litserve", "litserve", "fastapi"]
+
+
+def test_a_handful_of_requests_gives_no_verdict() -> None:
+    reached = reached_targets(PLAN, records(LATENCIES_S, repeats=2))
+    assert {one.verdict for one in reached} == {"too few requests for a verdict"}
 
 
 def test_without_batching_peers_their_target_is_left_out() -> None:
@@ -63,5 +68,5 @@ def test_the_report_names_all_and_says_who_is_missing() -> None:
         "2.00 times as fast",
     ):
         assert part in markdown
-    assert len(raw["records"]) == 16
+    assert len(raw["records"]) == 16 * 15
     assert raw["plan"]["open_name"] in raw["summaries"]
