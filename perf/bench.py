@@ -60,7 +60,9 @@ def main() -> int:
                 extra = ["--out", str(scratch)]
                 if part.takes_model and arguments.model != BUNDLED:
                     extra += ["--model", str(arguments.model.resolve())]
-                timeout_s = min(part.limit_s, deadline_s - time.monotonic())
+                left_s = deadline_s - time.monotonic()
+                # What later parts leave over is this one's: on a slow machine few parts are as good as on a fast one.
+                timeout_s = min(left_s, max(part.limit_s, left_s - sum(later.limit_s for later in chosen[number:])))
                 outcomes.append(run_part(part, extra, timeout_s))
             markdowns = {path.stem: path.read_text() for path in scratch.glob("*.md")}
             shutil.copytree(scratch, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.md"))

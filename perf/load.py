@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -64,13 +65,17 @@ async def open_loop(client: Client, trace: Sequence[Planned], notify: Notify) ->
 
 
 async def closed_loop(client: Client, shares: Sequence[Sequence[Planned]], notify: Notify) -> list[Answered]:
-    """Let each client send its share, the next request when the one before has been answered."""
+    """Let as many clients as there are shares send all of them, the next request when the one before has been answered.
+
+    They take requests from one line, so that no client is left over at the end with many long ones.
+    """
     zero_s = time.perf_counter()
+    line = iter([planned for turn in itertools.zip_longest(*shares) for planned in turn if planned is not None])
 
-    async def one_client(share: Sequence[Planned]) -> list[Answered]:
-        return [await _send(client, planned, zero_s, time.perf_counter() - zero_s, notify) for planned in share]
+    async def one_client() -> list[Answered]:
+        return [await _send(client, planned, zero_s, time.perf_counter() - zero_s, notify) for planned in line]
 
-    return [answered for client_s in await asyncio.gather(*map(one_client, shares)) for answered in client_s]
+    return [one for answered in await asyncio.gather(*(one_client() for _ in shares)) for one in answered]
 
 
 async def _send(client: Client, planned: Planned, zero_s: float, started_s: float, notify: Notify) -> Answered:

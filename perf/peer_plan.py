@@ -58,5 +58,5 @@ def plan_rounds(capacity_per_s: float, servers: int, load: float, clients: int, 
     open_share = servers / load * _OPEN_PER_CLOSED
     closed_share = 1 + (servers - 1) * _BATCHED
     closed = in_requests / (open_share + closed_share)
-    each = max(1, int(closed / clients))
+    each = max(1, round(closed / clients))
     return Plan(capacity_per_s, load, max(4, int(closed * _OPEN_PER_CLOSED)), clients, each)
