@@ -17,6 +17,7 @@ usage: ./build.sh VERB [options]
   demo [--out DIR]     install, start a Triton server, make pictures through it, stop it
   serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--openai-port S] [--model FOLDER_OR_HUB_ID]
                        install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
+  bench [--quick]      run every measurement and write one report with plots into perf/results (25 minutes; 3)
   analyzer [--quick]   install NVIDIA's perf_analyzer too and measure a server with it (perf/README.md)
   test [pytest args]   install and run the tests
   check                install and run ruff and mypy
@@ -187,6 +188,12 @@ case $verb in
     need_perf_analyzer || fail "perf_analyzer could not be installed"
     cd "$ROOT"
     run -m perf.analyzer "$@"
+    ;;
+  bench)
+    setup
+    need_perf_analyzer || say "Without perf_analyzer its part of the report fails."
+    cd "$ROOT"
+    run -m perf.bench "$@"
     ;;
   test)
     setup

@@ -66,7 +66,7 @@ class TritonServer(ChildProcess):
         self._release = release
         self._drain_timeout_s = drain_timeout_s
         self._run_folder: Path | None = None
-        self._shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
+        self.shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
         self._workers: Workers | None = None
         self._live_s = 0.0
         self.http_port = 0
@@ -161,7 +161,7 @@ class TritonServer(ChildProcess):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         _reap(process.pid)
-        for segment in _SHM_FOLDER.glob(self._shm_prefix + "*"):
+        for segment in _SHM_FOLDER.glob(self.shm_prefix + "*"):
             segment.unlink(missing_ok=True)
         remove_stale_run_folders()  # its own
         self._workers = None
@@ -179,7 +179,7 @@ class TritonServer(ChildProcess):
         command = [
             *self.program(self._run_folder),
             f"--model-repository={repository}",
-            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             *triton_arguments(exit_timeout_s=_EXIT_TIMEOUT_S, release=self._release),
         ]
         # Model processes that outlive the server become our children, to be reaped by us: not every init does it.

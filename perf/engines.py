@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -39,23 +39,32 @@ class Engine:
 
 
 @contextmanager
-def running_engines(checkpoint: Path, device: str) -> Iterator[dict[str, Engine]]:
-    """Start the servers of `ENGINES` and end them.
+def running_engines(
+    checkpoint: Path, device: str, names: Sequence[str] = tuple(ENGINES), side_px: int | None = None
+) -> Iterator[dict[str, Engine]]:
+    """Start servers of `ENGINES` and end them.
 
     Args:
         checkpoint: folder of a diffusers checkpoint.
         device: a torch device, for all of them.
+        names: which of them.
+        side_px: width and height of their pictures; None for the checkpoint's own.
 
     Raises:
         ServerError: one did not start.
     """
-    ours = engine_parameters(checkpoint, device)
+    side = "" if side_px is None else str(side_px)
+    ours = engine_parameters(checkpoint, device) | ({"diffusion.native_size_px": f"{side},{side}"} if side else {})
     setups = {
         HUB: (REPOSITORY, ours, "image_generation"),
         SERIAL: (REPOSITORY, ours | {"diffusion.max_active_requests": "1"}, "image_generation"),
         STATIC: (
             _STATIC_REPOSITORY,
-            {"static_batching.model": str(checkpoint), "static_batching.device": device},
+            {
+                "static_batching.model": str(checkpoint),
+                "static_batching.device": device,
+                "static_batching.side_px": side,
+            },
             "static_batching",
         ),
     }
@@ -64,6 +73,7 @@ def running_engines(checkpoint: Path, device: str) -> Iterator[dict[str, Engine]
         made = {
             name: EmbeddedServer(repository, parameters=parameters)
             for name, (repository, parameters, _) in setups.items()
+            if name in names
         }
         starts = []
         for server in made.values():

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
@@ -40,14 +41,20 @@ def make_launch_bound_checkpoint(folder: Path, layers: int = LAYERS) -> StableDi
     return pipeline
 
 
-def measure_forwards(pipeline: StableDiffusionPipeline, rows: Sequence[int]) -> dict[int, float]:
-    """Median seconds of one denoiser forward by number of rows, all sizes interleaved."""
+def measure_forwards(pipeline: Any, rows: Sequence[int], side_px: int = SIDE_PX) -> dict[int, float]:
+    """Median seconds of one denoiser forward by number of rows, all sizes interleaved.
+
+    Args:
+        pipeline: with a `unet` that takes latents of an eighth of the pictures' sides, a time and a text.
+        rows: of the forwards.
+        side_px: width and height of the pictures.
+    """
     seconds: dict[int, list[float]] = {count: [] for count in rows}
     unet = pipeline.unet
     with torch.inference_mode():
         for repeat in range(_WARMUP_REPEATS + _REPEATS):
             for count in rows:
-                latents = torch.randn(count, unet.config.in_channels, _LATENT_SIDE, _LATENT_SIDE)
+                latents = torch.randn(count, unet.config.in_channels, side_px // 8, side_px // 8)
                 tokens = pipeline.tokenizer.model_max_length
                 text = torch.randn(count, tokens, unet.config.cross_attention_dim)
                 started_s = time.perf_counter()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from imagegen_client import AsyncImageClient, GenerateResult, ImageGenerationError
+from imagegen_client import GenerateResult, ImageGenerationError
 from perf.traces import Planned
 
 GUIDANCE_SCALE = 7.5
@@ -37,7 +39,18 @@ class Answered:
 Notify = Callable[[], None]
 
 
-async def open_loop(client: AsyncImageClient, trace: Sequence[Planned], notify: Notify) -> list[Answered]:
+class Client(Protocol):
+    """Sends requests to a server, as `AsyncImageClient` does."""
+
+    def generate(self, *arguments: Any, **named: Any) -> Awaitable[GenerateResult]:
+        """The prompt, and by name num_inference_steps, guidance_scale, seed and timeout_s; the picture.
+
+        Raises:
+            ImageGenerationError: there is none.
+        """
+
+
+async def open_loop(client: Client, trace: Sequence[Planned], notify: Notify) -> list[Answered]:
     """Send every request when it is due, whatever has become of the others.
 
     A request's latency counts from when it was due, so that neither a busy client nor a busy server can hide a wait.
@@ -51,19 +64,21 @@ async def open_loop(client: AsyncImageClient, trace: Sequence[Planned], notify: 
     return list(await asyncio.gather(*map(one, trace)))
 
 
-async def closed_loop(client: AsyncImageClient, shares: Sequence[Sequence[Planned]], notify: Notify) -> list[Answered]:
-    """Let each client send its share, the next request when the one before has been answered."""
+async def closed_loop(client: Client, shares: Sequence[Sequence[Planned]], notify: Notify) -> list[Answered]:
+    """Let as many clients as there are shares send all of them, the next request when the one before has been answered.
+
+    They take requests from one line, so that no client is left over at the end with many long ones.
+    """
     zero_s = time.perf_counter()
+    line = iter([planned for turn in itertools.zip_longest(*shares) for planned in turn if planned is not None])
 
-    async def one_client(share: Sequence[Planned]) -> list[Answered]:
-        return [await _send(client, planned, zero_s, time.perf_counter() - zero_s, notify) for planned in share]
+    async def one_client() -> list[Answered]:
+        return [await _send(client, planned, zero_s, time.perf_counter() - zero_s, notify) for planned in line]
 
-    return [answered for client_s in await asyncio.gather(*map(one_client, shares)) for answered in client_s]
+    return [one for answered in await asyncio.gather(*(one_client() for _ in shares)) for one in answered]
 
 
-async def _send(
-    client: AsyncImageClient, planned: Planned, zero_s: float, started_s: float, notify: Notify
-) -> Answered:
+async def _send(client: Client, planned: Planned, zero_s: float, started_s: float, notify: Notify) -> Answered:
     result, error = None, ""
     try:
         result = await client.generate(

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +22,16 @@ from rich.console import Console
 from deploy.child_process import ServerError
 from imagegen_client import AsyncImageClient
 from perf.arguments import measuring_parser, with_given
+from perf.cells import Cell, closed_cell, in_turn, open_cell, run_cells
 from perf.engines import HUB, SERIAL, Engine, running_engines
 from perf.figures import Record, summarize
 from perf.launch_bound_checkpoint import LAYERS, SIDE_PX, make_launch_bound_checkpoint, measure_forwards
-from perf.load import Answered, Notify, closed_loop, open_loop
+from perf.load import Client
 from perf.mixed_report import Target, mixed_report
 from perf.picture_check import PictureCheck
 from perf.progress import quiet_progress, silence_libraries
 from perf.report import write_results
 from perf.surroundings import results_folder, surroundings
-from perf.traces import closed_loop_shares, poisson_trace
 
 _FORWARD_ROWS = (1, 2, 4, 8, 16)
 _CALIBRATION_CLIENTS = 2  # so that the serial engine always has a next request
@@ -65,19 +65,6 @@ class Settings:
 
 
 _QUICK = Settings(rounds=1, requests=30, each=3, calibration=10)
-
-Load = Callable[[AsyncImageClient, Notify], Awaitable[list[Answered]]]
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """One load on one engine, once."""
-
-    scenario: str
-    engine: str
-    round: int
-    load: Load
-    requests: int
 
 
 def main() -> int:
@@ -119,69 +106,37 @@ async def _measure(engines: dict[str, Engine], settings: Settings, console: Cons
     check = PictureCheck(SIDE_PX)
     progress = quiet_progress(console)
     async with AsyncExitStack() as stack:
-        clients = {
+        clients: Mapping[str, Client] = {
             name: await stack.enter_async_context(AsyncImageClient(engine.grpc_url, model=engine.model))
             for name, engine in engines.items()
         }
         stack.enter_context(progress)
 
-        async def run(cells: Sequence[_Cell]) -> list[Record]:
-            bar = progress.add_task("", total=sum(cell.requests for cell in cells))
-            records = []
-            for cell in cells:
-                progress.update(bar, description=f"round {cell.round + 1}: {cell.scenario}: {cell.engine}")
-                answers = await cell.load(clients[cell.engine], lambda: progress.update(bar, advance=1, refresh=True))
-                records += [_record(cell, answered, check) for answered in answers]
-            return records
+        async def run(cells: Sequence[Cell]) -> list[Record]:
+            return await run_cells(cells, clients, check, progress)
 
-        await run([_closed_cell("warm-up", name, 0, 1, 2, settings.seed) for name in engines])
+        await run([closed_cell("warm-up", name, 0, 1, 2, settings.seed) for name in engines])
         each = settings.calibration // _CALIBRATION_CLIENTS
-        calibration = _closed_cell("calibration", SERIAL, 0, _CALIBRATION_CLIENTS, each, settings.seed)
+        calibration = closed_cell("calibration", SERIAL, 0, _CALIBRATION_CLIENTS, each, settings.seed)
         capacity_per_s = summarize(await run([calibration])).requests_per_s
         if not capacity_per_s:
             raise ServerError("the serial engine answered no request rightly")
         return capacity_per_s, await run(_cells(list(engines), settings, capacity_per_s))
 
 
-def _cells(engines: Sequence[str], settings: Settings, capacity_per_s: float) -> list[_Cell]:
+def _cells(engines: Sequence[str], settings: Settings, capacity_per_s: float) -> list[Cell]:
     """Everything to measure, in order: engines take turns, and another one begins in each round."""
     cells = []
     for number in range(settings.rounds):
-        turn = number % len(engines)
-        order = [*engines[turn:], *engines[:turn]]
+        order = in_turn(engines, number)
         seed = settings.seed + number
         for load in settings.loads:
             rate_per_s = load * capacity_per_s
-            cells += [_open_cell(load, name, number, settings.requests, rate_per_s, seed) for name in order]
+            scenario = _open_name(load)
+            cells += [open_cell(scenario, name, number, settings.requests, rate_per_s, seed) for name in order]
         scenario = _closed_name(settings)
-        cells += [_closed_cell(scenario, name, number, settings.clients, settings.each, seed) for name in order]
+        cells += [closed_cell(scenario, name, number, settings.clients, settings.each, seed) for name in order]
     return cells
-
-
-def _open_cell(load: float, engine: str, number: int, requests: int, rate_per_s: float, seed: int) -> _Cell:
-    trace = poisson_trace(requests, rate_per_s, seed)
-    return _Cell(_open_name(load), engine, number, lambda client, notify: open_loop(client, trace, notify), requests)
-
-
-def _closed_cell(scenario: str, engine: str, number: int, clients: int, each: int, seed: int) -> _Cell:
-    shares = closed_loop_shares(clients, each, seed)
-    return _Cell(scenario, engine, number, lambda client, notify: closed_loop(client, shares, notify), clients * each)
-
-
-def _record(cell: _Cell, answered: Answered, check: PictureCheck) -> Record:
-    error = answered.error
-    if answered.result is not None:
-        error = check.fault(answered.planned, answered.result)
-    return Record(
-        scenario=cell.scenario,
-        engine=cell.engine,
-        round=cell.round,
-        index=answered.planned.index,
-        num_inference_steps=answered.planned.num_inference_steps,
-        started_s=answered.started_s,
-        latency_s=answered.latency_s,
-        error=error,
-    )
 
 
 def _open_name(load: float) -> str:

@@ -37,12 +37,20 @@ def surroundings(http_url: str | None, packages: Sequence[str] = _PACKAGES) -> d
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit(),
-        "command": shlex.join(["python", "-m", _module(), *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", _module(), *shown_arguments(sys.argv[1:])]),
         "cpu": f"{cpu_model()}, {os.cpu_count()} cores; load average {os.getloadavg()[0]:.1f} at the start",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def shown_arguments(arguments: Sequence[str]) -> list[str]:
+    """A command line's arguments without `--out FOLDER`: where results go has no part in them."""
+    if "--out" not in arguments:
+        return list(arguments)
+    place = list(arguments).index("--out")
+    return [*arguments[:place], *arguments[place + 2 :]]
 
 
 def results_folder(surroundings: Mapping[str, Any], root: Path = _ROOT) -> Path:
@@ -70,7 +78,7 @@ def cpu_model(description: Path = Path("/proc/cpuinfo")) -> str:
 
 def _module() -> str:
     main = sys.modules["__main__"].__spec__
-    return main.name if main is not None else "perf"
+    return main.name.removesuffix(".__main__") if main is not None else "perf"
 
 
 def _git(*arguments: str) -> str:

@@ -51,7 +51,7 @@ def poisson_trace(requests: int, rate_per_s: float, seed: int) -> list[Planned]:
 
 
 def closed_loop_shares(clients: int, each: int, seed: int) -> list[list[Planned]]:
-    """The requests of every client, to be sent one after the other.
+    """The requests of a closed loop, in shares of equal size, one a client.
 
     Args:
         clients: how many.

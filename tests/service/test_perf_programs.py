@@ -84,6 +84,40 @@ def test_png(tmp_path: Path) -> None:
         assert min(plot.size) > 500
 
 
+def test_bench(tmp_path: Path, random_checkpoint: str) -> None:
+    command = [sys.executable, "-m", "perf.bench", "--quick", "--out", str(tmp_path), "--model", random_checkpoint]
+    done = subprocess.run([*command, "--only", "stages", "gpu"], cwd=_ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = (tmp_path / "report.md").read_text()
+    for part in ("tritonserver", "| stages |", "| gpu |", "| denoise |", "(stages.png)", "add up to the whole"):
+        assert part in report
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.md",
+        "report.json",
+        "stages.json",
+        "stages.png",
+        "gpu.json",
+    }
+
+
+def test_growth(tmp_path: Path, random_checkpoint: str) -> None:
+    sizes = ("--model", random_checkpoint, "--seconds", "1", "--most-clients", "4", "--most-in-flight", "20")
+    report, raw = measure("growth", tmp_path, *sizes)
+    for part in ("to the power of", "## Concurrency", "| 140% |", "## Prompt cache", "Failed requests: 0."):
+        assert part in report
+    assert list(raw["concurrency"]) == ["1", "2", "4"]
+    assert raw["in_flight"]["20"]["requests"] == 20
+    assert any(rows > 0 for _, rows, _ in raw["occupancy"])
+
+
+def test_soak(tmp_path: Path, random_checkpoint: str) -> None:
+    report, raw = measure("soak", tmp_path, "--model", random_checkpoint, "--seconds", "100")
+    assert "too short for a verdict" in report
+    assert raw["answered"] > 0
+    assert raw["failures"] == []
+    assert min(sample["shm_bytes"] for sample in raw["samples"]) > 0
+
+
 @needs_analyzer
 def test_analyzer(tmp_path: Path, random_checkpoint: str) -> None:
     runs = ("--concurrency", "2", "--shares", "0.5", "--kinds", "url", "--protocols", "http")

@@ -26,3 +26,8 @@ def test_results_go_to_a_folder_of_their_day_and_commit(tmp_path: Path) -> None:
 
 def test_the_commit_is_short_or_unknown() -> None:
     assert re.fullmatch(r"unknown|[0-9a-f]{7,}(-changed)?", surroundings.commit())
+
+
+def test_where_results_go_is_not_shown() -> None:
+    assert surroundings.shown_arguments(["--quick", "--out", "/there", "--steps", "4"]) == ["--quick", "--steps", "4"]
+    assert surroundings.shown_arguments(["--quick"]) == ["--quick"]

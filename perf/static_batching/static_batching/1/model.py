@@ -31,6 +31,7 @@ class TritonPythonModel:
         pipeline = DiffusionPipeline.from_pretrained(setting["model"], dtype=torch.float32)
         self._pipeline: Any = pipeline.to(setting["device"])
         self._pipeline.set_progress_bar_config(disable=True)
+        self._side_px = int(setting["side_px"]) if setting["side_px"] else None
         self._groups = StepGroups[Any](int(setting["max_batch"]), float(setting["max_delay_ms"]) / 1000)
         self._thread = threading.Thread(target=self._draw_all, name="device")
         self._thread.start()
@@ -58,6 +59,8 @@ class TritonPythonModel:
     def _draw(self, group: list[dict[str, Any]]) -> list[Any]:
         pictures = self._pipeline(
             prompt=[inputs["prompt"].decode() for inputs in group],
+            width=self._side_px,
+            height=self._side_px,
             num_inference_steps=int(group[0]["num_inference_steps"]),
             guidance_scale=float(group[0]["guidance_scale"]),
             generator=[torch.Generator("cpu").manual_seed(int(inputs["seed"])) for inputs in group],

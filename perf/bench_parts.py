@@ -1,0 +1,69 @@
+"""The parts of `./build.sh bench` and how much of the time each gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LIMIT_S = 25 * 60.0
+QUICK_LIMIT_S = 3 * 60.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measuring program.
+
+    Attributes:
+        name: for `--only` and messages.
+        result: what its files are called.
+        command: module and arguments.
+        limit_s: after which it is ended.
+        takes_model: whether it has `--model`.
+    """
+
+    name: str
+    result: str
+    command: tuple[str, ...]
+    limit_s: float
+    takes_model: bool = True
+
+
+def parts(quick: bool) -> list[Part]:
+    """In order: what must not fall victim to the end of the time comes first.
+
+    With two idle cores the full parts are to take about 385, 615, 150, 45, 135, 45, 45 and 5 seconds, the quick ones
+    55, 20, 30, 15, 20, 20 and 5.
+    """
+    if quick:
+        return [
+            Part("peers", "peers", ("perf.peer_comparison", "--quick", "--seconds", "22"), 90, takes_model=False),
+            Part("stages", "stages", ("perf.stages", "--quick", "--requests", "15"), 40),
+            Part("growth", "growth", ("perf.growth", "--quick", "--seconds", "10"), 60),
+            Part("soak", "soak", ("perf.soak", "--quick", "--seconds", "300"), 40),
+            Part(
+                "analyzer",
+                "analyzer",
+                (*_ANALYZER, "--quick", "--protocols", "grpc", "--requests", "5", "--concurrency", "4"),
+                40,
+            ),
+            Part("locust", "locust_load", ("perf.locust_load", "--quick", "--users", "3", "--seconds", "24"), 40),
+            Part("gpu", "gpu", ("perf.gpu", "--quick"), 20, takes_model=False),
+        ]
+    return [
+        Part("peers", "peers", ("perf.peer_comparison", "--seconds", "330"), 470, takes_model=False),
+        Part("soak", "soak", ("perf.soak",), 650),
+        Part(
+            "peers-launch-bound",
+            "peers_launch_bound",
+            ("perf.peer_comparison", "--checkpoint", "launch-bound", "--seconds", "100", "--rounds", "1"),
+            200,
+            takes_model=False,
+        ),
+        Part("stages", "stages", ("perf.stages",), 75),
+        Part("growth", "growth", ("perf.growth", "--seconds", "100"), 190),
+        Part("analyzer", "analyzer", (*_ANALYZER, "--requests", "9", "--concurrency", "1", "4"), 90),
+        Part("locust", "locust_load", ("perf.locust_load", "--users", "4", "--seconds", "30"), 90),
+        Part("gpu", "gpu", ("perf.gpu",), 300, takes_model=False),
+    ]
+
+
+_ANALYZER = ("perf.analyzer", "--shares", "0.7", "--kinds", "text")
