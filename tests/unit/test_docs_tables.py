@@ -1,4 +1,4 @@
-"""The README's tables say what the code does. `python tests/unit/test_readme_tables.py` writes them anew."""
+"""The documents' tables say what the code does. `python tests/unit/test_docs_tables.py` writes them anew."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loading_settings import LoadingSettings
 from postprocess_settings import PostprocessSettings
 from stream_settings import StreamSettings
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 SETTINGS = {
     "diffusion": DiffusionSettings,
     "image_preprocess": LoadingSettings,
@@ -68,28 +68,26 @@ def shown(value: object) -> str:
 
 
 TABLES = {
-    "| input | type, shape | default | rule |": input_rows,
-    "| output | type, shape | meaning |": output_rows,
-    "| further input | type, shape | default | rule |": stream_input_rows,
-    "| output of the stream | type, shape | meaning |": stream_output_rows,
-    "| parameter | default | meaning |": parameter_rows,
+    ("api.md", "| input | type, shape | default | rule |"): input_rows,
+    ("api.md", "| output | type, shape | meaning |"): output_rows,
+    ("api.md", "| further input | type, shape | default | rule |"): stream_input_rows,
+    ("api.md", "| output of the stream | type, shape | meaning |"): stream_output_rows,
+    ("operations.md", "| parameter | default | meaning |"): parameter_rows,
 }
 
 
-@pytest.mark.parametrize("header", TABLES)
-def test_the_table_is_that_of_the_code(header: str) -> None:
-    after = README.read_text().partition(header + "\n")[2].splitlines()[1:]
-    assert after[: after.index("")] == TABLES[header]()
+@pytest.mark.parametrize(("document", "header"), TABLES)
+def test_the_table_is_that_of_the_code(document: str, header: str) -> None:
+    after = (DOCS / document).read_text().partition(header + "\n")[2].splitlines()[1:]
+    assert after[: after.index("")] == TABLES[document, header]()
 
 
 def write() -> None:
-    text = README.read_text()
-    for header, rows in TABLES.items():
-        before, _, after = text.partition(header + "\n")
+    for (document, header), rows in TABLES.items():
+        before, _, after = (DOCS / document).read_text().partition(header + "\n")
         rule, _, rest = after.partition("\n")
         rest = rest[rest.index("\n\n") :]
-        text = before + header + "\n" + rule + "\n" + "\n".join(rows()) + rest
-    README.write_text(text)
+        (DOCS / document).write_text(before + header + "\n" + rule + "\n" + "\n".join(rows()) + rest)
 
 
 if __name__ == "__main__":
