@@ -22,12 +22,10 @@ from pathlib import Path
 
 from deploy.child_process import HOST, ChildProcess, ServerError, free_port
 from deploy.repository import stage_repository
+from deploy.triton_options import EMBEDDED_RELEASE, PARAMETERS, triton_arguments, triton_environment
 from imagegen.run_folder import remove_stale_run_folders
 
 _EXIT_TIMEOUT_S = 6  # in-flight requests get this long; the whole stop stays under 10 s
-# Per python model, of the server's own: requests that models send each other take one each while they wait.
-_PYTHON_BACKEND_THREADS = 512
-_DEFAULT_PARAMETERS = {"diffusion.waking_requests": "480"}  # fits the threads
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _SHM_FOLDER = Path("/dev/shm")
 
@@ -61,7 +59,7 @@ class EmbeddedServer(ChildProcess):
         self._repository = repository
         self._parameters = dict(parameters or {})
         if (repository / "diffusion").exists():
-            self._parameters = _DEFAULT_PARAMETERS | self._parameters
+            self._parameters = PARAMETERS | self._parameters
         self._requested_ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self._run_folder: Path | None = None
         self._shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
@@ -116,16 +114,13 @@ class EmbeddedServer(ChildProcess):
             f"--model-repository={repository}",
             f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
-            f"--backend-config=python,thread-pool-size={_PYTHON_BACKEND_THREADS}",
-            "--model-control-mode=none",
-            "--disable-auto-complete-config",  # every config.pbtxt is complete; saves one stub start a model
             f"--http-address={HOST}",
             f"--http-port={self.http_port}",
             f"--grpc-address={HOST}",
             f"--grpc-port={self.grpc_port}",
             f"--metrics-address={HOST}",
             f"--metrics-port={self.metrics_port}",
-            f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
+            *triton_arguments(exit_timeout_s=_EXIT_TIMEOUT_S, release=EMBEDDED_RELEASE),
         ]
         # Stubs that outlive the server become our children, to be reaped by us: not every init does it.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -191,8 +186,4 @@ def _environment(wheel: Path) -> dict[str, str]:
     environment["LD_LIBRARY_PATH"] = ":".join([*map(str, libraries), *([inherited] if inherited else [])])
     # The stub embeds Python and takes its environment from the first `python3` on the path.
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
-    environment.setdefault("PYTHONUNBUFFERED", "1")
-    # glibc would raise it by itself and then leave gaps where large requests were: tritonserver grew from 129 to
-    # 150 MiB between 600 and 3000 requests with images, and stays at 110 with this.
-    environment.setdefault("MALLOC_MMAP_THRESHOLD_", "131072")
-    return environment
+    return triton_environment(environment)
