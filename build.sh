@@ -18,6 +18,8 @@ usage: ./build.sh VERB [options]
   serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--openai-port S] [--model FOLDER_OR_HUB_ID]
                        install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
   analyzer [--quick]   install NVIDIA's perf_analyzer too and measure a server with it (perf/README.md)
+  image [--tag TAG] [--base IMAGE] [--torch REQUIREMENT] [--stand-in]
+                       build the container image with docker, podman or buildah (deploy/Dockerfile)
   test [pytest args]   install and run the tests
   check                install and run ruff and mypy
   lock                 write requirements.lock anew from pyproject.toml
@@ -154,6 +156,14 @@ SH
   chmod +x "$folder/perf_analyzer" && echo "${PERF_ANALYZER_WHEELS[*]}" >"$folder/.installed"
 }
 
+need_image_tools() {
+  local missing=() tool
+  for tool in buildah podman runc debootstrap; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+  done
+  [ ${#missing[@]} = 0 ] || need_packages "${missing[@]}"
+}
+
 run() { PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} "$VENV/bin/python" "$@"; }
 
 check() {
@@ -181,6 +191,13 @@ case $verb in
     need_perf_analyzer || fail "perf_analyzer could not be installed"
     cd "$ROOT"
     run -m perf.analyzer "$@"
+    ;;
+  image)
+    if [[ " $* " == *" --stand-in "* ]]; then # makes its base from the server in .venv
+      setup
+      need_image_tools
+    fi
+    exec "$ROOT/deploy/build_image.sh" "$@"
     ;;
   test)
     setup
