@@ -217,6 +217,8 @@ case $verb in
     "$VENV/bin/python" -m piptools compile -q --extra dev --strip-extras --no-emit-index-url --no-emit-find-links \
       --no-emit-trusted-host --unsafe-package torch --unsafe-package setuptools --no-header --annotation-style=line \
       -o "$ROOT/requirements.lock" "$ROOT/pyproject.toml"
+    # The extras name the project itself, which pip-tools then writes down with this machine's folder.
+    sed -i "/^imagegen-triton @/d; s#$ROOT/##g" "$ROOT/requirements.lock"
     ;;
   *)
     usage >&2

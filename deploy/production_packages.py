@@ -6,8 +6,9 @@ Run before they are installed, so of the standard library alone.
 from __future__ import annotations
 
 import sys
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 _EXTRAS = ("s3", "openai")  # results as URLs on S3; the frontend
 
