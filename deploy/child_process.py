@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Literal, Self
 
 HOST = "127.0.0.1"
 
@@ -29,17 +30,22 @@ class ChildProcess(ABC):
         name: of the program, for its log and messages.
         log_file: where its output goes; None for a temporary file, kept when the context ends with an error.
         ready_timeout_s: longest wait until it is ready.
+        inherit_output: its output goes where ours does instead.
 
     Raises:
         ServerError: on entering, when it does not get ready.
     """
 
-    def __init__(self, name: str, *, log_file: Path | None, ready_timeout_s: float) -> None:
+    def __init__(
+        self, name: str, *, log_file: Path | None, ready_timeout_s: float, inherit_output: bool = False
+    ) -> None:
         self._name = name
         self._log_file = log_file
+        self._inherit_output = inherit_output
         self._own_log_folder: Path | None = None
         self._ready_timeout_s = ready_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._started_before = False
 
     @property
     def log_file(self) -> Path:
@@ -52,6 +58,10 @@ class ChildProcess(ABC):
         """Process id of the running program."""
         assert self._process is not None, f"{self._name} is not running"
         return self._process.pid
+
+    def is_ready(self) -> bool:
+        """Whether it answers that it is."""
+        return answers(self._ready_url)
 
     def poll(self) -> int | None:
         """Its exit status; None while it runs."""
@@ -93,26 +103,31 @@ class ChildProcess(ABC):
         """Why it has ended or is not ready, from its log."""
 
     def _launch(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        if self._log_file is None:
-            self._own_log_folder = Path(tempfile.mkdtemp(prefix="imagegen-log-"))
-            self._log_file = self._own_log_folder / f"{self._name}.log"
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
         setpriv = shutil.which("setpriv")
         if setpriv:  # so that it goes even when this process is killed outright
             command = [setpriv, "--pdeathsig", "TERM", *command]
-        with self._log_file.open("wb") as log:
+        with contextlib.nullcontext() if self._inherit_output else self._open_log() as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=None if log is None else subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,  # Ctrl-C in a terminal reaches us alone; we end it in order
             )
 
+    def _open_log(self) -> IO[bytes]:
+        if self._log_file is None:
+            self._own_log_folder = Path(tempfile.mkdtemp(prefix="imagegen-log-"))
+            self._log_file = self._own_log_folder / f"{self._name}.log"
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        mode: Literal["ab", "wb"] = "ab" if self._started_before else "wb"  # what led to a restart is kept
+        self._started_before = True
+        return self._log_file.open(mode)
+
     def _wait_until_ready(self) -> None:
         deadline_s = time.monotonic() + self._ready_timeout_s
-        while not _answers(self._ready_url):
+        while not self.is_ready():
             if self.poll() is not None:
                 raise ServerError(f"{self._name} ended while starting: {self._reason()}")
             if time.monotonic() > deadline_s:
@@ -135,7 +150,8 @@ def free_port(name: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a GET of `url` is answered with 200 within two seconds."""
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
             return bool(response.status == 200)

@@ -6,31 +6,22 @@ fixes: never expose it; production runs the official container with the same mod
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import importlib.util
 import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.child_process import HOST, ChildProcess, ServerError, free_port
-from deploy.repository import stage_repository
-from deploy.triton_options import EMBEDDED_RELEASE, PARAMETERS, triton_arguments, triton_environment
-from imagegen.run_folder import remove_stale_run_folders
+from deploy.child_process import HOST, ServerError, free_port
+from deploy.triton_options import EMBEDDED_RELEASE
+from deploy.triton_server import TritonServer
 
-_EXIT_TIMEOUT_S = 6  # in-flight requests get this long; the whole stop stays under 10 s
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-_SHM_FOLDER = Path("/dev/shm")
+_DRAIN_TIMEOUT_S = 6.0  # the whole stop stays under 10 s
 
 
-class EmbeddedServer(ChildProcess):
+class EmbeddedServer(TritonServer):
     """Starts on entering the context, ready to serve; leaves no process, stub or shared memory behind.
 
     Args:
@@ -38,6 +29,7 @@ class EmbeddedServer(ChildProcess):
         parameters: `{"model.parameter": value}`, set over those in the `config.pbtxt` files.
         http_port, grpc_port, metrics_port: 0 picks a free one.
         log_file: where the server's output goes; None for a temporary file, kept when the context ends with an error.
+        drain_timeout_s: how long requests under way may take to finish when it is ended.
         ready_timeout_s: longest wait for every model to be loaded and warm.
 
     Raises:
@@ -53,22 +45,19 @@ class EmbeddedServer(ChildProcess):
         grpc_port: int = 0,
         metrics_port: int = 0,
         log_file: Path | None = None,
+        drain_timeout_s: float = _DRAIN_TIMEOUT_S,
         ready_timeout_s: float = 600.0,
     ) -> None:
-        super().__init__("tritonserver", log_file=log_file, ready_timeout_s=ready_timeout_s)
-        self._repository = repository
-        self._parameters = dict(parameters or {})
-        if (repository / "diffusion").exists():
-            self._parameters = PARAMETERS | self._parameters
-        self._requested_ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
-        self._run_folder: Path | None = None
-        self._shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
+        super().__init__(
+            repository,
+            parameters=parameters,
+            release=EMBEDDED_RELEASE,
+            drain_timeout_s=drain_timeout_s,
+            log_file=log_file,
+            ready_timeout_s=ready_timeout_s,
+        )
+        self._ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self.http_port = self.grpc_port = self.metrics_port = 0
-
-    @property
-    def http_url(self) -> str:
-        """`host:port`, as tritonclient wants it."""
-        return f"{HOST}:{self.http_port}"
 
     @property
     def grpc_url(self) -> str:
@@ -80,80 +69,32 @@ class EmbeddedServer(ChildProcess):
         """The Prometheus endpoint."""
         return f"http://{HOST}:{self.metrics_port}/metrics"
 
-    def stop(self) -> int | None:
-        """End the server and everything it started; its exit status. Safe to call twice."""
-        process, self._process = self._process, None
-        if process is not None:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_EXIT_TIMEOUT_S + 2)
-            # The server leads its own process group: stubs that outlived it go with it.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            _reap(process.pid)
-            for segment in _SHM_FOLDER.glob(self._shm_prefix + "*"):
-                segment.unlink(missing_ok=True)
-            remove_stale_run_folders()  # its own, where it was killed
-        if self._run_folder is not None:
-            shutil.rmtree(self._run_folder, ignore_errors=True)
-            self._run_folder = None
-        return None if process is None else process.returncode
+    def _choose_ports(self) -> None:
+        self._ports = {name: free_port(name, port) for name, port in self._ports.items()}
+        self.http_port, self.grpc_port, self.metrics_port = self._ports.values()
 
-    def _start(self) -> None:
-        ports = {name: free_port(name, port) for name, port in self._requested_ports.items()}
-        self.http_port, self.grpc_port, self.metrics_port = ports["http"], ports["grpc"], ports["metrics"]
-        _remove_stale_segments()
-        self._run_folder = Path(tempfile.mkdtemp(prefix="imagegen-"))
+    def _program(self, run_folder: Path) -> list[str]:
         wheel = _wheel_folder()
-        backends = _prepare_backends(wheel, self._run_folder / "backends")
-        repository = stage_repository(self._repository, self._run_folder / "repository", self._parameters)
-        command = [
+        return [
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
-            f"--model-repository={repository}",
-            f"--backend-directory={backends}",
-            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            f"--backend-directory={_prepare_backends(wheel, run_folder / 'backends')}",
             f"--http-address={HOST}",
             f"--http-port={self.http_port}",
             f"--grpc-address={HOST}",
             f"--grpc-port={self.grpc_port}",
             f"--metrics-address={HOST}",
             f"--metrics-port={self.metrics_port}",
-            *triton_arguments(exit_timeout_s=_EXIT_TIMEOUT_S, release=EMBEDDED_RELEASE),
         ]
-        # Stubs that outlive the server become our children, to be reaped by us: not every init does it.
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._launch(command, _environment(wheel))
 
-    @property
-    def _ready_url(self) -> str:
-        return f"http://{self.http_url}/v2/health/ready"
-
-    def _reason(self) -> str:
-        """The model's own error message from the log, else the log's last lines."""
-        text = self.log_file.read_text(errors="replace")
-        loading = r"failed to load (?:model )?'([^']+)'(?: version \d+)?: (.*?)(?=\n[EIW]\d{4} |\Z)"
-        failures = re.findall(loading, text, re.DOTALL)
-        if failures:
-            return "; ".join(f"model {model}: {' '.join(message.split())}" for model, message in failures)
-        errors = re.findall(r"^E\d{4} [^\]]*\] (.*)$", text, re.MULTILINE)
-        return " · ".join(errors[-3:] or text.splitlines()[-5:]) + f" (log: {self.log_file})"
-
-
-def _remove_stale_segments() -> None:
-    """Remove the shared memory of launchers that were killed outright and could not do it themselves."""
-    for segment in _SHM_FOLDER.glob("imagegen_*_*"):
-        launcher = segment.name.split("_")[1]
-        if launcher.isdecimal() and not Path("/proc", launcher).exists():
-            segment.unlink(missing_ok=True)
-
-
-def _reap(process_group: int) -> None:
-    """Wait for the children of ours that are in the group; all have been killed."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-process_group, 0)
+    def _environment(self) -> dict[str, str]:
+        wheel = _wheel_folder()
+        environment = dict(os.environ)
+        libraries = [wheel.parent / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
+        inherited = environment.get("LD_LIBRARY_PATH")
+        environment["LD_LIBRARY_PATH"] = ":".join([*map(str, libraries), *([inherited] if inherited else [])])
+        # The stub embeds Python and takes its environment from the first `python3` on the path.
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
+        return environment
 
 
 def _wheel_folder() -> Path:
@@ -177,13 +118,3 @@ def _prepare_backends(wheel: Path, folder: Path) -> Path:
     shutil.copy(stub, python_backend)
     (python_backend / stub.name).chmod(0o755)
     return folder
-
-
-def _environment(wheel: Path) -> dict[str, str]:
-    environment = dict(os.environ)
-    libraries = [wheel.parent / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
-    inherited = environment.get("LD_LIBRARY_PATH")
-    environment["LD_LIBRARY_PATH"] = ":".join([*map(str, libraries), *([inherited] if inherited else [])])
-    # The stub embeds Python and takes its environment from the first `python3` on the path.
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
-    return triton_environment(environment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,18 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 CONFIG_NAME = "config.pbtxt"
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """`NAME=VALUE` of a command line.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return key, value
 
 
 def read_model_config(path: Path) -> model_config_pb2.ModelConfig:

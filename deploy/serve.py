@@ -15,6 +15,8 @@ from typing import NoReturn
 from deploy.child_process import ServerError
 from deploy.embedded_frontend import EmbeddedFrontend
 from deploy.embedded_server import EmbeddedServer
+from deploy.repository import assignment
+from deploy.supervisor import TICK_S, Supervisor
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 _BUNDLED_CHECKPOINT = REPOSITORY / "diffusion" / "1" / "checkpoint"
@@ -54,7 +56,7 @@ def main() -> int:
                 print(f"OpenAI   {frontend.url}/v1, log {frontend.log_file}")
                 print(f"page     {frontend.url}/")
             print("Ready. Ctrl-C ends it.", flush=True)
-            print(_wait(server, frontend), file=sys.stderr)
+            print(_keep_serving(server, frontend), file=sys.stderr)
             return 1
     except (ServerError, ValueError) as error:
         print(f"serve: {error}", file=sys.stderr)
@@ -104,14 +106,15 @@ def _local_store(parameters: dict[str, str]) -> Path | None:
     return Path(folder) if scheme == "file" and folder else None
 
 
-def _wait(server: EmbeddedServer, frontend: EmbeddedFrontend | None) -> str:
-    """Block until one of them ends by itself; what happened."""
+def _keep_serving(server: EmbeddedServer, frontend: EmbeddedFrontend | None) -> str:
+    """Supervise the server until the frontend ends by itself; what happened."""
+    supervisor = Supervisor(server, lambda text: print(f"serve: {text}", file=sys.stderr, flush=True))
+    supervisor.adopt()
     while True:
-        if (status := server.poll()) is not None:
-            return f"the server ended by itself with status {status}; see its log"
+        supervisor.tick()
         if frontend is not None and (status := frontend.poll()) is not None:
             return f"the OpenAI frontend ended by itself with status {status}; its log is {frontend.log_file}"
-        time.sleep(0.2)
+        time.sleep(TICK_S)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -141,7 +144,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--set",
         metavar="MODEL.PARAMETER=VALUE",
-        type=_assignment,
+        type=assignment,
         action="append",
         default=[],
         help="set a parameter of a config.pbtxt, as in diffusion.max_active_requests=8; repeatable",
@@ -157,15 +160,8 @@ def _port(text: str) -> int:
     return port
 
 
-def _assignment(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return key, value
-
-
 def _frontend_option(text: str) -> tuple[str, str]:
-    option, value = _assignment(text)
+    option, value = assignment(text)
     if option in ("host", "port", "triton-url"):
         raise argparse.ArgumentTypeError(f"{option} is not to be set here; --openai-port is")
     if option == "drain-timeout-s":

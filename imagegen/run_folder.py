@@ -27,13 +27,18 @@ def enter_run_folder(server_pid: int) -> Path:
         RuntimeError: something else has its name, or others may enter it.
     """
     remove_stale_run_folders()
-    folder = _parent() / _name(server_pid)
+    folder = run_folder(server_pid)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()  # of a link itself: in /tmp anybody may put one
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise RuntimeError(f"{folder} is not a folder of this user alone; remove it")
     return folder
+
+
+def run_folder(server_pid: int) -> Path:
+    """Where the folder of the server with this process id is, if it has one."""
+    return _parent() / _name(server_pid)
 
 
 def leave_run_folder(folder: Path) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,10 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from imagegen import errors
+from imagegen.drain import OpenRequests
 from imagegen.errors import Cancelled, ImageGenError, InvalidArgument, Unavailable, as_client_error
 from imagegen.metrics import Family, Series
+from imagegen.run_folder import enter_run_folder, leave_run_folder
 
 Arrays = dict[str, npt.NDArray[Any]]
 Handle = Callable[[Arrays, str], Mapping[str, npt.NDArray[Any]]]
@@ -30,15 +34,28 @@ Handle = Callable[[Arrays, str], Mapping[str, npt.NDArray[Any]]]
 _SERVER_GONE_POLL_S = 1.0
 
 _log = logging.getLogger(__name__)
+_open_requests = OpenRequests()
 
 
-def start_process() -> None:
+def start_process() -> Path:
     """To be called first in `initialize`: sends Python's log to the server's log, and ends with the server.
 
     A server that dies or gives up waiting leaves its model processes behind, with all their GPU memory.
+
+    Returns:
+        the run folder of the server.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     threading.Thread(target=_end_with, args=(os.getppid(),), name="end-with-server", daemon=True).start()
+    folder = enter_run_folder(os.getppid())
+    _open_requests.show(folder)
+    return folder
+
+
+def end_process(folder: Path) -> None:
+    """To be called last in `finalize`, with what `start_process` returned."""
+    _open_requests.hide()
+    leave_run_folder(folder)
 
 
 def _end_with(server_pid: int) -> None:
@@ -59,6 +76,7 @@ class Answer:
         self._sender = request.get_response_sender()
         self._lock = threading.Lock()
         self._open = True
+        _open_requests.change(+1)
 
     def arrays(self) -> Arrays:
         """The inputs that are present, by name; BYTES as object arrays of `bytes`.
@@ -97,7 +115,7 @@ class Answer:
         with self._lock:
             if self._open:
                 self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-                self._open = False
+                self._close()
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error. One that is not made for clients is logged and shown without its detail."""
@@ -114,7 +132,11 @@ class Answer:
             if not self._open:
                 return
             self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-            self._open = False  # not before: what Triton did not take may still be answered with an error
+            self._close()  # not before: what Triton did not take may still be answered with an error
+
+    def _close(self) -> None:
+        self._open = False
+        _open_requests.change(-1)
 
 
 WAKING_REQUEST_ID = "imagegen-wake"
@@ -179,6 +201,9 @@ def call_model(name: str, inputs: Arrays, outputs: Sequence[str], request_id: st
 
 _OUR_CODES = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ImageGenError)}
 _QUEUE_FULL = "maximum queue size"  # Triton's words
+_GOING = re.compile(
+    r"stub process .* is not healthy|stopped accepting new inference requests", re.IGNORECASE
+)  # the same
 _CODES_FOR_TRITONS = {kind.triton_code: kind.code for kind in (InvalidArgument, Cancelled, Unavailable)}
 
 
@@ -191,6 +216,8 @@ def _passed_on(model_name: str, error: Any) -> Exception:
         return ModelError(code, message, triton_code)
     if _QUEUE_FULL in error.message():  # comes with no code of its own from a call between models (seen on 24.10)
         return Unavailable(f"{model_name} is full: exceeds {_QUEUE_FULL}")
+    if _GOING.search(error.message()):
+        return Unavailable(f"{model_name} is not there now; try again later")
     if triton_code in _CODES_FOR_TRITONS:
         return ModelError(_CODES_FOR_TRITONS[triton_code], error.message(), triton_code)
     return RuntimeError(f"{model_name} answered: {error.message()}")

@@ -1,6 +1,6 @@
 """`python -m openai_frontend`: the frontend in the foreground, until Ctrl-C or TERM.
 
-TERM: no new connections, /health/ready says 503, requests under way get `--drain-timeout-s` to finish; status 0.
+TERM: new requests and /health/ready get 503, those under way have `--drain-timeout-s` to finish; status 0.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -21,15 +22,27 @@ from openai_frontend.settings import Settings
 
 
 class _Server(uvicorn.Server):
-    """Tells the frontend when it begins to end."""
+    """Goes on listening while the frontend is drained: who still comes is told, with a status that means "elsewhere".
 
-    def __init__(self, config: uvicorn.Config, frontend: Frontend) -> None:
+    A second signal ends it at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, frontend: Frontend, drain_timeout_s: float) -> None:
         super().__init__(config)
         self._frontend = frontend
+        self._drain_timeout_s = drain_timeout_s
+        self._give_up_s: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._give_up_s is not None:
+            super().handle_exit(sig, frame)
         self._frontend.drain()
-        super().handle_exit(sig, frame)
+        self._give_up_s = time.monotonic() + self._drain_timeout_s
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._give_up_s is not None:
+            self.should_exit |= self._frontend.open_requests == 0 or time.monotonic() > self._give_up_s
+        return await super().on_tick(counter)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,13 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(max(1, settings.drain_timeout_s)),
+        timeout_graceful_shutdown=1,  # by then they have had their time
         timeout_keep_alive=75,
     )
     # uvicorn passes the signal on when it is done; by then there is nothing left to end.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, lambda *_: None)
-    server = _Server(config, frontend)
+    server = _Server(config, frontend, settings.drain_timeout_s)
     server.run()
     return 0 if server.started else 1
 

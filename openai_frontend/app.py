@@ -55,10 +55,18 @@ class Frontend:
         self._started_s = int(time.time())
         self._places = Places(settings.max_concurrent_per_key)
         self._studio: Studio | None = None
-        self.app: ASGIApp = Edge(self._routes(), self._measures, settings.max_body_bytes, settings.body_timeout_s)
+        self._draining = False
+        self._edge = Edge(self._routes(), self._measures, settings.max_body_bytes, settings.body_timeout_s)
+        self.app: ASGIApp = self._edge
+
+    @property
+    def open_requests(self) -> int:
+        """Requests that have no complete answer yet."""
+        return self._edge.open_requests
 
     def drain(self) -> None:
-        """Report as not ready from now on."""
+        """Report as not ready and draw nothing new from now on."""
+        self._draining = True
         if self._studio is not None:
             self._studio.health.drain()
 
@@ -216,6 +224,8 @@ class Frontend:
     ) -> Response:
         """A drawing of what a body of one of the `accepted` types asks; `understand` takes what `read_fields` gives."""
         assert self._studio is not None, "requests come after the start"
+        if self._draining:
+            raise NotAvailable("shutting down")
 
         async def read() -> Call:
             call = understand(*await read_fields(request, self._settings, *accepted))

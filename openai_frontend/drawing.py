@@ -13,7 +13,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from imagegen_client.errors import ImageGenerationError
+from imagegen_client.errors import ImageGenerationError, ServerUnreachable
 from openai_frontend import answers, sse
 from openai_frontend.errors import ApiError, ClientGone, Failed, from_triton
 from openai_frontend.fields import Call
@@ -83,7 +83,7 @@ class Drawing(Response):
                 if isinstance(event, Completed):
                     done = event
         except ImageGenerationError as error:
-            raise _noted(error, scope) from error
+            raise self._noted(error, scope) from error
         if done is None:
             raise Failed
         self._succeeded(done, scope)
@@ -109,7 +109,7 @@ class Drawing(Response):
                 done = done or isinstance(event, Completed)
             failure: ApiError | None = None if done else Failed()
         except ImageGenerationError as error:
-            failure = _noted(error, scope)
+            failure = self._noted(error, scope)
         if failure is not None:
             if not begun:
                 raise failure
@@ -127,17 +127,18 @@ class Drawing(Response):
         self._succeeded(event, None)
         return answers.completed_event(self._call, event, text_tokens)
 
+    def _noted(self, error: ImageGenerationError, scope: Scope) -> ApiError:
+        """What to answer; where that does not say why, the log line does."""
+        if isinstance(error, ServerUnreachable):
+            self._studio.health.lost()
+        failure = from_triton(error)
+        if failure.status >= Failed.status:
+            scope["state"]["facts"]["reason"] = str(error)
+        return failure
+
     def _succeeded(self, done: Completed, scope: Scope | None) -> None:
         self._studio.health.drawn()
         self._studio.measures.pictures.labels(self._call.kind).inc(len(done.pictures))
-
-
-def _noted(error: ImageGenerationError, scope: Scope) -> ApiError:
-    """What to answer; where that does not say why, the log line does."""
-    failure = from_triton(error)
-    if failure.status >= Failed.status:
-        scope["state"]["facts"]["reason"] = str(error)
-    return failure
 
 
 _SIGN_OF_LIFE_S = 10.0  # proxies give up on a silent connection after 30 to 60

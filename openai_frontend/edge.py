@@ -35,6 +35,9 @@ class Edge:
         measures: counts requests.
         max_body_bytes: most bytes of a body; more ends the reading with TooLarge.
         body_timeout_s: longest time for a body to arrive, else TooSlow.
+
+    Attributes:
+        open_requests: those that have no complete answer yet.
     """
 
     def __init__(self, app: ASGIApp, measures: Measures, max_body_bytes: int, body_timeout_s: float) -> None:
@@ -42,6 +45,7 @@ class Edge:
         self._measures = measures
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
+        self.open_requests = 0
         self._held = _HeldBytes(_BODIES_AT_ONCE * max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,10 +54,12 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request = _Request(scope, receive, send, self._max_body_bytes, self._body_timeout_s, self._held)
+        self.open_requests += 1
         self._measures.open.inc()
         try:
             await self._answer(request)
         finally:
+            self.open_requests -= 1
             self._measures.open.dec()
             self._held.count -= request.body_bytes
             self._account(request)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
 from contextlib import aclosing
 
-from imagegen_client.errors import ImageGenerationError
+from imagegen_client.errors import ImageGenerationError, ServerUnreachable
 from openai_frontend.measures import Measures
 from openai_frontend.settings import Settings
 from openai_frontend.triton_call import Completed, TritonImages
@@ -34,10 +35,16 @@ class Health:
         self._measures = measures
         self._last_s: float | None = None
         self._draining = False
+        self._hurry = asyncio.Event()
 
     def drawn(self) -> None:
         """A picture was drawn."""
         self._last_s = time.monotonic()
+
+    def lost(self) -> None:
+        """The server cannot be reached: what it drew before proves nothing."""
+        self._last_s = None
+        self._hurry.set()
 
     def drain(self) -> None:
         """No longer ready, whatever is drawn."""
@@ -48,7 +55,7 @@ class Health:
         if self._draining:
             return "shutting down"
         if self._last_s is None:
-            return "no picture has been drawn yet"
+            return "no picture has been drawn yet, or not since the server was lost"
         if time.monotonic() - self._last_s > self._settings.ready_within_s:
             return f"no picture has been drawn for {self._settings.ready_within_s:g} s"
         return None
@@ -63,7 +70,10 @@ class Health:
             wait_s = _RETRY_S
             if self.problem() is None and self._last_s is not None:
                 wait_s = max(_RETRY_S, self._last_s + self._settings.probe_interval_s - time.monotonic())
-            await asyncio.sleep(wait_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), wait_s)
+                await asyncio.sleep(_RETRY_S)
+            self._hurry.clear()
 
     async def watch_loop(self) -> None:
         """Measure for ever how late the event loop wakes us."""
@@ -88,6 +98,8 @@ class Health:
                         if isinstance(event, Completed):
                             self.drawn()
         except (ImageGenerationError, TimeoutError) as error:
+            if isinstance(error, ServerUnreachable):
+                self._last_s = None
             _log.warning("probe failed", extra={"request_id": request_id, "reason": str(error)})
         except Exception:  # whatever it is, the next probe is due
             _log.exception("probe failed", extra={"request_id": request_id})

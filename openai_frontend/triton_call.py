@@ -15,7 +15,7 @@ from imagegen_client.arguments import GenerateArguments
 from imagegen_client.errors import InternalError
 from imagegen_client.results import Outputs, output
 from imagegen_client.streaming import stream_answers_aio
-from imagegen_client.transport import infer_options
+from imagegen_client.transport import CHANNEL_ARGUMENTS, infer_options
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class TritonImages:
     """
 
     def __init__(self, url: str, model: str) -> None:
-        self._client = triton.InferenceServerClient(url)
+        self._client = triton.InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)
         self._model = model
 
     async def events(

@@ -118,6 +118,10 @@ _CONNECTION_WORDS = re.compile(
 )
 
 
+# Triton's own words, with the status of an internal error, while one of its model processes is gone or it is ending.
+_GOING_WORDS = re.compile(r"stub process .* is not healthy|stopped accepting new inference requests", re.IGNORECASE)
+
+
 def from_triton(error: InferenceServerException) -> ImageGenerationError:
     """The exception of this package for one of tritonclient."""
     message, status = error.message() or "no message", error.status()
@@ -128,4 +132,6 @@ def from_triton(error: InferenceServerException) -> ImageGenerationError:
         return kind(field[2], field[1]) if field is not None else kind(problem)
     if status == "StatusCode.UNAVAILABLE" and _CONNECTION_WORDS.search(message):
         return ServerUnreachable(message)
+    if _GOING_WORDS.search(message):
+        return Unavailable(message)
     return _BY_STATUS.get(status or "", InternalError)(message)

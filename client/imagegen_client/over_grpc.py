@@ -14,6 +14,7 @@ from imagegen_client.results import GenerateResult, parse_result
 from imagegen_client.streaming import Event, stream_events, stream_events_aio
 from imagegen_client.transport import (
     CANCEL_MODEL,
+    CHANNEL_ARGUMENTS,
     MODEL,
     STREAM_MODEL,
     cancel_inputs,
@@ -33,7 +34,7 @@ class ImageClient:
     def __init__(self, url: str = "localhost:8001", *, model: str = MODEL) -> None:
         self._model = model
         self._url = checked_address(url)
-        self._client = triton.InferenceServerClient(self._url)
+        self._client = triton.InferenceServerClient(self._url, channel_args=CHANNEL_ARGUMENTS)
 
     @takes_arguments(GenerateArguments)
     def generate(self, arguments: GenerateArguments) -> GenerateResult:
@@ -96,7 +97,7 @@ class AsyncImageClient:
 
     def __init__(self, url: str = "localhost:8001", *, model: str = MODEL) -> None:
         self._model = model
-        self._client = triton_aio.InferenceServerClient(checked_address(url))
+        self._client = triton_aio.InferenceServerClient(checked_address(url), channel_args=CHANNEL_ARGUMENTS)
 
     @takes_arguments(GenerateArguments)
     async def generate(self, arguments: GenerateArguments) -> GenerateResult:

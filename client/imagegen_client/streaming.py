@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 from imagegen_client.arguments import StreamArguments
 from imagegen_client.errors import DeadlineExceeded, InternalError, ServerUnreachable, from_triton
 from imagegen_client.results import GenerateResult, Outputs, output, parse_result
-from imagegen_client.transport import infer_options
+from imagegen_client.transport import CHANNEL_ARGUMENTS, infer_options
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def stream_events(url: str, model: str, arguments: StreamArguments) -> Generator
     answers: queue.SimpleQueue[tuple[Any, InferenceServerException | None]] = queue.SimpleQueue()
     request = _request(model, arguments)
     # A connection of its own: a client of tritonclient has one stream at a time.
-    with closing(triton.InferenceServerClient(url)) as client:
+    with closing(triton.InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)) as client:
         ended = False
         try:  # from here on: closing the client alone would wait for a stream that Ctrl-C left open
             client.start_stream(lambda result, error: answers.put((result, error)), arguments.timeout_s)

@@ -14,6 +14,16 @@ MODEL = "image_generation"
 STREAM_MODEL = "image_generation_stream"
 CANCEL_MODEL = "image_generation_cancel"
 
+_MAX_MESSAGE_BYTES = 2**31 - 1  # gRPC's largest, as tritonclient sets it
+CHANNEL_ARGUMENTS = [
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    # A server that is started again is found within a second; unset, gRPC waits up to two minutes between attempts.
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+"""Of every gRPC connection."""
+
 
 def infer_options(kind: type[Any], arguments: GenerateArguments) -> dict[str, Any]:
     """Keyword arguments for tritonclient's `infer`.

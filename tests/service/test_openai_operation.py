@@ -194,7 +194,8 @@ def test_a_drain_finishes_what_was_begun_and_takes_nothing_new(openai_server: Op
         connection.sendall(json_request(GENERATIONS, {"prompt": "x", "num_inference_steps": 40, "size": "256x256"}))
         wait_until(lambda: active(openai_server.triton) >= 1)
         os.kill(frontend.pid, signal.SIGTERM)
-        wait_until(lambda: not _live(frontend.url))
+        wait_until(lambda: get(frontend.url + "/health/ready")[0] == 503)
+        assert post(frontend.url, QUICK)[0] == 503
         assert answer(connection)[0] == 200
         wait_until(lambda: frontend.poll() is not None)
         assert frontend.poll() == 0

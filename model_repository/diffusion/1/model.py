@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 from diffusion_settings import DiffusionSettings
 from generator import Generator
 from imagegen.config import read_parameters
-from imagegen.run_folder import enter_run_folder, leave_run_folder
 from imagegen.side_channel import CancelServer, EventSender
-from imagegen.triton import Answer, TritonSeries, is_waking_request, send_waking_request, start_process
+from imagegen.triton import Answer, TritonSeries, end_process, is_waking_request, send_waking_request, start_process
 from measures import Measures
 from pipelines import load_pipelines
 from queue_waker import QueueWaker
@@ -23,17 +21,16 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the checkpoint, start the device thread and draw the warmup pictures."""
-        start_process()
+        folder = self._folder = start_process()
         settings = read_parameters(args["model_config"], DiffusionSettings)
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
         offers = load_pipelines(settings, Path(__file__).parent, device)
         new_series = TritonSeries(instance=args["model_instance_name"], device=device)
         measures = Measures(new_series, offers.caches, offers.device)
-        self._folder = enter_run_folder(os.getppid())
-        self._events = EventSender(self._folder)
+        self._events = EventSender(folder)
         self._generator = Generator(settings, offers, measures, self._events.send)
         self._generator.warm_up()
-        self._cancels = CancelServer(self._folder, self._generator.cancel)
+        self._cancels = CancelServer(folder, self._generator.cancel)
         self._waker = QueueWaker(partial(send_waking_request, args["model_name"]), settings.waking_requests)
 
     def execute(self, requests: list[Any]) -> None:
@@ -56,4 +53,4 @@ class TritonPythonModel:
         self._generator.close()
         self._cancels.close()
         self._events.close()
-        leave_run_folder(self._folder)
+        end_process(self._folder)

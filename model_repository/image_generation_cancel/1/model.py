@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from imagegen.request import parse_request_id
-from imagegen.run_folder import enter_run_folder, leave_run_folder
 from imagegen.side_channel import Canceller
-from imagegen.triton import Arrays, RequestThreads, answer_with, start_process
+from imagegen.triton import Arrays, RequestThreads, answer_with, end_process, start_process
 
 _THREADS = 8
 
@@ -21,8 +19,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Find the other processes of this server."""
-        start_process()
-        self._folder = enter_run_folder(os.getppid())
+        self._folder = start_process()
         self._canceller = Canceller(self._folder)
         self._threads = RequestThreads(_THREADS, partial(answer_with, handle=self._cancel))
 
@@ -35,7 +32,7 @@ class TritonPythonModel:
         """Finish what was begun."""
         self._threads.close()
         self._canceller.close()
-        leave_run_folder(self._folder)
+        end_process(self._folder)
 
     def _cancel(self, arrays: Arrays, request_id: str) -> Arrays:
         return {"cancelled": np.array([self._canceller.cancel(parse_request_id(arrays))])}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from imagegen.config import read_parameters
-from imagegen.run_folder import enter_run_folder, leave_run_folder
-from imagegen.triton import RequestThreads, call_model, start_process
+from imagegen.triton import RequestThreads, call_model, end_process, start_process
 from stream_settings import StreamSettings
 from streams import Streams
 
@@ -17,9 +15,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration and begin to listen."""
-        start_process()
+        self._folder = start_process()
         settings = read_parameters(args["model_config"], StreamSettings)
-        self._folder = enter_run_folder(os.getppid())
         self._streams = Streams(self._folder, call_model)
         self._threads = RequestThreads(settings.max_streams, self._streams.serve)
 
@@ -32,4 +29,4 @@ class TritonPythonModel:
         """Finish what was begun."""
         self._threads.close()
         self._streams.close()
-        leave_run_folder(self._folder)
+        end_process(self._folder)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from imagegen.config import read_parameters
-from imagegen.triton import RequestThreads, TritonSeries, answer_with, start_process
+from imagegen.triton import RequestThreads, TritonSeries, answer_with, end_process, start_process
 from postprocess import Postprocessor
 from postprocess_measures import PostprocessMeasures
 from postprocess_settings import PostprocessSettings
@@ -17,7 +17,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration and get ready."""
-        start_process()
+        self._folder = start_process()
         settings = read_parameters(args["model_config"], PostprocessSettings)
         measures = PostprocessMeasures(TritonSeries(instance=args["model_instance_name"]))
         self._postprocessor = Postprocessor(settings, measures)
@@ -34,3 +34,4 @@ class TritonPythonModel:
         """Finish what was begun."""
         self._threads.close()
         self._postprocessor.close()
+        end_process(self._folder)

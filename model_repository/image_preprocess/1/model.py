@@ -13,8 +13,19 @@ from typing import Any
 
 from freed_memory import return_freed_memory
 from imagegen.config import read_parameters
+from imagegen.drain import is_draining
+from imagegen.errors import Unavailable
 from imagegen.request import parse_request
-from imagegen.triton import Answer, Arrays, RequestThreads, TritonSeries, answer_with, start_process, text_tensor
+from imagegen.triton import (
+    Answer,
+    Arrays,
+    RequestThreads,
+    TritonSeries,
+    answer_with,
+    end_process,
+    start_process,
+    text_tensor,
+)
 from load import ImageLoader
 from loading_settings import LoadingSettings
 
@@ -26,7 +37,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration."""
-        start_process()
+        self._folder = start_process()
         return_freed_memory()
         self._settings = read_parameters(args["model_config"], LoadingSettings)
         self._loader = ImageLoader(self._settings, TritonSeries(instance=args["model_instance_name"]))
@@ -46,9 +57,12 @@ class TritonPythonModel:
         """Finish what was begun."""
         self._threads.close()
         self._loader.close()
+        end_process(self._folder)
 
     def _preprocess(self, arrays: Arrays, request_id: str) -> Arrays:
         started_s = time.monotonic()
+        if is_draining(self._folder):
+            raise Unavailable("the server is shutting down")
         request = parse_request(
             arrays,
             self._settings,
