@@ -57,12 +57,13 @@ if [ -n "$stand_in" ]; then
     --build-arg "TORCH=${torch%+cpu}+cpu" --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/wheels \
     --volume "$wheels:/wheels:ro" "$ROOT"
   # What works inside of a sandbox too: no systemd, no higher limits than our own.
+  limit=$(ulimit -n)
   cat >"$work/containers.conf" <<CONF
 [engine]
 cgroup_manager = "cgroupfs"
 runtime = "runc"
 [containers]
-default_ulimits = ["nofile=$(ulimit -n):$(ulimit -n)", "nproc=$(($(ulimit -u) / 2)):$(($(ulimit -u) / 2))"]
+default_ulimits = ["nofile=$limit:$limit", "nproc=$limit:$limit"]
 CONF
   CONTAINERS_CONF=$work/containers.conf PYTHONPATH=$ROOT "$python" -m deploy.image_smoke_test --engine podman "$tag"
   exit

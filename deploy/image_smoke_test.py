@@ -21,6 +21,8 @@ _LOCKED = (
     "--tmpfs=/tmp",
     "--cap-drop=all",
     "--security-opt=no-new-privileges",
+    "--pids-limit=8192",  # as in compose.yaml
+    "--no-healthcheck",  # asked for by this program itself; podman's wants systemd
 )
 _READY_TIMEOUT_S = 600.0
 _ASK_TRITON = """
@@ -68,7 +70,7 @@ def smoke_test(engine: str, image: str) -> None:
         SmokeTestError: it does not do what it should.
         CalledProcessError: the engine refused something.
     """
-    with _container(engine, image, ["--network=none", "--shm-size=1g"], []) as server:
+    with _container(engine, image, ["--network=none", "--shm-size=1g", "--tmpfs=/cache"], []) as server:
         _wait(engine, server, "http://127.0.0.1:8003/ready")
         print(f"server ready; {_output(engine, server, 'id').decode().strip()}")
         _expect(_output(engine, server, "python3", "-c", _ASK_TRITON).startswith(_PNG), "Triton's answer is no PNG")
