@@ -142,7 +142,8 @@ def errors_below(error: type[ImageGenError]) -> list[type[ImageGenError]]:
 
 def test_every_refusal_of_an_image_has_a_row_that_says_what_to_do() -> None:
     rows = cells("operations.md", "| code of an image | what to do |")
-    assert {code for code, _ in rows} == {kind.code for kind in (Refused, *Refused.__subclasses__())}
+    kinds: list[type[Refused]] = [Refused, *Refused.__subclasses__()]
+    assert {code for code, _ in rows} == {kind.code for kind in kinds}
 
 
 def test_every_alert_has_a_row_that_says_what_to_do() -> None:
