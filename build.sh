@@ -79,6 +79,12 @@ need_browser() {
   (need_packages chromium chromium-driver fonts-dejavu-core) || say "Without Chromium the web page's tests are skipped."
 }
 
+# For the test of several servers behind a load balancer; where it cannot be installed, it is skipped.
+need_nginx() {
+  { command -v nginx || [ -x /usr/sbin/nginx ]; } >/dev/null && return
+  (need_packages nginx-light) || say "Without nginx the load balancer's test is skipped."
+}
+
 has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; }
 
 install_torch() {
@@ -202,6 +208,7 @@ case $verb in
   test)
     setup
     need_browser
+    need_nginx
     need_perf_analyzer || say "Without perf_analyzer its test is skipped."
     cd "$ROOT"
     # Two at a time: servers take a while to start. A file's tests stay together, for they share servers.

@@ -150,10 +150,10 @@ def free_port(name: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def answers(url: str) -> bool:
-    """Whether a GET of `url` is answered with 200 within two seconds."""
+def answers(url: str, timeout_s: float = 2.0) -> bool:
+    """Whether a GET of `url` is answered with 200 in time."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with urllib.request.urlopen(url, timeout=timeout_s) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -73,7 +73,8 @@ class EmbeddedServer(TritonServer):
         self._ports = {name: free_port(name, port) for name, port in self._ports.items()}
         self.http_port, self.grpc_port, self.metrics_port = self._ports.values()
 
-    def _program(self, run_folder: Path) -> list[str]:
+    def program(self, run_folder: Path) -> list[str]:
+        """The program and the arguments that only this kind of deployment has."""
         wheel = _wheel_folder()
         return [
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
@@ -86,7 +87,8 @@ class EmbeddedServer(TritonServer):
             f"--metrics-port={self.metrics_port}",
         ]
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """The variables it runs with."""
         wheel = _wheel_folder()
         environment = dict(os.environ)
         libraries = [wheel.parent / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]

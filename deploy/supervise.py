@@ -70,10 +70,12 @@ class InstalledServer(TritonServer):
     def _choose_ports(self) -> None:
         """They are given."""
 
-    def _program(self, run_folder: Path) -> list[str]:
+    def program(self, run_folder: Path) -> list[str]:
+        """The program and the arguments that only this kind of deployment has."""
         return self._command
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """The variables it runs with."""
         return dict(os.environ)
 
 

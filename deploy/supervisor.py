@@ -48,6 +48,9 @@ class Supervised(Protocol):
     def is_ready(self) -> bool:
         """Whether it answers that it is."""
 
+    def note_workers(self) -> None:
+        """Note the model processes that have been started."""
+
     def trouble(self) -> str | None:
         """Why it cannot go on, if so."""
 
@@ -119,6 +122,7 @@ class Supervisor:
 
     def adopt(self) -> None:
         """Take over a server that serves already."""
+        self._server.note_workers()
         self._enter(State.SERVING)
 
     def drain(self) -> None:
@@ -139,9 +143,12 @@ class Supervisor:
                 self._start_again()
         elif (trouble := self._trouble(now_s)) is not None:
             self._fail(trouble)
-        elif self.state is State.STARTING and self._server.is_ready():
-            self._report("the server is ready")
-            self._enter(State.SERVING)
+        elif self.state is State.STARTING:
+            self._server.note_workers()
+            if self._server.is_ready():
+                self._server.note_workers()
+                self._report("the server is ready")
+                self._enter(State.SERVING)
 
     def _trouble(self, now_s: float) -> str | None:
         if (trouble := self._server.trouble()) is not None:

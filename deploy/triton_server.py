@@ -83,10 +83,9 @@ class TritonServer(ChildProcess):
 
     @property
     def workers(self) -> Workers:
-        """Its model processes."""
+        """Its model processes, as far as `note_workers` has seen them."""
         if self._workers is None:
             self._workers = Workers(self.pid)
-            self._workers.look()
         return self._workers
 
     def owns(self, pid: int) -> bool:
@@ -102,6 +101,10 @@ class TritonServer(ChildProcess):
         self._start()
         self._live_s = time.monotonic()
 
+    def note_workers(self) -> None:
+        """Note the model processes that have been started; to be called until it is ready, and once more then."""
+        self.workers.look()
+
     def trouble(self) -> str | None:
         """Why it cannot go on, if so: it has ended, a model process has died, or it has not answered for long."""
         if (status := self.poll()) is not None:
@@ -112,7 +115,7 @@ class TritonServer(ChildProcess):
 
     def hangs(self) -> bool:
         """Whether it has not answered for 30 s, though it was ready; to be asked every few seconds."""
-        if answers(f"http://{self.http_url}/v2/health/live"):
+        if answers(f"http://{self.http_url}/v2/health/live", timeout_s=1.0):  # a dead worker is to be noticed within 2 s
             self._live_s = time.monotonic()
         return time.monotonic() - self._live_s > _LIVE_TIMEOUT_S
 
@@ -173,25 +176,25 @@ class TritonServer(ChildProcess):
         self._run_folder = Path(tempfile.mkdtemp(prefix="imagegen-"))
         repository = stage_repository(self._repository, self._run_folder / "repository", self._parameters)
         command = [
-            *self._program(self._run_folder),
+            *self.program(self._run_folder),
             f"--model-repository={repository}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             *triton_arguments(exit_timeout_s=_EXIT_TIMEOUT_S, release=self._release),
         ]
         # Model processes that outlive the server become our children, to be reaped by us: not every init does it.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._launch(command, triton_environment(self._environment()))
+        self._launch(command, triton_environment(self.environment()))
 
     @abstractmethod
     def _choose_ports(self) -> None:
         """Set `http_port` and the others; the same ones when it is started again."""
 
     @abstractmethod
-    def _program(self, run_folder: Path) -> list[str]:
+    def program(self, run_folder: Path) -> list[str]:
         """The program and the arguments that only this kind of deployment has."""
 
     @abstractmethod
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """The variables it runs with."""
 
     @property

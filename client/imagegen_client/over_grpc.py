@@ -19,6 +19,7 @@ from imagegen_client.transport import (
     STREAM_MODEL,
     cancel_inputs,
     checked_address,
+    id_headers,
     infer_options,
 )
 
@@ -45,7 +46,12 @@ class ImageClient:
         """
         options = infer_options(triton.InferInput, arguments)
         try:
-            answer = self._client.infer(self._model, client_timeout=arguments.timeout_s, **options)
+            answer = self._client.infer(
+                self._model,
+                client_timeout=arguments.timeout_s,
+                headers=id_headers(arguments.request_id),
+                **options,
+            )
         except InferenceServerException as error:
             raise from_triton(error) from error
         return parse_result(answer, arguments.response_format)
@@ -71,7 +77,9 @@ class ImageClient:
             ImageGenerationError: one of the classes in `imagegen_client.errors`.
         """
         try:
-            answer = self._client.infer(CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id))
+            answer = self._client.infer(
+                CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id), headers=id_headers(request_id)
+            )
         except InferenceServerException as error:
             raise from_triton(error) from error
         return bool(answer.as_numpy("cancelled")[0])
@@ -108,7 +116,12 @@ class AsyncImageClient:
         """
         options = infer_options(triton.InferInput, arguments)
         try:
-            answer = await self._client.infer(self._model, client_timeout=arguments.timeout_s, **options)
+            answer = await self._client.infer(
+                self._model,
+                client_timeout=arguments.timeout_s,
+                headers=id_headers(arguments.request_id),
+                **options,
+            )
         except InferenceServerException as error:
             raise from_triton(error) from error
         return parse_result(answer, arguments.response_format)
@@ -121,7 +134,9 @@ class AsyncImageClient:
     async def cancel(self, request_id: str) -> bool:
         """As `ImageClient.cancel`."""
         try:
-            answer = await self._client.infer(CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id))
+            answer = await self._client.infer(
+                CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id), headers=id_headers(request_id)
+            )
         except InferenceServerException as error:
             raise from_triton(error) from error
         return bool(answer.as_numpy("cancelled")[0])

@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 from imagegen_client.arguments import GenerateArguments, takes_arguments
 from imagegen_client.errors import DeadlineExceeded, ServerUnreachable, from_triton
 from imagegen_client.results import GenerateResult, parse_result
-from imagegen_client.transport import MODEL, checked_address, infer_options
+from imagegen_client.transport import MODEL, checked_address, id_headers, infer_options
 
 
 class HttpImageClient:
@@ -49,7 +49,7 @@ class HttpImageClient:
                 self._url, connection_timeout=arguments.timeout_s, network_timeout=arguments.timeout_s
             ) as client,
         ):
-            answer = client.infer(self._model, **options)
+            answer = client.infer(self._model, headers=id_headers(arguments.request_id), **options)
         return parse_result(answer, arguments.response_format)
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class AsyncHttpImageClient:
         options = infer_options(triton.InferInput, arguments)
         with _typed_errors(self._url, arguments.timeout_s):
             async with triton_aio.InferenceServerClient(self._url, conn_timeout=arguments.timeout_s) as client:
-                answer = await client.infer(self._model, **options)
+                answer = await client.infer(self._model, headers=id_headers(arguments.request_id), **options)
         return parse_result(answer, arguments.response_format)
 
     async def close(self) -> None:

@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 from imagegen_client.arguments import StreamArguments
 from imagegen_client.errors import DeadlineExceeded, InternalError, ServerUnreachable, from_triton
 from imagegen_client.results import GenerateResult, Outputs, output, parse_result
-from imagegen_client.transport import CHANNEL_ARGUMENTS, infer_options
+from imagegen_client.transport import CHANNEL_ARGUMENTS, id_headers, infer_options
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,11 @@ def stream_events(url: str, model: str, arguments: StreamArguments) -> Generator
     with closing(triton.InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)) as client:
         ended = False
         try:  # from here on: closing the client alone would wait for a stream that Ctrl-C left open
-            client.start_stream(lambda result, error: answers.put((result, error)), arguments.timeout_s)
+            client.start_stream(
+                lambda result, error: answers.put((result, error)),
+                arguments.timeout_s,
+                id_headers(arguments.request_id),
+            )
             with suppress(InferenceServerException):  # the stream has failed already: the answers say why
                 client.async_stream_infer(**request)
             while True:
@@ -113,7 +117,7 @@ async def stream_answers_aio(
     async def requests() -> AsyncIterator[dict[str, Any]]:
         yield request
 
-    answers = client.stream_infer(requests(), timeout_s)
+    answers = client.stream_infer(requests(), timeout_s, id_headers(request["request_id"]))
     ended = False
     try:
         async for result, error in answers:

@@ -14,6 +14,7 @@ MODEL = "image_generation"
 STREAM_MODEL = "image_generation_stream"
 CANCEL_MODEL = "image_generation_cancel"
 
+ID_HEADER = "x-request-id"
 _MAX_MESSAGE_BYTES = 2**31 - 1  # gRPC's largest, as tritonclient sets it
 CHANNEL_ARGUMENTS = [
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -40,6 +41,13 @@ def infer_options(kind: type[Any], arguments: GenerateArguments) -> dict[str, An
         tensor = kind(name, list(array.shape), np_to_triton_dtype(array.dtype))
         inputs.append(tensor.set_data_from_numpy(array))
     return {"inputs": inputs, "priority": arguments.priority, "request_id": arguments.request_id}
+
+
+def id_headers(request_id: str) -> dict[str, str] | None:
+    """Headers that let a load balancer send a request and its cancel to the same server; None without an id."""
+    # Others may not stand in a header, and gRPC would fail the request.
+    fits = request_id.isascii() and request_id.isprintable()
+    return {ID_HEADER: request_id} if request_id.strip() and fits else None
 
 
 def cancel_inputs(kind: type[Any], request_id: str) -> list[Any]:

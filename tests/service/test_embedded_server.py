@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -115,6 +115,14 @@ def _wait_until_drawing(metrics_url: str) -> None:
     raise AssertionError("nothing is being drawn")
 
 
+def _wait_until_ready(url: str) -> None:
+    for _ in range(1200):
+        with suppress(OSError), urllib.request.urlopen(f"{url}/v2/health/ready", timeout=10):
+            return
+        time.sleep(0.1)
+    raise AssertionError("not ready after two minutes")
+
+
 @contextmanager
 def _flood(endpoints: dict[str, str]) -> Iterator[None]:
     """A request that takes minutes is being drawn."""
@@ -150,11 +158,19 @@ def test_serve_ends_in_order_even_with_work_in_flight(
     assert _segments(process) == []
 
 
-def test_a_killed_launcher_takes_the_server_with_it(
+def test_a_dead_worker_is_replaced_and_a_killed_launcher_takes_the_new_server_with_it(
     serving: tuple[subprocess.Popen[str], dict[str, str]],
 ) -> None:
-    process, _ = serving
+    process, endpoints = serving
     family = _family(process)
+    family[-1].kill()
+    _, still_there = psutil.wait_procs(family, timeout=GONE_WITHIN_S)
+    assert still_there == []
+    _wait_until_ready(endpoints["HTTP"])
+    with ImageClient(endpoints["gRPC"]) as client:
+        client.generate("x", num_inference_steps=1)
+    family = _family(process)
+    assert len(family) == 6
     process.kill()
     _, still_there = psutil.wait_procs(family, timeout=GONE_WITHIN_S)
     assert still_there == []

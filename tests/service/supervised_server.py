@@ -1,0 +1,70 @@
+"""An embedded server under supervision, for tests that break it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.child_process import ServerError
+from deploy.embedded_server import EmbeddedServer
+from deploy.supervisor import TICK_S, Backoff, State, Supervisor
+
+
+class SupervisedServer(threading.Thread):
+    """Started and kept on a thread of its own, as the kernel ends a server with the thread that started it.
+
+    Args:
+        server: not started yet.
+        backoff: waits between starts.
+    """
+
+    def __init__(self, server: EmbeddedServer, backoff: Backoff) -> None:
+        super().__init__(name="supervisor")
+        self.server = server
+        self.reports: list[str] = []
+        self.supervisor = Supervisor(server, self.reports.append, backoff)
+        self.failure: ServerError | None = None
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        try:
+            self.supervisor.start()
+            while not self._end.wait(TICK_S):
+                self.supervisor.tick()
+            self.supervisor.drain()
+            self.server.stop()
+        except ServerError as error:
+            self.failure = error
+        finally:
+            self.server.kill()
+
+    def stop(self) -> None:
+        """Drain and end it."""
+        self._end.set()
+        self.join()
+
+    def wait_for(self, state: State) -> None:
+        self.wait_until(lambda: self.supervisor.state is state)
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+        give_up_s = time.monotonic() + timeout_s
+        while not condition():
+            assert self.failure is None, self.failure
+            assert time.monotonic() < give_up_s, self.reports
+            time.sleep(0.02)
+
+    def kill_worker(self, model: str, how: signal.Signals) -> None:
+        """Kill a model process and wait until the server is there again."""
+        (pid,) = self.server.workers.pids(model)
+        before = self.supervisor.restarts
+        os.kill(pid, how)
+        self.wait_until(lambda: self.supervisor.restarts > before)
+        self.wait_for(State.SERVING)
+
+    def segments(self) -> list[Path]:
+        """Its shared memory, and that of servers before it."""
+        return list(Path("/dev/shm").glob(f"imagegen_{os.getpid()}_{id(self.server):x}_*"))

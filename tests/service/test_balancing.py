@@ -1,0 +1,114 @@
+"""Two servers behind nginx: both draw, a cancel finds its request, and one is replaced under load with no failure."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded_frontend import EmbeddedFrontend
+from deploy.embedded_server import EmbeddedServer
+from deploy.serve import REPOSITORY, other_checkpoint
+from imagegen_client import HttpImageClient, ImageClient
+from imagegen_client.errors import Cancelled
+from perf.locust_load import run_locust
+from perf.locust_report import read_csv
+from tests.service.load_balancer import NGINX, LoadBalancer, load_balancer
+from tests.service.server_metrics import active, metric, wait_until
+
+pytestmark = pytest.mark.skipif(NGINX is None, reason="no nginx; ./build.sh test installs it")
+
+LOAD_S = 25
+
+
+def _server(checkpoint: str) -> EmbeddedServer:
+    parameters = {
+        "diffusion.cpu_threads": "1",
+        "diffusion.warmup_sizes": "none",
+        "image_preprocess.allow_private_addresses": "true",
+        **other_checkpoint(checkpoint),
+    }
+    return EmbeddedServer(REPOSITORY, parameters=parameters, drain_timeout_s=120)
+
+
+@pytest.fixture(scope="module")
+def servers(random_checkpoint: str) -> Iterator[list[EmbeddedServer]]:
+    """Two; a test may put others in their places, which are ended too."""
+    with ExitStack() as running:
+        two = [running.enter_context(_server(random_checkpoint)) for _ in range(2)]
+        running.callback(lambda: [server.stop() for server in two])
+        yield two
+
+
+@pytest.fixture(scope="module")
+def balancer(servers: list[EmbeddedServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadBalancer]:
+    with load_balancer(tmp_path_factory.mktemp("nginx"), servers) as running:
+        yield running
+
+
+def _drawn(server: EmbeddedServer) -> float:
+    return metric(server, "imagegen_diffusion_images_total")
+
+
+@pytest.mark.parametrize("protocol", ["gRPC", "HTTP"])
+def test_requests_of_one_client_are_spread(
+    balancer: LoadBalancer, servers: list[EmbeddedServer], protocol: str
+) -> None:
+    before = [_drawn(server) for server in servers]
+    client = ImageClient(balancer.grpc_url) if protocol == "gRPC" else HttpImageClient(balancer.http_url)
+    with client, ThreadPoolExecutor(4) as pool:
+        ended = list(pool.map(lambda seed: client.generate("x", num_inference_steps=4, seed=seed), range(8)))
+    assert len(ended) == 8
+    wait_until(lambda: sum(map(_drawn, servers)) == sum(before) + 8)
+    assert all(_drawn(server) > drawn for server, drawn in zip(servers, before, strict=True))
+
+
+@pytest.mark.parametrize("request_id", ["mine-1", "mine-2", "mine-3"])
+def test_a_cancel_finds_the_server_of_its_request(
+    balancer: LoadBalancer, servers: list[EmbeddedServer], request_id: str
+) -> None:
+    with ImageClient(balancer.grpc_url) as client:
+        failed: list[type[BaseException]] = []
+
+        def ask() -> None:
+            try:
+                list(client.stream("x", n=10, num_inference_steps=100, size="256x256", request_id=request_id))
+            except Cancelled as error:
+                failed.append(type(error))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_until(lambda: sum(map(active, servers)) == 1)
+        assert client.cancel(request_id)
+        thread.join()
+    assert failed == [Cancelled]
+    wait_until(lambda: sum(map(active, servers)) == 0)
+
+
+def test_one_of_two_is_replaced_under_load_without_a_failure(
+    balancer: LoadBalancer, servers: list[EmbeddedServer], random_checkpoint: str, tmp_path: Path
+) -> None:
+    with EmbeddedFrontend(balancer.grpc_url) as frontend, ThreadPoolExecutor(1) as pool:
+        urls = ["--http-url", balancer.http_url, "--grpc-url", balancer.grpc_url, "--openai-url", frontend.url]
+        options = ["--headless", "--users", "3", "--run-time", f"{LOAD_S}s", "--csv", str(tmp_path / "load"), *urls]
+        load = pool.submit(run_locust, options, 300)
+        wait_until(lambda: all(active(server) for server in servers))
+        balancer.use(servers[1])
+        balancer.reload()
+        time.sleep(1)  # what is on its way to the old one arrives there
+        servers[0].stop()
+        servers[0] = _server(random_checkpoint).__enter__()
+        balancer.use(*servers)
+        balancer.reload()
+        assert load.result() == 0
+    assert read_csv(tmp_path / "load", "failures") == []
+    (total,) = (line for line in read_csv(tmp_path / "load", "stats") if line["Name"] == "Aggregated")
+    assert int(total["Request Count"]) > 0
+    with ImageClient(balancer.grpc_url) as client, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda seed: client.generate("x", num_inference_steps=4, seed=seed), range(8)))
+    wait_until(lambda: _drawn(servers[0]) > 0)
