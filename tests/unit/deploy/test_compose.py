@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.supervise import _parse as supervise_parse
 from imagegen import __version__
 from openai_frontend.__main__ import _parser as frontend_parser
 
@@ -77,9 +78,13 @@ def test_the_frontend_takes_its_arguments() -> None:
     assert frontend_parser().parse_args(command[3:]).triton_url == "triton:8001"
 
 
-def test_both_ends_of_the_ensemble_know_the_store() -> None:
-    settings = [argument.removeprefix("--set=") for argument in SERVICES["triton"]["command"] if "--set=" in argument]
-    assert {"image_preprocess.output_url=s3://pictures", "image_postprocess.output_url=s3://pictures"} <= set(settings)
+def test_the_supervisor_tells_both_ends_of_the_ensemble_where_the_store_is() -> None:
+    command = SERVICES["triton"]["command"]
+    assert command[:3] == ["python3", "-m", "deploy.supervise"]
+    given = supervise_parse(command[3:])
+    settings = dict(given.set)
+    assert settings["image_preprocess.output_url"] == settings["image_postprocess.output_url"] == "s3://pictures"
+    assert int(SERVICES["triton"]["stop_grace_period"].removesuffix("s")) > given.drain_timeout_s + 10
 
 
 @pytest.mark.parametrize("name", ["triton"])

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 import guard
+from deploy.supervise import _parse as supervise_parse
 from openai_frontend.__main__ import _parser as frontend_parser
 from tests.unit.deploy.kustomization import Manifest, render
 
@@ -127,6 +128,18 @@ def test_the_autoscaler_asks_for_what_the_adapter_serves() -> None:
     asked = {metric["pods"]["metric"]["name"] for metric in _one("gpu", "HorizontalPodAutoscaler")["spec"]["metrics"]}
     adapter = yaml.safe_load((DEPLOY / "kubernetes" / "prometheus-adapter.yaml").read_text())
     assert asked == {rule["name"]["as"] for rule in adapter["rules"]["custom"]}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_supervisor_takes_its_arguments(overlay: str) -> None:
+    arguments = _containers(overlay)[0]["args"]
+    assert arguments[:3] == ["python3", "-m", "deploy.supervise"]
+    given = supervise_parse(arguments[3:])
+    assert (given.http_port, given.status_port, given.drain_timeout_s) == (8000, 8003, 30)
+    # What is under way when TERM comes is finished before the pod is killed.
+    spec = _one(overlay, "InferenceService")["spec"]["predictor"] if overlay == "kserve" else _pod(overlay)
+    drains = 1 if overlay == "kserve" else 2  # the frontend's, and then the server's
+    assert spec["terminationGracePeriodSeconds"] > 5 + drains * given.drain_timeout_s + 10
 
 
 def test_the_frontend_takes_its_arguments() -> None:
