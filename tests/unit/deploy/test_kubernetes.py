@@ -176,11 +176,12 @@ def _egress_blocks(overlay: str) -> list[Any]:
 
 
 def _exists(address: Address, step: int) -> bool:
-    return 0 <= int(address) + step < 2**address.max_prefixlen
+    return 0 <= int(address) + step < int(2**address.max_prefixlen)
 
 
 def _inside(address: Address, network: str) -> bool:
-    return address in ipaddress.ip_network(network)
+    found: bool = address in ipaddress.ip_network(network)
+    return found
 
 
 def _carries_ipv4(address: Address) -> bool:
