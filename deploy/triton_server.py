@@ -115,7 +115,8 @@ class TritonServer(ChildProcess):
 
     def hangs(self) -> bool:
         """Whether it has not answered for 30 s, though it was ready; to be asked every few seconds."""
-        if answers(f"http://{self.http_url}/v2/health/live", timeout_s=1.0):  # a dead worker is to be noticed within 2 s
+        # A dead worker is to be noticed within 2 s.
+        if answers(f"http://{self.http_url}/v2/health/live", timeout_s=1.0):
             self._live_s = time.monotonic()
         return time.monotonic() - self._live_s > _LIVE_TIMEOUT_S
 
