@@ -32,6 +32,13 @@ GPU_ALONE = {
 }
 # What does not happen here: an unexpected error, and a store that fails.
 RARE = {("outcome", InternalError.code), ("reason", StorageFailed.code)}
+# What each model process counts last; they hand over in the background.
+LAST = {
+    "imagegen_preprocess_failures_total",
+    "imagegen_diffusion_images_total",
+    "imagegen_postprocess_store_seconds_sum",
+    "imagegen_postprocess_failures_total",
+}
 
 Series = dict[str, list[dict[str, str]]]
 
@@ -45,7 +52,7 @@ def series(openai_server: OpenAIServer, image_host: str) -> Iterator[Series]:
     with status_endpoint(supervisor, triton, "127.0.0.1", 0) as status_port:
         pages = [triton.metrics_url, f"{openai_server.url}/metrics", f"http://127.0.0.1:{status_port}/metrics"]
         _let_everything_happen(openai_server, image_host)
-        wait_until(lambda: "imagegen_postprocess_failures_total" in _scrape(pages))  # handed over in the background
+        wait_until(lambda: set(_scrape(pages)) >= LAST)
         yield _scrape(pages)
 
 
