@@ -39,7 +39,8 @@ PHASES = (
     Phase(5800, _NATIVE_SIDES, 7e-4, noises=2),  # a third of a step is encoding pictures and captions
     # What a thing becomes is settled while hardly anything can be seen. There the denoiser took noise for outlines:
     # of pictures begun at timestep 900 from a drawn one 87 in 100 had the right shape, of those from nothing 62.
-    Phase(10000, _LAST_SIDES, 6e-4, noises=4, shift=6.0),
+    Phase(3400, _LAST_SIDES, 6e-4, noises=4, shift=6.0),
+    Phase(2600, _LAST_SIDES, 4e-4, noises=4, shift=3.0),  # and clean colours again
 )
 STEPS = sum(phase.steps for phase in PHASES)
 _BATCHES = {32: 32, 64: 32, 96: 32, 128: 20, 192: 9, 256: 5}

@@ -115,7 +115,7 @@ class TritonServer(ChildProcess):
 
     def hangs(self) -> bool:
         """Whether it has not answered for 30 s, though it was ready; to be asked every few seconds."""
-        # A dead worker is to be noticed within 2 s.
+        # Not longer: who asks is to notice a dead model process within two seconds.
         if answers(f"http://{self.http_url}/v2/health/live", timeout_s=1.0):
             self._live_s = time.monotonic()
         return time.monotonic() - self._live_s > _LIVE_TIMEOUT_S

@@ -66,17 +66,16 @@ class Drawing(Response):
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         call, studio = self._call, self._studio
-        text_tokens = await studio.tokens.count(call.values["prompt"]) if studio.tokens else None
         # A stream has progress even if its client does not: its head is then sent while it still waits in a queue.
         request_id = scope["state"]["request_id"]
         drawn = studio.triton.events(call.values, call.partial_images, request_id, progress=call.stream)
         async with aclosing(drawn) as events:
             if call.stream:
-                await self._stream(events, text_tokens, scope, send)
+                await self._stream(events, scope, send)
             else:
-                await self._whole(events, text_tokens, scope, send)
+                await self._whole(events, scope, send)
 
-    async def _whole(self, events: AsyncIterator[Event], text_tokens: int | None, scope: Scope, send: Send) -> None:
+    async def _whole(self, events: AsyncIterator[Event], scope: Scope, send: Send) -> None:
         done = None
         try:
             async for event in events:
@@ -87,10 +86,10 @@ class Drawing(Response):
         if done is None:
             raise Failed
         self._succeeded(done, scope)
-        body = orjson.dumps(answers.images_response(self._call, done, text_tokens))
+        body = orjson.dumps(answers.images_response(self._call, done, await self._text_tokens()))
         await Response(body, media_type="application/json")(scope, _nothing, send)
 
-    async def _stream(self, events: AsyncIterator[Event], text_tokens: int | None, scope: Scope, send: Send) -> None:
+    async def _stream(self, events: AsyncIterator[Event], scope: Scope, send: Send) -> None:
         begun = False
         done = False
         sent_s = time.monotonic()
@@ -100,7 +99,7 @@ class Drawing(Response):
                     await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
                     begun = True
                     await send({"type": "http.response.body", "body": b"", "more_body": True})
-                if (named := self._named(event, text_tokens)) is not None:
+                if (named := await self._named(event)) is not None:
                     await send({"type": "http.response.body", "body": sse.event(*named), "more_body": True})
                     sent_s = time.monotonic()
                 elif time.monotonic() - sent_s > _SIGN_OF_LIFE_S:
@@ -117,7 +116,7 @@ class Drawing(Response):
             await send({"type": "http.response.body", "body": sse.event("error", failure.body()), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _named(self, event: Event, text_tokens: int | None) -> tuple[str, dict[str, Any]] | None:
+    async def _named(self, event: Event) -> tuple[str, dict[str, Any]] | None:
         """The event to send, if any."""
         if isinstance(event, Preview):
             self._studio.measures.partial_images.inc()
@@ -125,7 +124,11 @@ class Drawing(Response):
         if isinstance(event, Progress):
             return answers.progress_event(self._call, event) if self._call.progress else None
         self._succeeded(event, None)
-        return answers.completed_event(self._call, event, text_tokens)
+        return answers.completed_event(self._call, event, await self._text_tokens())
+
+    async def _text_tokens(self) -> int | None:
+        """Those of the prompt. To be asked when the pictures are there: a prompt that is refused may have 60 MB."""
+        return await self._studio.tokens.count(self._call.values["prompt"]) if self._studio.tokens else None
 
     def _noted(self, error: ImageGenerationError, scope: Scope) -> ApiError:
         """What to answer; where that does not say why, the log line does."""

@@ -14,6 +14,7 @@ import orjson
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from openai_frontend import sse
 from openai_frontend.errors import ApiError, ClientGone, Failed, NotAvailable, TooLarge, TooSlow
 from openai_frontend.measures import Measures
 
@@ -142,6 +143,8 @@ class _Request:
         self._declared_bytes = int(declared) if declared.isdecimal() and len(declared) < 20 else 0
         self._body_complete = False
         self._started = False
+        self._streams = False
+        self._ended = False
         self._body_timeout_s = body_timeout_s
 
     async def receive(self) -> Message:
@@ -171,14 +174,19 @@ class _Request:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self.id
+            self._streams = headers.get("content-type") == sse.CONTENT_TYPE
             if self.status == TooSlow.status and not self._body_complete:
                 headers["connection"] = "close"
+        elif message["type"] == "http.response.body":
+            self._ended = not message.get("more_body", False)
         await self._send(message)
 
     async def fail(self, error: ApiError) -> None:
-        """Answer with `error`, if there is still an answer to be given."""
+        """Answer with `error`, or end a stream with it, if there is still an answer to be given."""
         if self._started:
             self.status = error.status
+            if self._streams and not self._ended:
+                await self.send({"type": "http.response.body", "body": sse.event("error", error.body())})
             return
         body = orjson.dumps(error.body())
         headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}

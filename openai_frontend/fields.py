@@ -79,7 +79,11 @@ class VariationFields(OwnFields):
     output_format: str | None = _tensor("output_format", enum=[*tensors.OUTPUT_FORMATS, None])
     output_compression: int | None = _tensor("output_compression", minimum=0, maximum=100)
     user: str | None = _tensor("user", minLength=1, maxLength=tensors.MAX_USER_CHARACTERS)
-    safety_identifier: str | None = Field(None, description="the newer name of `user`; counts before it")
+    safety_identifier: str | None = Field(
+        None,
+        description="the newer name of `user`; counts before it",
+        max_length=tensors.MAX_USER_CHARACTERS,
+    )
     nvext: NvExt | None = Field(None, description="our own fields, as in NVIDIA's frontends")
 
 
@@ -192,7 +196,7 @@ def _drawn(kind: str, fields: GenerationFields, images: dict[str, Any], settings
         value = getattr(fields, name, None)
         if value is not None and value not in allowed:
             raise BadRequest(f"{name}: {value!r} cannot be honoured; only {' or '.join(allowed)}", name)
-    quality = fields.quality or "auto"
+    quality = "auto" if fields.quality is None else fields.quality
     if quality != "auto":
         if quality not in settings.quality_steps:
             known = ", ".join(["auto", *settings.quality_steps])

@@ -97,9 +97,12 @@ class Health:
                     async for event in events:
                         if isinstance(event, Completed):
                             self.drawn()
-        except (ImageGenerationError, TimeoutError) as error:
+        except ImageGenerationError as error:
             if isinstance(error, ServerUnreachable):
                 self._last_s = None
             _log.warning("probe failed", extra={"request_id": request_id, "reason": str(error)})
+        except TimeoutError:
+            reason = f"no picture within {self._settings.ready_within_s:g} s"
+            _log.warning("probe failed", extra={"request_id": request_id, "reason": reason})
         except Exception:  # whatever it is, the next probe is due
             _log.exception("probe failed", extra={"request_id": request_id})

@@ -41,9 +41,11 @@ def start_logging() -> None:
 
 
 def _clean(value: Any) -> Any:
-    """orjson refuses text that is not valid Unicode, which a client may have sent."""
+    """orjson refuses text that is not valid Unicode and integers of over 64 bits, which a client may have sent."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
     if isinstance(value, dict):
         return {_clean(key): _clean(item) for key, item in value.items()}
     return value

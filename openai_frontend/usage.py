@@ -53,7 +53,9 @@ class TokenCounter:
         return await asyncio.to_thread(self._count, prompt)
 
     def _count(self, prompt: str) -> int:
-        return len(self._tokenizer.encode(prompt, add_special_tokens=False).ids)
+        # Of a batch, since `encode` keeps the lock of Python until it is done, and the event loop from running with it.
+        (encoding,) = self._tokenizer.encode_batch_fast([prompt], add_special_tokens=False)
+        return len(encoding.ids)
 
 
 def usage(text_tokens: int, input_images: int, pictures: int, size: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -182,6 +183,11 @@ def _integer(name: str, value: Any, limits: np.iinfo[Any]) -> int:
 
 def _float(name: str, value: Any) -> float:
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         raise InvalidArgument(f"{value!r} is not a number", name) from None
+    except OverflowError:  # of an integer
+        raise InvalidArgument(f"{value} does not fit a 32-bit float", name) from None
+    if math.isfinite(number) and abs(number) > np.finfo(np.float32).max:
+        raise InvalidArgument(f"{value} does not fit a 32-bit float", name)
+    return number

@@ -141,10 +141,12 @@ def test_an_id_goes_in_and_out_and_a_bad_one_is_replaced(openai_server: OpenAISe
 
 
 def test_the_log_has_a_line_of_json_for_each_request_and_no_prompts(openai_server: OpenAIServer) -> None:
+    post(openai_server.url, QUICK | {"n": 2**70}, X_Request_Id="logged-0")  # more than JSON's writer takes
     post(openai_server.url, QUICK, X_Request_Id="logged-1")
     wait_until(lambda: "logged-1" in openai_server.frontend.log_file.read_text())  # it comes after the answer
     text = openai_server.frontend.log_file.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
+    assert [line["status"] for line in lines if line.get("request_id") == "logged-0"] == [400]
     (line,) = (line for line in lines if line.get("request_id") == "logged-1")
     assert (line["status"], line["path"], line["key"], line["level"]) == (200, GENERATIONS, "anonymous", "info")
     assert line["milliseconds"] > 0
@@ -206,9 +208,13 @@ def test_a_drain_is_bounded(openai_server: OpenAIServer) -> None:
     frontend = EmbeddedFrontend(triton.grpc_url, drain_timeout_s=1)
     with frontend, connect(frontend.url) as connection:
         connection.sendall(json_request(GENERATIONS, LONG | {"n": 10, "size": "512x512"}))
-        wait_until(lambda: active(triton) >= 1)
-        assert frontend.stop() == 0
-        assert answer(connection)[0] == 503
+        with connect(frontend.url) as stream:
+            stream.sendall(json_request(GENERATIONS, LONG | {"size": "512x512", "stream": True}))
+            assert answer(stream)[0] == 200
+            wait_until(lambda: active(triton) >= 1)
+            assert frontend.stop() == 0
+            assert answer(connection)[0] == 503
+            assert b"event: error" in stream.recv(65536)
     wait_until(lambda: active(triton) == 0)
 
 

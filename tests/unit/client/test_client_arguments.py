@@ -133,6 +133,8 @@ def test_image_bytes_arrive_unchanged(image: bytes | list[bytes]) -> None:
         ("image", Path("no/such/file.png"), "No such file"),
         ("prompt", "\udcff", "not valid Unicode"),
         ("strength", "much", "not a number"),
+        ("guidance_scale", 1e39, "1e\\+39 does not fit a 32-bit float"),
+        ("guidance_scale", 10**309, "does not fit a 32-bit float"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_by_name(field: str, value: Any, problem: str) -> None:

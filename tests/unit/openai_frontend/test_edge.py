@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from openai_frontend import sse
 from openai_frontend.edge import Edge
 from openai_frontend.errors import BadRequest, ClientGone
 from openai_frontend.measures import Measures
@@ -122,6 +123,34 @@ def test_an_error_after_the_head_does_not_begin_again() -> None:
         raise RuntimeError
 
     assert len(run(app)) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(RuntimeError(), "internal_error"), (asyncio.CancelledError(), "unavailable")]
+)
+def test_an_error_in_a_stream_is_its_last_event(error: BaseException, code: str) -> None:
+    """Also the cancel that ends the time to drain."""
+
+    async def app(_: Any, __: Any, send: Any) -> None:
+        head = [(b"content-type", sse.CONTENT_TYPE.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        raise error
+
+    last = run(app)[-1]
+    assert last["body"].startswith(b"event: error\ndata: ")
+    assert json.loads(last["body"].partition(b"data: ")[2])["error"]["code"] == code
+    assert not last.get("more_body", False)
+
+
+def test_an_error_after_the_end_of_a_stream_adds_nothing() -> None:
+    async def app(_: Any, __: Any, send: Any) -> None:
+        head = [(b"content-type", sse.CONTENT_TYPE.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        raise RuntimeError
+
+    assert len(run(app)) == 2
 
 
 def test_all_bodies_together_have_a_limit() -> None:

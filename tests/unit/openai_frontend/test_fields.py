@@ -59,8 +59,9 @@ def test_quality_is_steps_unless_steps_are_given() -> None:
     assert call(quality="ultra").values["num_inference_steps"] == 80
     assert call(quality="auto").values["num_inference_steps"] is None
     assert call(quality="low", nvext={"num_inference_steps": 7}).values["num_inference_steps"] == 7
-    with pytest.raises(BadRequest, match="auto, low, ultra"):
-        call(quality="high")
+    for unknown in ("high", ""):
+        with pytest.raises(BadRequest, match="auto, low, ultra"):
+            call(quality=unknown)
 
 
 @pytest.mark.parametrize("model", [None, "image_generation", "some/model"])
@@ -78,6 +79,9 @@ def test_the_newer_name_of_user_counts_first() -> None:
     assert call(user="a").values["user"] == "a"
     assert call(user="a", safety_identifier="b").values["user"] == "b"
     assert call(user="a", safety_identifier="").values["user"] == "a"
+    with pytest.raises(BadRequest) as refused:
+        call(safety_identifier="u" * (tensors.MAX_USER_CHARACTERS + 1))
+    assert refused.value.param == "safety_identifier"
 
 
 def test_progress_only_in_streams() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from checkpoint.networks import make_tokenizer, save_tokenizer
+from imagegen.tensors import MAX_PROMPT_CHARACTERS
 from openai_frontend.usage import TokenCounter, usage
 
 PROMPTS = [
@@ -41,6 +42,22 @@ def test_the_count_is_the_tokenizers_own(folder: Path, prompt: str) -> None:
         counter = TokenCounter.load(str(place))
         assert counter is not None
         assert asyncio.run(counter.count(prompt)) == expected
+
+
+def test_a_long_prompt_does_not_hold_up_the_event_loop(folder: Path) -> None:
+    """A tenth of a second of counting; the loop would come to its turn twice if the lock of Python were kept."""
+    counter = TokenCounter.load(str(folder))
+    assert counter is not None
+
+    async def turns_meanwhile() -> int:
+        counting = asyncio.create_task(counter.count("🐈" * MAX_PROMPT_CHARACTERS))
+        turns = 0
+        while not counting.done():
+            await asyncio.sleep(0.001)
+            turns += 1
+        return turns
+
+    assert asyncio.run(turns_meanwhile()) > 5
 
 
 @pytest.mark.parametrize("place", ["", "/nowhere", "no one/has this!", "some/model-that-is-not-here"])
