@@ -19,6 +19,8 @@ usage: ./build.sh VERB [options]
                        install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
   bench [--quick]      run every measurement and write one report with plots into perf/results (25 minutes; 3)
   analyzer [--quick]   install NVIDIA's perf_analyzer too and measure a server with it (perf/README.md)
+  image [--tag TAG] [--base IMAGE] [--torch REQUIREMENT] [--stand-in]
+                       build the container image with docker, podman or buildah (deploy/Dockerfile)
   test [pytest args]   install and run the tests
   check                install and run ruff and mypy
   lock                 write requirements.lock anew from pyproject.toml
@@ -161,6 +163,14 @@ SH
   chmod +x "$folder/perf_analyzer" && echo "${PERF_ANALYZER_WHEELS[*]}" >"$folder/.installed"
 }
 
+need_image_tools() {
+  local missing=() tool
+  for tool in buildah podman runc debootstrap; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+  done
+  [ ${#missing[@]} = 0 ] || need_packages "${missing[@]}"
+}
+
 run() { PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} "$VENV/bin/python" "$@"; }
 
 check() {
@@ -195,6 +205,13 @@ case $verb in
     cd "$ROOT"
     run -m perf.bench "$@"
     ;;
+  image)
+    if [[ " $* " == *" --stand-in "* ]]; then # makes its base from the server in .venv
+      setup
+      need_image_tools
+    fi
+    exec "$ROOT/deploy/build_image.sh" "$@"
+    ;;
   test)
     setup
     need_browser
@@ -214,6 +231,8 @@ case $verb in
     "$VENV/bin/python" -m piptools compile -q --extra dev --strip-extras --no-emit-index-url --no-emit-find-links \
       --no-emit-trusted-host --unsafe-package torch --unsafe-package setuptools --no-header --annotation-style=line \
       -o "$ROOT/requirements.lock" "$ROOT/pyproject.toml"
+    # The extras name the project itself, which pip-tools then writes down with this machine's folder.
+    sed -i "/^imagegen-triton @/d; s#$ROOT/##g" "$ROOT/requirements.lock"
     ;;
   *)
     usage >&2

@@ -1,7 +1,7 @@
 """The public tensors of `image_generation` and `image_generation_stream`, defined once.
 
-Validation (`imagegen.request`), the `config.pbtxt` files, the client's arguments and the table in the
-README come from this list or are compared with it by a test.
+Validation (`imagegen.request`), the `config.pbtxt` files, the client's arguments and the tables in
+docs/api.md come from this list or are compared with it by a test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The README's code blocks do what they say, as they stand there."""
+"""The code blocks of README and docs/api.md do what they say, as they stand there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from deploy.embedded_server import EmbeddedServer
 from tests.service.conftest import OpenAIServer
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+_TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs" / "api.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", _TEXT, re.DOTALL)
 
 
 def _block(language: str, words: str) -> str:

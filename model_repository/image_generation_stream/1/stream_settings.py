@@ -1,4 +1,4 @@
-"""The parameters of `image_generation_stream/config.pbtxt`, typed. The README's table is compared with this class."""
+"""The parameters of `image_generation_stream/config.pbtxt`, typed. docs/operations.md is compared with it."""
 
 from __future__ import annotations
 

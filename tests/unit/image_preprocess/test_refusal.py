@@ -1,4 +1,4 @@
-"""Every refusal starts with its code, and the README has a row for each."""
+"""Every refusal starts with its code, and docs/api.md has a row for each."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 
 from refusal import FetchFailed, Refused, TooLarge, UnsupportedFormat, UrlNotAllowed
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+API = Path(__file__).resolve().parents[3] / "docs" / "api.md"
 REFUSALS = [Refused("x"), TooLarge("x"), UnsupportedFormat("x"), UrlNotAllowed(), FetchFailed("x")]
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
 def test_the_code_comes_first_and_is_documented(refusal: Refused) -> None:
     assert str(refusal).startswith(f"{refusal.code}: ")
-    assert f"\n| `{refusal.code}` |" in README.read_text()
+    assert f"\n| `{refusal.code}` |" in API.read_text()
 
 
 def test_all_of_them_are_listed_here() -> None:
