@@ -19,7 +19,7 @@ usage: ./build.sh VERB [options]
                        install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
   bench [--quick]      run every measurement and write one report with plots into perf/results (25 minutes; 3)
   analyzer [--quick]   install NVIDIA's perf_analyzer too and measure a server with it (perf/README.md)
-  image [--tag TAG] [--base IMAGE] [--torch REQUIREMENT] [--stand-in]
+  image --base IMAGE | --stand-in [--tag TAG] [--torch REQUIREMENT]
                        build the container image with docker, podman or buildah (deploy/Dockerfile)
   test [pytest args]   install and run the tests
   check                install and run ruff and mypy

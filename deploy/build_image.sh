@@ -11,10 +11,12 @@ stand_in=
 
 usage() {
   cat <<'USAGE'
-usage: ./build.sh image [--tag TAG] [--base IMAGE] [--torch REQUIREMENT] [--stand-in]
+usage: ./build.sh image --base IMAGE [--tag TAG] [--torch REQUIREMENT]
+       ./build.sh image --stand-in [--tag TAG]
 
   --tag      name of the image; default imagegen-triton:VERSION
-  --base     a Triton image with its python backend; default: the official one that the Dockerfile names
+  --base     NVIDIA's image, with the registry that its catalogue (NGC) or your mirror has it in:
+             …/nvidia/tritonserver:26.09-py3, or another with Triton and its python backend
   --torch    default: the one of pyproject.toml, which from PyPI is the CUDA build; torch==VERSION+cpu for the CPU's
   --stand-in base and packages without any registry of images: from Debian and PyPI, then a smoke test of the container.
              Root on Debian with buildah and podman; the result is for tests only
@@ -69,7 +71,12 @@ CONF
   exit
 fi
 
-[ -z "$base" ] || arguments+=(--build-arg "BASE=$base")
+if [ -z "$base" ]; then
+  echo "image: say with --base where NVIDIA's Triton image is" >&2
+  usage >&2
+  exit 2
+fi
+arguments+=(--build-arg "BASE=$base")
 for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX; do
   [ -z "${!name:-}" ] || arguments+=(--build-arg "$name=${!name}")
 done
