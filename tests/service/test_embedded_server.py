@@ -24,6 +24,7 @@ from imagegen_client import ImageClient
 
 ROOT = Path(__file__).resolve().parents[2]
 GONE_WITHIN_S = 10
+NOTICED_WITHIN_S = 30  # a fraction of a second; but not while others take all of the machine
 
 
 def test_a_model_that_fails_to_load_is_reported_in_its_own_words() -> None:
@@ -164,7 +165,7 @@ def test_a_dead_worker_is_replaced_and_a_killed_launcher_takes_the_new_server_wi
     process, endpoints = serving
     family = _family(process)
     family[-1].kill()
-    _, still_there = psutil.wait_procs(family, timeout=GONE_WITHIN_S)
+    _, still_there = psutil.wait_procs(family, timeout=NOTICED_WITHIN_S)
     assert still_there == []
     _wait_until_ready(endpoints["HTTP"])
     with ImageClient(endpoints["gRPC"]) as client:

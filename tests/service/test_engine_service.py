@@ -85,14 +85,18 @@ def test_a_deadline_ends_a_request_while_it_is_drawn_and_while_it_waits_in_line(
 def test_a_full_queue_refuses_at_once_with_503(narrow: EmbeddedServer) -> None:
     async def flood() -> list[Any]:
         async with AsyncImageClient(narrow.grpc_url) as client:
-            draws = (client.generate("x", num_inference_steps=20, timeout_ms=60_000) for _ in range(12))
-            return await asyncio.gather(*draws, return_exceptions=True)
+            drawn = asyncio.create_task(client.generate("x", n=4, **LONG))
+            await asyncio.to_thread(wait_until, lambda: active(narrow) == 1)
+            in_execute = asyncio.create_task(client.generate("y", num_inference_steps=1))
+            await asyncio.to_thread(wait_until, lambda: metric(narrow, "imagegen_diffusion_waiting_requests") == 1)
+            line = (client.generate("z", num_inference_steps=1) for _ in range(10))
+            return await asyncio.gather(in_execute, *line, drawn, return_exceptions=True)
 
-    answers = asyncio.run(flood())
-    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    in_execute, *line, drawn = asyncio.run(flood())
+    assert (len(drawn.images), len(in_execute.images)) == (4, 1)
+    refused = [answer for answer in line if isinstance(answer, BaseException)]
     assert all(isinstance(error, Unavailable) and "queue size" in str(error) for error in refused), refused
-    # One is drawn, one is in execute, three wait in line; a place may come free while the others arrive.
-    assert 5 <= len(answers) - len(refused) < 12
+    assert len(line) - len(refused) == 3  # the queue's size
     wait_until(lambda: active(narrow) == 0)
 
 

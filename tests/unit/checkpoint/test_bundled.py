@@ -11,7 +11,7 @@ from checkpoint import BUNDLED, captions, evaluate
 from checkpoint.evaluate import QUESTIONS
 
 # A little under what the shipped weights reach; their card has the scores, and the goals.
-FLOORS = {"background": 0.92, "colour": 0.93, "position": 0.85, "count": 0.60, "relation": 0.25, "shape": 0.52}
+FLOORS = {"background": 0.94, "colour": 0.95, "position": 0.92, "count": 0.82, "relation": 0.60, "shape": 0.84}
 
 
 def test_everything_together_is_at_most_20_megabytes() -> None:

@@ -7,6 +7,7 @@ are cancelled in every way we know, while forwards run out of memory at random. 
 from __future__ import annotations
 
 import random
+import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import Hub, Limits
-from imagegen.errors import Cancelled
+from imagegen.errors import Cancelled, DeadlineExceeded
 from order import Order
 from slots import Slots
 
 SIMULATIONS, REQUESTS_EACH = 20, 500
 MOST_ROWS_OF_A_FINE_CALL = 3
+LOST_S = 10  # who waits so long for a slot waits for one that is lost
 MODULUS = 1_000_003
 # What a request's first picture does at one of its steps; all others of the request are fine.
 FAULTS = ("raises", "exits", "poisons its forward", "needs too much memory", "swallows errors")
@@ -154,10 +156,10 @@ class Simulation:
         assert not self._active
         assert not self._hub.tick()
         assert 1 <= self._hub.row_limit <= self._limits.max_batch_rows
-        for _ in range(self._slot_count):  # all slots are free: a lost one would be waited for, and cancelled
-            self._slots.take(is_cancelled=lambda: True, deadline_s=None)
-        with pytest.raises(Cancelled):  # and none was made up
-            self._slots.take(is_cancelled=lambda: True, deadline_s=None)
+        for _ in range(self._slot_count):  # all slots are free: a lost one would be waited for, in vain
+            self._slots.take(is_cancelled=lambda: False, deadline_s=time.monotonic() + LOST_S)
+        with pytest.raises(DeadlineExceeded):  # and none was made up
+            self._slots.take(is_cancelled=lambda: False, deadline_s=time.monotonic() + 0.1)
         assert not self._greenlets, "an ended picture waits for the garbage collector"
 
     def _admit(self, request: Request) -> None:
@@ -170,7 +172,7 @@ class Simulation:
             del self._active[request]
             self._slots.give_back()
 
-        self._slots.take(is_cancelled=lambda: True, deadline_s=None)
+        self._slots.take(is_cancelled=lambda: False, deadline_s=time.monotonic() + LOST_S)
         order = self._active[request] = Order(draw, len(request.steps), finished)
         for picture in order.pictures():
             self._hub.submit(picture)
