@@ -31,21 +31,21 @@ def parts(quick: bool) -> list[Part]:
     """In order: what must not fall victim to the end of the time comes first.
 
     With two idle cores the full parts are to take about 385, 615, 150, 45, 135, 45, 45 and 5 seconds, the quick ones
-    55, 20, 30, 15, 20, 20 and 5.
+    60, 20, 25, 12, 20, 20 and 5.
     """
     if quick:
         return [
-            Part("peers", "peers", ("perf.peer_comparison", "--quick", "--seconds", "22"), 90, takes_model=False),
-            Part("stages", "stages", ("perf.stages", "--quick", "--requests", "15"), 40),
-            Part("growth", "growth", ("perf.growth", "--quick", "--seconds", "10"), 60),
-            Part("soak", "soak", ("perf.soak", "--quick", "--seconds", "300"), 40),
+            Part("peers", "peers", ("perf.peer_comparison", "--quick", "--seconds", "14"), 80, takes_model=False),
+            Part("stages", "stages", ("perf.stages", "--quick", "--requests", "8"), 40),
+            Part("growth", "growth", ("perf.growth", "--quick", *_SMALL_GROWTH), 50),
+            Part("soak", "soak", ("perf.soak", "--quick", "--seconds", "150"), 30),
             Part(
                 "analyzer",
                 "analyzer",
-                (*_ANALYZER, "--quick", "--protocols", "grpc", "--requests", "5", "--concurrency", "4"),
+                (*_ANALYZER, "--quick", "--protocols", "grpc", "--requests", "3", "--concurrency", "4"),
                 40,
             ),
-            Part("locust", "locust_load", ("perf.locust_load", "--quick", "--users", "3", "--seconds", "24"), 40),
+            Part("locust", "locust_load", ("perf.locust_load", "--quick", "--users", "2", "--seconds", "20"), 40),
             Part("gpu", "gpu", ("perf.gpu", "--quick"), 20, takes_model=False),
         ]
     return [
@@ -66,4 +66,5 @@ def parts(quick: bool) -> list[Part]:
     ]
 
 
+_SMALL_GROWTH = ("--seconds", "3", "--most-clients", "4", "--most-in-flight", "16")
 _ANALYZER = ("perf.analyzer", "--shares", "0.7", "--kinds", "text")
