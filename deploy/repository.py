@@ -24,6 +24,18 @@ def assignment(text: str) -> tuple[str, str]:
     return key, value
 
 
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """Add `--set`, which gives pairs of `MODEL.PARAMETER` and value."""
+    parser.add_argument(
+        "--set",
+        metavar="MODEL.PARAMETER=VALUE",
+        type=assignment,
+        action="append",
+        default=[],
+        help="set a parameter of a config.pbtxt, as in diffusion.max_active_requests=8; repeatable",
+    )
+
+
 def read_model_config(path: Path) -> model_config_pb2.ModelConfig:
     """Parse one `config.pbtxt`."""
     return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())

@@ -15,7 +15,7 @@ from typing import NoReturn
 from deploy.child_process import ServerError
 from deploy.embedded_frontend import EmbeddedFrontend
 from deploy.embedded_server import EmbeddedServer
-from deploy.repository import assignment
+from deploy.repository import add_parameters, assignment
 from deploy.supervisor import TICK_S, Supervisor
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
@@ -141,14 +141,7 @@ def _parse_arguments() -> argparse.Namespace:
         help="an option of `python -m openai_frontend`, as in keys-file=keys.txt; repeatable",
     )
     parser.add_argument("--model", help="folder of a diffusers checkpoint, or hub id; default: the bundled one")
-    parser.add_argument(
-        "--set",
-        metavar="MODEL.PARAMETER=VALUE",
-        type=assignment,
-        action="append",
-        default=[],
-        help="set a parameter of a config.pbtxt, as in diffusion.max_active_requests=8; repeatable",
-    )
+    add_parameters(parser)
     parser.add_argument("--log-file", type=Path, help="where the server's log goes; default: a temporary file")
     return parser.parse_args()
 

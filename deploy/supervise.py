@@ -19,7 +19,7 @@ from typing import NoReturn
 import psutil
 
 from deploy.child_process import ServerError
-from deploy.repository import assignment
+from deploy.repository import add_parameters
 from deploy.status_endpoint import status_endpoint
 from deploy.supervisor import TICK_S, Supervisor
 from deploy.triton_options import installed_release
@@ -153,14 +153,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Run the installed tritonserver and keep it serving. What follows -- are further options for it.",
     )
     parser.add_argument("--model-repository", type=Path, default=Path("/models"), help="default /models")
-    parser.add_argument(
-        "--set",
-        metavar="MODEL.PARAMETER=VALUE",
-        type=assignment,
-        action="append",
-        default=[],
-        help="set a parameter of a config.pbtxt, as in diffusion.max_active_requests=8; repeatable",
-    )
+    add_parameters(parser)
     parser.add_argument("--http-port", type=int, default=8000, help="default 8000")
     parser.add_argument("--grpc-port", type=int, default=8001, help="default 8001")
     parser.add_argument("--metrics-port", type=int, default=8002, help="default 8002")

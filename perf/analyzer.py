@@ -30,7 +30,7 @@ from perf.analyzer_run import CONCURRENCY, PROGRAM, RATE, Load, Measured, run_an
 from perf.arguments import add_model, measuring_parser, with_given
 from perf.engines import engine_parameters
 from perf.progress import quiet_progress
-from perf.report import write_results
+from perf.report import publish
 from perf.stage_seconds import fetch_totals, mean_ms
 from perf.surroundings import results_folder, surroundings
 from perf.wanted import scene_png
@@ -94,9 +94,7 @@ def main() -> int:
         return 130
     shown = {"model": arguments.model.name} | dataclasses.asdict(settings)
     markdown, raw = analyzer_report(about, shown, measured)
-    print(markdown)
-    for path in write_results(folder, "analyzer", markdown, raw):
-        print(f"written: {path}", file=sys.stderr)
+    publish(folder, "analyzer", markdown, raw)
     failed = [one for one in measured if one.fault]
     for one in failed:
         print(f"failed: {one.load.name}: {one.fault}", file=sys.stderr)

@@ -10,6 +10,20 @@ import numpy as np
 
 from perf.traces import SHORT_STEPS
 
+COLUMNS = {
+    "short p50 ms": "short_p50_ms",
+    "short p95 ms": "short_p95_ms",
+    "short p99 ms": "short_p99_ms",
+    "long p50 ms": "long_p50_ms",
+    "long p95 ms": "long_p95_ms",
+    "requests/s": "requests_per_s",
+    "requests": "requests",
+    "wrong": "errors",
+}
+"""What a table of summaries shows: the column, and the attribute of `Summary`."""
+COMPARED = ("short p50 ms", "short p95 ms", "long p50 ms", "long p95 ms", "requests/s")
+"""Those of the columns in which engines are compared."""
+
 
 @dataclass(frozen=True)
 class Record:

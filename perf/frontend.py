@@ -37,7 +37,7 @@ from perf.arguments import add_model, measuring_parser
 from perf.engines import engine_parameters
 from perf.frontend_report import ENSEMBLE, FRONTEND, STREAM, Streams, frontend_report
 from perf.progress import quiet_progress
-from perf.report import write_results
+from perf.report import publish
 from perf.surroundings import results_folder, surroundings
 
 _WARMUP_ROUNDS = 5
@@ -96,9 +96,7 @@ def main() -> int:
         return 130
     parameters_shown = {"model": checkpoint.name} | dataclasses.asdict(settings)
     markdown, raw = frontend_report(about, parameters_shown, times_ms, cpu_ms, streams)
-    print(markdown)
-    for path in write_results(arguments.out or results_folder(about), "frontend", markdown, raw):
-        print(f"written: {path}", file=sys.stderr)
+    publish(arguments.out or results_folder(about), "frontend", markdown, raw)
     for fault in faults[:10]:
         print(f"wrong: {fault}", file=sys.stderr)
     return 1 if faults else 0

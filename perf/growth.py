@@ -21,7 +21,7 @@ from deploy.child_process import ServerError
 from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY
 from imagegen_client import AsyncImageClient, ImageGenerationError
-from perf.arguments import add_model, measuring_parser
+from perf.arguments import add_model, measuring_parser, with_given
 from perf.cells import closed_cell, open_cell
 from perf.engines import engine_parameters
 from perf.figures import Record, summarize
@@ -29,7 +29,7 @@ from perf.growth_report import Asked, Growth, growth_report
 from perf.load import Answered
 from perf.occupancy import watch_occupancy
 from perf.progress import quiet_progress
-from perf.report import write_results
+from perf.report import publish
 from perf.surroundings import results_folder, surroundings
 
 _STEPS = 4  # of requests where steps are not what is varied
@@ -68,13 +68,7 @@ _QUICK = Settings(seconds=22.0, most_clients=16, most_in_flight=50)
 def main() -> int:
     """Command line; the exit status."""
     arguments = _parse_arguments()
-    quick: Settings = _QUICK if arguments.quick else Settings()
-    given = {
-        name: value
-        for name in ("seconds", "most_clients", "most_in_flight")
-        if (value := getattr(arguments, name)) is not None
-    }
-    settings = dataclasses.replace(quick, **given)
+    settings = with_given(_QUICK if arguments.quick else Settings(), arguments)
     model: Path = arguments.model.resolve()
     try:
         parameters = engine_parameters(model, "cpu")
@@ -89,9 +83,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     markdown, raw = growth_report(about, {"model": model.name} | dataclasses.asdict(settings), growth)
-    print(markdown)
-    for path in write_results(arguments.out or results_folder(about), "growth", markdown, raw):
-        print(f"written: {path}", file=sys.stderr)
+    publish(arguments.out or results_folder(about), "growth", markdown, raw)
     for error_text in growth.errors[:10]:
         print(f"failed: {error_text}", file=sys.stderr)
     return 1 if growth.errors else 0

@@ -34,7 +34,7 @@ from deploy.serve import REPOSITORY
 from perf.arguments import measuring_parser
 from perf.image_inputs_report import BASE64_JPEG, TEXT_TO_IMAGE, Memory, Times, image_inputs_report
 from perf.progress import quiet_progress
-from perf.report import write_results
+from perf.report import publish
 from perf.surroundings import results_folder, surroundings
 
 _MODEL = "image_preprocess"
@@ -81,9 +81,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     markdown, raw = image_inputs_report(about, dataclasses.asdict(settings), ping_ms, times, memory)
-    print(markdown)
-    for path in write_results(arguments.out or results_folder(about), "image_inputs", markdown, raw):
-        print(f"written: {path}", file=sys.stderr)
+    publish(arguments.out or results_folder(about), "image_inputs", markdown, raw)
     return 0
 
 

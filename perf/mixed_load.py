@@ -30,7 +30,7 @@ from perf.load import Client
 from perf.mixed_report import Target, mixed_report
 from perf.picture_check import PictureCheck
 from perf.progress import quiet_progress, silence_libraries
-from perf.report import write_results
+from perf.report import publish
 from perf.surroundings import results_folder, surroundings
 
 _FORWARD_ROWS = (1, 2, 4, 8, 16)
@@ -92,9 +92,7 @@ def main() -> int:
         return 130
     parameters = dataclasses.asdict(settings) | {"loads": " and ".join(f"{load:g}" for load in settings.loads)}
     markdown, raw = mixed_report(about, parameters, forward_s, capacity_per_s, records, _targets(settings))
-    print(markdown)
-    for path in write_results(arguments.out or results_folder(about), "mixed_load", markdown, raw):
-        print(f"written: {path}", file=sys.stderr)
+    publish(arguments.out or results_folder(about), "mixed_load", markdown, raw)
     wrong = [record for record in records if record.error]
     for record in wrong[:10]:
         print(f"wrong: {record}", file=sys.stderr)

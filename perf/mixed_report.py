@@ -7,20 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perf.engines import ENGINES, HUB, SERIAL, STATIC
-from perf.figures import Advantage, Record, Summary, advantage, summarize_all
+from perf.figures import COLUMNS, COMPARED, Advantage, Record, Summary, advantage, summarize_all
 from perf.report import surroundings_section, table
-
-_COLUMNS = {
-    "short p50 ms": "short_p50_ms",
-    "short p95 ms": "short_p95_ms",
-    "short p99 ms": "short_p99_ms",
-    "long p50 ms": "long_p50_ms",
-    "long p95 ms": "long_p95_ms",
-    "requests/s": "requests_per_s",
-    "requests": "requests",
-    "wrong": "errors",
-}
-_COMPARED = ("short p50 ms", "short p95 ms", "long p50 ms", "long p95 ms", "requests/s")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,14 +91,14 @@ def mixed_report(
 
 
 def _summary_table(engines: Mapping[str, Summary]) -> str:
-    rows = [[name, *(getattr(summary, figure) for figure in _COLUMNS.values())] for name, summary in engines.items()]
-    return table(("engine", *_COLUMNS), rows)
+    rows = [[name, *(getattr(summary, figure) for figure in COLUMNS.values())] for name, summary in engines.items()]
+    return table(("engine", *COLUMNS), rows)
 
 
 def _advantage_table(records: Sequence[Record]) -> str:
     rows = [
-        [column.removesuffix(" ms"), *(advantage(records, HUB, other, _COLUMNS[column]) for other in (SERIAL, STATIC))]
-        for column in _COMPARED
+        [column.removesuffix(" ms"), *(advantage(records, HUB, other, COLUMNS[column]) for other in (SERIAL, STATIC))]
+        for column in COMPARED
     ]
     return table((f"{HUB} is better (range over rounds)", f"than {SERIAL}", f"than {STATIC}"), rows)
 

@@ -27,7 +27,7 @@ from perf.engines import engine_parameters
 from perf.overhead_report import Pair, overhead_report
 from perf.picture_check import PictureCheck
 from perf.progress import quiet_progress, silence_libraries
-from perf.report import write_results
+from perf.report import publish
 from perf.surroundings import results_folder, surroundings
 from perf.traces import Planned
 
@@ -75,9 +75,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     markdown, raw = overhead_report(about, {"model": checkpoint.name} | dataclasses.asdict(settings), pairs)
-    print(markdown)
-    for path in write_results(arguments.out or results_folder(about), "overhead", markdown, raw):
-        print(f"written: {path}", file=sys.stderr)
+    publish(arguments.out or results_folder(about), "overhead", markdown, raw)
     faults = [pair.fault for pair in pairs if pair.fault]
     for fault in faults[:10]:
         print(f"wrong: {fault}", file=sys.stderr)

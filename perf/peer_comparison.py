@@ -37,7 +37,7 @@ from perf.peers.server import PEERS, PeerServer
 from perf.picture_check import PictureCheck
 from perf.process_tree import idle_percent
 from perf.progress import quiet_progress, silence_libraries
-from perf.report import write_results
+from perf.report import publish
 from perf.surroundings import results_folder, surroundings
 from perf.traces import SHORT_STEPS, Planned
 
@@ -112,10 +112,8 @@ def main() -> int:
     markdown, raw = peer_report(
         about, dataclasses.asdict(settings) | {"side_px": side_px}, plan, forward_s, records, left_out, idle
     )
-    print(markdown)
     name = "peers" if settings.checkpoint == "bundled" else "peers_launch_bound"
-    for path in write_results(arguments.out or results_folder(about), name, markdown, raw):
-        print(f"written: {path}", file=sys.stderr)
+    publish(arguments.out or results_folder(about), name, markdown, raw)
     wrong = [record for record in records if record.error]
     for record in wrong[:10]:
         print(f"wrong: {record}", file=sys.stderr)

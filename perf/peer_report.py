@@ -8,22 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perf.engines import ENGINES, HUB, STATIC
-from perf.figures import Advantage, Record, Summary, advantage, summarize_all
+from perf.figures import COLUMNS, COMPARED, Advantage, Record, Summary, advantage, summarize_all
 from perf.peer_plan import Plan
 from perf.peers.server import PEERS
 from perf.report import surroundings_section, table
 
-_COLUMNS = {
-    "short p50 ms": "short_p50_ms",
-    "short p95 ms": "short_p95_ms",
-    "short p99 ms": "short_p99_ms",
-    "long p50 ms": "long_p50_ms",
-    "long p95 ms": "long_p95_ms",
-    "requests/s": "requests_per_s",
-    "requests": "requests",
-    "wrong": "errors",
-}
-_COMPARED = ("short p50 ms", "short p95 ms", "long p50 ms", "long p95 ms", "requests/s")
 SHOWN = {
     HUB: "this server",
     "fastapi": "FastAPI",
@@ -179,20 +168,20 @@ def peer_report(
 
 def _summary_table(engines: Mapping[str, Summary]) -> str:
     rows = [
-        [SHOWN[name], *(getattr(engines[name], figure) for figure in _COLUMNS.values())]
+        [SHOWN[name], *(getattr(engines[name], figure) for figure in COLUMNS.values())]
         for name in SHOWN
         if name in engines
     ]
-    return table(("server", *_COLUMNS), rows)
+    return table(("server", *COLUMNS), rows)
 
 
 def _advantage_table(records: Sequence[Record], names: Sequence[str]) -> str:
     others = [name for name in SHOWN if name in names and name != HUB]
     rows = [
-        [SHOWN[other], *(_told(advantage(records, HUB, other, _COLUMNS[column])) for column in _COMPARED)]
+        [SHOWN[other], *(_told(advantage(records, HUB, other, COLUMNS[column])) for column in COMPARED)]
         for other in others
     ]
-    return table(("this server is better than (by round)", *(name.removesuffix(" ms") for name in _COMPARED)), rows)
+    return table(("this server is better than (by round)", *(name.removesuffix(" ms") for name in COMPARED)), rows)
 
 
 def _target_row(one: Reached) -> list[str]:

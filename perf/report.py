@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,13 @@ def write_results(folder: Path, name: str, markdown: str, raw: Mapping[str, Any]
     report.write_text(markdown)
     data.write_text(json.dumps(_without_nan(raw), allow_nan=False) + "\n")
     return report, data
+
+
+def publish(folder: Path, name: str, markdown: str, raw: Mapping[str, Any]) -> None:
+    """Print the report, write it as `write_results` does, and say on standard error where."""
+    print(markdown)
+    for path in write_results(folder, name, markdown, raw):
+        print(f"written: {path}", file=sys.stderr)
 
 
 def _cell(value: object) -> str:

@@ -23,7 +23,7 @@ from perf.answer_check import AnswerCheck, WrongAnswer
 from perf.arguments import add_model, measuring_parser
 from perf.process_tree import holding
 from perf.progress import quiet_progress
-from perf.report import write_results
+from perf.report import publish
 from perf.soak_report import Sample, soak_report
 from perf.surroundings import results_folder, surroundings
 from perf.wanted import draw_wanted
@@ -51,9 +51,7 @@ def main() -> int:
     shown = {"model": model.name, "seconds": arguments.seconds, "clients": _CLIENTS}
     settled_s = arguments.seconds * _SETTLING_SHARE
     markdown, raw = soak_report(about, shown, samples, failures, settled_s)
-    print(markdown)
-    for path in write_results(arguments.out or results_folder(about), "soak", markdown, raw):
-        print(f"written: {path}", file=sys.stderr)
+    publish(arguments.out or results_folder(about), "soak", markdown, raw)
     for failure in failures[:10]:
         print(f"failed: {failure}", file=sys.stderr)
     return 0 if raw["met"] else 1

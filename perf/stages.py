@@ -28,7 +28,7 @@ from imagegen_client.transport import MODEL, infer_options
 from perf.arguments import add_model, measuring_parser
 from perf.engines import engine_parameters
 from perf.progress import quiet_progress
-from perf.report import write_results
+from perf.report import publish
 from perf.stages_report import PROTOCOLS, Parts, split, stages_report
 from perf.surroundings import results_folder, surroundings
 
@@ -79,9 +79,7 @@ def main() -> int:
         return 130
     model: Path = arguments.model
     markdown, raw = stages_report(about, {"model": model.name} | dataclasses.asdict(settings), totals_ms, parts)
-    print(markdown)
-    for path in write_results(arguments.out or results_folder(about), "stages", markdown, raw):
-        print(f"written: {path}", file=sys.stderr)
+    publish(arguments.out or results_folder(about), "stages", markdown, raw)
     return 0
 
 
