@@ -45,16 +45,17 @@ def measure_forwards(pipeline: Any, rows: Sequence[int], side_px: int = SIDE_PX)
     """Median seconds of one denoiser forward by number of rows, all sizes interleaved.
 
     Args:
-        pipeline: with a `unet` that takes latents of an eighth of the pictures' sides, a time and a text.
+        pipeline: with a `unet` that takes latents, a time and a text.
         rows: of the forwards.
         side_px: width and height of the pictures.
     """
     seconds: dict[int, list[float]] = {count: [] for count in rows}
     unet = pipeline.unet
+    side = side_px // pipeline.vae_scale_factor
     with torch.inference_mode():
         for repeat in range(_WARMUP_REPEATS + _REPEATS):
             for count in rows:
-                latents = torch.randn(count, unet.config.in_channels, side_px // 8, side_px // 8)
+                latents = torch.randn(count, unet.config.in_channels, side, side)
                 tokens = pipeline.tokenizer.model_max_length
                 text = torch.randn(count, tokens, unet.config.cross_attention_dim)
                 started_s = time.perf_counter()

@@ -44,7 +44,6 @@ from perf.traces import SHORT_STEPS, Planned
 ONE_AT_A_TIME = "fastapi"
 """The peer whose capacity the load is a share of."""
 
-BUNDLED_SIDE_PX = 128
 _FORWARD_ROWS = (2, 4, 8, 16)
 _WARMUP_CLIENTS, _WARMUP_EACH = 3, 5  # BentoML's batching trains itself on the first 11 requests
 _CALIBRATION_CLIENTS = 2  # so that there always is a next request
@@ -56,6 +55,8 @@ class Settings:
 
     Attributes:
         checkpoint: bundled, or launch-bound: many thin layers with random weights, as a GPU that is not full.
+        side_px: width and height of the pictures. At 128, for which the bundled checkpoint was trained, one picture
+            fills a core, as one of 1024x1024 fills a small GPU; at 64 it leaves half of it.
         peers: besides this server.
         seconds: that the comparison is to take, without starting the servers.
         rounds: repetitions of everything, each with a trace of its own.
@@ -67,6 +68,7 @@ class Settings:
     """
 
     checkpoint: str = "bundled"
+    side_px: int = 64
     peers: tuple[str, ...] = (*PEERS, STATIC)
     seconds: float = 330.0
     rounds: int = 2
@@ -89,30 +91,29 @@ def main() -> int:
     console = Console(stderr=True)
     try:
         with ExitStack() as stack:
-            checkpoint, side_px = BUNDLED, BUNDLED_SIDE_PX
+            checkpoint = BUNDLED
             if settings.checkpoint != "bundled":
                 scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-perf-")))
-                checkpoint, side_px = scratch / "launch_bound", launch_bound_checkpoint.SIDE_PX
+                checkpoint = scratch / "launch_bound"
                 make_launch_bound_checkpoint(checkpoint, settings.layers)
             pipeline = DiffusionPipeline.from_pretrained(checkpoint, dtype=torch.float32)
-            forward_s = measure_forwards(pipeline, _FORWARD_ROWS, side_px)
+            forward_s = measure_forwards(pipeline, _FORWARD_ROWS, settings.side_px)
             del pipeline
             console.print("Starting the servers; a peer's environment is made the first time …")
-            engines, peers, left_out = stack.enter_context(_running(settings.peers, checkpoint, side_px))
+            engines, peers, left_out = stack.enter_context(_running(settings.peers, checkpoint, settings.side_px))
             if ONE_AT_A_TIME not in peers:
                 raise ServerError(f"nothing to compare with: {left_out[ONE_AT_A_TIME]}")
             about = surroundings(engines[HUB].http_url)
-            plan, records = asyncio.run(_measure(engines, peers, settings, side_px, console))
+            plan, records = asyncio.run(_measure(engines, peers, settings, console))
             idle = idle_percent({name: peer.pid for name, peer in peers.items()})
     except ServerError as error:
         print(f"peer_comparison: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    markdown, raw = peer_report(
-        about, dataclasses.asdict(settings) | {"side_px": side_px}, plan, forward_s, records, left_out, idle
-    )
+    markdown, raw = peer_report(about, dataclasses.asdict(settings), plan, forward_s, records, left_out, idle)
     name = "peers" if settings.checkpoint == "bundled" else "peers_launch_bound"
+    name += "" if settings.side_px == Settings.side_px else f"_{settings.side_px}px"
     publish(arguments.out or results_folder(about), name, markdown, raw)
     wrong = [record for record in records if record.error]
     for record in wrong[:10]:
@@ -148,9 +149,9 @@ def _running(
 
 
 async def _measure(
-    engines: dict[str, Engine], peers: dict[str, PeerServer], settings: Settings, side_px: int, console: Console
+    engines: dict[str, Engine], peers: dict[str, PeerServer], settings: Settings, console: Console
 ) -> tuple[Plan, list[Record]]:
-    check = PictureCheck(side_px)
+    check = PictureCheck(settings.side_px)
     progress = quiet_progress(console)
     async with AsyncExitStack() as stack:
         clients: dict[str, Client] = {}
@@ -200,6 +201,7 @@ def _cells(names: Sequence[str], settings: Settings, plan: Plan) -> list[Cell]:
 def _parse_arguments() -> argparse.Namespace:
     parser = measuring_parser("python -m perf.peer_comparison", __doc__, "two peers and half a minute")
     parser.add_argument("--checkpoint", choices=("bundled", "launch-bound"), help="default bundled")
+    parser.add_argument("--side-px", type=int, help="width and height of the pictures; default 64")
     parser.add_argument("--peers", nargs="+", choices=Settings.peers, help=f"default all; {ONE_AT_A_TIME} is needed")
     parser.add_argument("--seconds", type=float, help="of the comparison, without starting the servers; default 330")
     parser.add_argument("--rounds", type=int)

@@ -4,7 +4,7 @@ Every picture is a greenlet that runs a plain pipeline call. Where the pipeline 
 instead, with the `Call` it wants done. The hub merges parked calls of equal signature into one forward,
 hands each its share and lets it run on to its next call. Pictures join and leave at any step.
 
-    tick = start what was submitted · end what asked to stop · forward the oldest group · resume it
+    tick = start what was submitted · end what asked to stop · forward one group · resume it
 
 Pure: no Triton, no I/O, no clock, no torch. One thread drives it; only `submit` may be called from others.
 """
@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import greenlet
+
+from sharing import urgency, worth_sharing
 
 
 class Call(Protocol):
@@ -57,13 +59,17 @@ class Picture:
         run: the pipeline call; runs inside the greenlet, on the hub's thread.
         done: called exactly once, on the hub's thread, with the result of `run` or the exception that ended it.
         stop: asked before every forward; an exception ends the picture with it, None lets it go on.
+        expected_calls: that `run` will make, as well as is known.
     """
 
     run: Callable[[], Any]
     done: Callable[[Any, BaseException | None], None]
     stop: Callable[[], Exception | None] = lambda: None
+    expected_calls: int = 1
     _greenlet: Any = field(default=None, init=False, repr=False)
     _call: Any = field(default=None, init=False, repr=False)
+    _calls_done: int = field(default=0, init=False, repr=False)
+    _parked_at: int = field(default=0, init=False, repr=False)
 
 
 _log = logging.getLogger(__name__)
@@ -79,6 +85,7 @@ class Hub:
             group is then halved until only the call that fails by itself sees the exception.
         limits: bounds of one forward.
         out_of_memory: exceptions that mean "too many rows at once", not "this call is bad".
+        fixed_rows: what a forward of a signature costs whatever its size, in rows.
 
     Attributes:
         row_limit: most rows of a forward at the moment: `max_batch_rows`, or less after out-of-memory.
@@ -88,13 +95,19 @@ class Hub:
     REGROW_AFTER = 64  # forwards without out-of-memory before one more row is tried
 
     def __init__(
-        self, forward: Forward, limits: Limits, out_of_memory: tuple[type[BaseException], ...] = (MemoryError,)
+        self,
+        forward: Forward,
+        limits: Limits,
+        out_of_memory: tuple[type[BaseException], ...] = (MemoryError,),
+        fixed_rows: Callable[[Hashable], float] = lambda signature: math.inf,
     ) -> None:
         self._forward = forward
         self._limits = limits
         self._out_of_memory = out_of_memory
+        self._fixed_rows = fixed_rows
         self._submitted: deque[Picture] = deque()
-        self._parked: deque[Picture] = deque()  # the longest-waiting call first
+        self._parked: deque[Picture] = deque()  # signatures whose last forward is longest ago first
+        self._rounds = 0
         self._live: set[Picture] = set()  # started and not ended
         self._running: Picture | None = None
         self._greenlet: Any = None
@@ -129,7 +142,8 @@ class Hub:
         while self._submitted:
             self._start(self._submitted.popleft())
         self._end_stopped()
-        group = self._oldest_group()
+        group = self._next_group()
+        self._rounds += 1
         for picture, outcome in zip(group, self._isolated([picture._call for picture in group]), strict=True):
             self._resume(picture, outcome)
         return True
@@ -173,6 +187,7 @@ class Hub:
 
     def _resume(self, picture: Picture, outcome: Any) -> None:
         """Let a picture run until it parks again or ends."""
+        picture._calls_done += picture._call is not None
         picture._call = None
         self._running = picture
         try:
@@ -192,24 +207,39 @@ class Hub:
         if picture._greenlet.dead:
             self._end(picture, result, None)
         else:
+            picture._parked_at = self._rounds
             self._parked.append(picture)
 
-    def _oldest_group(self) -> list[Picture]:
-        """The longest-waiting call and those it can share a forward with, in order of age, within the limits."""
+    def _next_group(self) -> list[Picture]:
+        """Of the signature whose turn it is: the most urgent calls within the limits, as many as should share."""
+        if not self._parked:
+            return []
+        signature = self._parked[0]._call.signature
+        alike = [picture for picture in self._parked if picture._call.signature == signature]
+        others = [picture for picture in self._parked if picture._call.signature != signature]
+        alike.sort(key=self._urgency, reverse=True)
+        group = self._within_limits(alike)
+        if len(group) > 1:
+            rows = [picture._call.rows for picture in group]
+            del group[worth_sharing(list(map(self._urgency, group)), rows, self._fixed_rows(signature)) :]
+        taken = set(group)
+        self._parked = deque(others + [picture for picture in alike if picture not in taken])
+        return group
+
+    def _urgency(self, picture: Picture) -> float:
+        return urgency(max(1, picture.expected_calls - picture._calls_done), self._rounds - picture._parked_at)
+
+    def _within_limits(self, pictures: Sequence[Picture]) -> list[Picture]:
+        """The first, and those after it that still fit."""
         group: list[Picture] = []
-        others: deque[Picture] = deque()
         rows = pixels = 0
         most_pixels = self._limits.max_batch_pixels or math.inf
-        for picture in self._parked:
+        for picture in pictures:
             call = picture._call
-            fits = rows + call.rows <= self.row_limit and pixels + call.pixels <= most_pixels
-            if not group or (call.signature == group[0]._call.signature and fits):
+            if not group or (rows + call.rows <= self.row_limit and pixels + call.pixels <= most_pixels):
                 group.append(picture)
                 rows += call.rows
                 pixels += call.pixels
-            else:
-                others.append(picture)
-        self._parked = others
         return group
 
     def _isolated(self, calls: Sequence[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ from diffusion_settings import DiffusionSettings
 from drawing import Drawing, draw
 from engine import Hub, Limits
 from forerunners import Audience, Preprocessed, read_audience, read_preprocess_report
+from forward_costs import ForwardCosts
 from imagegen.errors import Cancelled, ImageGenError, Unavailable
 from imagegen.events import Event
 from imagegen.request import parse_request
@@ -101,7 +103,8 @@ class Generator:
         self._measures = measures
         self._tell = tell
         limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
-        self._hub = Hub(self._forward, limits, _OUT_OF_MEMORY)
+        self._costs = ForwardCosts(offers.device)
+        self._hub = Hub(self._forward, limits, _OUT_OF_MEMORY, self._costs.fixed_rows)
         self._slots = Slots(settings.max_active_requests)
         self._cancellation = CancellationWatch()
         self._cancelled = CancelledNames()
@@ -211,11 +214,14 @@ class Generator:
             on_step = None if telling is None else partial(telling.stepped, index)
             return draw(plan, index, self._offers, self._hub.call, on_step)
 
-        return Order(draw=draw_one, count=len(plan.seeds), finished=finished, deadline_s=deadline_s)
+        return Order(draw_one, len(plan.seeds), finished, deadline_s, plan.expected_calls)
 
     def _forward(self, calls: Sequence[collate.Call]) -> Sequence[Any]:
+        call = calls[0]
+        timed = nullcontext() if call.recipes is None else self._costs.timed(call.signature, sum(c.rows for c in calls))
         try:
-            outputs = collate.forward(calls, self._row_buckets(calls[0]))
+            with timed:
+                outputs = collate.forward(calls, self._row_buckets(call))
         except RuntimeError as error:
             if _CPU_OUT_OF_MEMORY in str(error):
                 raise MemoryError(str(error)) from error

@@ -25,12 +25,14 @@ class Order:
         count: number of pictures.
         finished: takes the frames in order, or None and the error.
         deadline_s: on the clock of `time.monotonic`; None for none.
+        expected_calls: denoiser calls of each picture, as well as is known.
     """
 
     draw: Callable[[int], Any]
     count: int
     finished: Callable[[Frames | None, BaseException | None], None]
     deadline_s: float | None = None
+    expected_calls: int = 1
     _frames: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
     _ended: int = field(default=0, init=False)
     _error: BaseException | None = field(default=None, init=False)
@@ -48,7 +50,7 @@ class Order:
         def done(frame: Any, error: BaseException | None) -> None:
             self._picture_ended(index, frame, error)
 
-        return Picture(run=lambda: self.draw(index), done=done, stop=self._stop)
+        return Picture(lambda: self.draw(index), done, self._stop, self.expected_calls)
 
     def _stop(self) -> Exception | None:
         if self._error is not None or self._cancelled:

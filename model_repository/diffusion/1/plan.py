@@ -53,6 +53,11 @@ class Plan:
     timeout_ms: int | None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def expected_calls(self) -> int:
+        """Denoiser calls of a picture, 1 or more; not exact, for some schedulers take two a step."""
+        return max(1, int(self.num_inference_steps * (self.strength or 1)))
+
 
 def make_plan(
     request: ImageRequest, images: Pixels | None, mask: Pixels | None, offers: Pipelines, settings: DiffusionSettings

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,9 +79,9 @@ class Drawn:
         return error
 
 
-def submit(hub: Hub, run: Callable[[], Any]) -> Drawn:
+def submit(hub: Hub, run: Callable[[], Any], expected_calls: int = 1) -> Drawn:
     drawn = Drawn()
-    drawn.picture = Picture(run, lambda *report: drawn.reports.append(report), lambda: drawn.stop_with)
+    drawn.picture = Picture(run, lambda *report: drawn.reports.append(report), lambda: drawn.stop_with, expected_calls)
     hub.submit(drawn.picture)
     return drawn
 
@@ -149,6 +149,73 @@ def test_the_longest_waiting_call_goes_first_and_a_lone_signature_is_not_starved
     submit(hub, steps(hub, *[Toy(9, "lone")] * 8))
     run_to_end(hub)
     assert [group[0] for group in model.groups] == [1, 9] * 8
+
+
+def full_device(signature: Hashable) -> float:
+    """Rows cost so much that a forward's fixed cost is nothing."""
+    return 0.0
+
+
+def test_on_a_full_device_a_short_picture_does_not_wait_for_a_long_one() -> None:
+    model = Model()
+    hub = Hub(model, Limits(), fixed_rows=full_device)
+    long = submit(hub, steps(hub, *[Toy(1)] * 50), 50)
+    hub.tick()
+    short = submit(hub, steps(hub, *[Toy(2)] * 4), 4)
+    run_to_end(hub)
+    assert model.groups == [[1], *[[2]] * 4, *[[1]] * 49]
+    assert [short.result, long.result] == [[4] * 4, [2] * 50]
+
+
+def test_a_long_picture_that_is_nearly_done_is_as_urgent_as_a_short_one() -> None:
+    model = Model()
+    hub = Hub(model, Limits(), fixed_rows=full_device)
+    submit(hub, steps(hub, *[Toy(1)] * 50), 50)
+    for _ in range(46):
+        hub.tick()
+    submit(hub, steps(hub, *[Toy(2)] * 4), 4)
+    run_to_end(hub)
+    assert model.groups[46:] == [[1, 2]] * 4
+
+
+def test_a_picture_that_makes_more_calls_than_expected_is_done_all_the_same() -> None:
+    hub = Hub(Model(), Limits(), fixed_rows=full_device)
+    drawn = [submit(hub, steps(hub, *[Toy(1)] * 9), expected) for expected in (1, 4, 100)]
+    run_to_end(hub)
+    assert [d.result for d in drawn] == [[2] * 9] * 3
+
+
+def test_a_long_picture_is_not_starved_by_short_ones_that_keep_coming() -> None:
+    model = Model()
+    hub = Hub(model, Limits(), fixed_rows=full_device)
+    submit(hub, steps(hub, *[Toy(1)] * 3), 1000)
+    waited = 0
+    while not any(1 in group for group in model.groups):
+        submit(hub, steps(hub, Toy(2)), 1)
+        hub.tick()
+        waited += 1
+    assert waited == 33  # in the forward after the 32 that went without it
+
+
+def test_who_is_left_out_does_not_keep_other_signatures_from_their_turn() -> None:
+    """Short and long of one kind, one of another: the kinds take turns although a long one has waited longest."""
+    model = Model()
+    hub = Hub(model, Limits(), fixed_rows=full_device)
+    submit(hub, steps(hub, *[Toy(1)] * 20), 1000)
+    submit(hub, steps(hub, *[Toy(2)] * 4), 4)
+    submit(hub, steps(hub, *[Toy(3, "b")] * 4), 4)
+    run_to_end(hub)
+    assert model.groups[:8] == [[2], [3]] * 4
+
+
+def test_among_equals_that_do_not_all_fit_those_who_began_go_on() -> None:
+    """One after the other, all are done sooner on the average than by turns."""
+    model = Model()
+    hub = Hub(model, Limits(max_batch_rows=2))
+    for value in range(4):
+        submit(hub, steps(hub, *[Toy(value)] * 3), 3)
+    run_to_end(hub)
+    assert model.groups == [*[[0, 1]] * 3, *[[2, 3]] * 3]
 
 
 def test_a_call_that_did_not_fit_leads_the_next_forward() -> None:

@@ -234,3 +234,11 @@ def test_true_guidance_without_a_negative_prompt_is_worth_a_warning(negative_pro
     made = plan(offers=offers, guidance_scale=3.0, negative_prompt=negative_prompt)
     assert (made.guidance_scale, bool(made.warnings)) == (3.0, warns)
     assert plan(offers=offers).guidance_scale == 4.0
+
+
+@pytest.mark.parametrize(
+    ("steps", "strength", "calls"), [(20, None, 20), (20, 0.8, 16), (1, None, 1), (5, 0.5, 2), (50, 1.0, 50)]
+)
+def test_denoiser_calls_are_expected_by_steps_and_strength(steps: int, strength: float | None, calls: int) -> None:
+    images = None if strength is None else pixels()
+    assert plan(images=images, num_inference_steps=steps, strength=strength).expected_calls == calls

@@ -1,0 +1,75 @@
+"""Learns how a forward's time grows with its rows, while the server works."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+_KEPT_SIGNATURES = 256  # more kinds of calls than are ever drawn at the same time
+_KEPT_TIMES = 5  # whose median counts: a first forward that allocates or compiles must not
+
+
+class ForwardCosts:
+    """Times of recent forwards by signature and rows. For one thread.
+
+    Args:
+        device: where forwards run; on a GPU they are timed by its own clock, for a call only queues its work.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        self._seconds: OrderedDict[Hashable, dict[int, deque[float]]] = OrderedDict()
+        self._running: deque[tuple[Hashable, int, Any, Any]] = deque()  # on the GPU, by marks before and after
+
+    @contextmanager
+    def timed(self, signature: Hashable, rows: int) -> Iterator[None]:
+        """Around one forward of that many rows. One that raises is forgotten."""
+        before = self._mark()
+        yield
+        after = self._mark()
+        if self._on_gpu:
+            self._running.append((signature, rows, before, after))
+        else:
+            self.note(signature, rows, after - before)
+
+    def note(self, signature: Hashable, rows: int, seconds: float) -> None:
+        """A forward of that many rows took so long."""
+        times = self._seconds.setdefault(signature, {})
+        self._seconds.move_to_end(signature)
+        times.setdefault(rows, deque(maxlen=_KEPT_TIMES)).append(seconds)
+        if len(self._seconds) > _KEPT_SIGNATURES:
+            self._seconds.popitem(last=False)
+
+    def fixed_rows(self, signature: Hashable) -> float:
+        """What a forward costs whatever its size, in rows; infinite as long as rows are not known to cost anything."""
+        while self._running and self._running[0][3].query():
+            noted, rows, before, after = self._running.popleft()
+            self.note(noted, rows, before.elapsed_time(after) / 1000)
+        times = self._seconds.get(signature, {})
+        return fixed_rows_of({rows: statistics.median(seconds) for rows, seconds in times.items()})
+
+    def _mark(self) -> Any:
+        if not self._on_gpu:
+            return time.perf_counter()
+        mark = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        mark.record()
+        return mark
+
+
+def fixed_rows_of(seconds: Mapping[int, float]) -> float:
+    """Fixed cost over cost of a row, by the straight line that fits best; 0 or more, infinite without a rising line.
+
+    Args:
+        seconds: of a forward, by rows.
+    """
+    if len(seconds) < 2:
+        return math.inf
+    per_row, fixed = statistics.linear_regression(list(seconds), list(seconds.values()))
+    return max(0.0, fixed) / per_row if per_row > 0 else math.inf
