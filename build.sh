@@ -177,12 +177,12 @@ check() {
   cd "$ROOT"
   run -m ruff check .
   run -m ruff format --check .
-  run -m mypy imagegen client/imagegen_client openai_frontend checkpoint deploy perf tests/unit tests/service
+  run -m mypy --exclude '/1/' imagegen client/imagegen_client openai_frontend checkpoint deploy perf tests/unit tests/service
   local model
-  for model in image_preprocess diffusion image_postprocess image_generation_stream image_generation_cancel; do # each has a model.py, so one at a time
-    run -m mypy "model_repository/$model/1"
+  for model in model_repository/{image_preprocess,diffusion,image_postprocess,image_generation_stream,image_generation_cancel} \
+    perf/static_batching/static_batching perf/peers/triton_repository/dynamic_batching; do # each has a model.py: one at a time
+    run -m mypy "$model/1"
   done
-  run -m mypy perf/static_batching/static_batching/1
 }
 
 verb=${1:-}

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,13 +27,15 @@ from imagegen_client import AsyncImageClient
 from perf import launch_bound_checkpoint
 from perf.arguments import measuring_parser, with_given
 from perf.cells import Cell, closed_cell, in_turn, open_cell, run_cells
-from perf.engines import HUB, STATIC, Engine, running_engines
+from perf.engines import HUB, Engine, running_engines
 from perf.figures import Record, summarize
 from perf.launch_bound_checkpoint import make_launch_bound_checkpoint, measure_forwards
 from perf.load import Client, closed_loop
 from perf.peer_plan import Plan, plan_rounds
 from perf.peer_report import peer_report
+from perf.peers import triton_server
 from perf.peers.server import PEERS, PeerServer
+from perf.peers.triton_server import PlainTritonServer
 from perf.picture_check import PictureCheck
 from perf.process_tree import idle_percent
 from perf.progress import quiet_progress, silence_libraries
@@ -69,7 +71,7 @@ class Settings:
 
     checkpoint: str = "bundled"
     side_px: int = 64
-    peers: tuple[str, ...] = (*PEERS, STATIC)
+    peers: tuple[str, ...] = (*PEERS, triton_server.NAME)
     seconds: float = 330.0
     rounds: int = 2
     load: float = 0.8
@@ -79,7 +81,7 @@ class Settings:
     seed: int = 1
 
 
-QUICK = Settings(peers=(ONE_AT_A_TIME, "litserve", STATIC), seconds=30.0, rounds=1, calibration=10)
+QUICK = Settings(peers=(ONE_AT_A_TIME, "litserve", triton_server.NAME), seconds=30.0, rounds=1, calibration=10)
 
 
 def main() -> int:
@@ -100,11 +102,11 @@ def main() -> int:
             forward_s = measure_forwards(pipeline, _FORWARD_ROWS, settings.side_px)
             del pipeline
             console.print("Starting the servers; a peer's environment is made the first time …")
-            engines, peers, left_out = stack.enter_context(_running(settings.peers, checkpoint, settings.side_px))
+            hub, peers, left_out = stack.enter_context(_running(settings.peers, checkpoint, settings.side_px))
             if ONE_AT_A_TIME not in peers:
                 raise ServerError(f"nothing to compare with: {left_out[ONE_AT_A_TIME]}")
-            about = surroundings(engines[HUB].http_url)
-            plan, records = asyncio.run(_measure(engines, peers, settings, console))
+            about = surroundings(hub.http_url)
+            plan, records = asyncio.run(_measure(hub, peers, settings, console))
             idle = idle_percent({name: peer.pid for name, peer in peers.items()})
     except ServerError as error:
         print(f"peer_comparison: {error}", file=sys.stderr)
@@ -126,38 +128,38 @@ def main() -> int:
 @contextmanager
 def _running(
     names: Sequence[str], checkpoint: Path, side_px: int
-) -> Iterator[tuple[dict[str, Engine], dict[str, PeerServer], dict[str, str]]]:
-    """Triton servers and peers by name, and why others of `names` are left out."""
-    ours = [HUB, *(name for name in names if name == STATIC)]
-    peers: dict[str, PeerServer] = {}
+) -> Iterator[tuple[Engine, dict[str, PeerServer | PlainTritonServer], dict[str, str]]]:
+    """This server, the peers by name, and why others of `names` are left out."""
+    peers: dict[str, PeerServer | PlainTritonServer] = {}
     left_out: dict[str, str] = {}
     # The pool outlives the servers: Linux ends a server as soon as the thread that started it is gone.
     with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
 
-        def start(name: str) -> PeerServer:
-            server = PeerServer(name, checkpoint, side_px)
+        def start(name: str) -> PeerServer | PlainTritonServer:
+            plain = name == triton_server.NAME
+            server = PlainTritonServer(checkpoint, side_px) if plain else PeerServer(name, checkpoint, side_px)
             stack.callback(server.stop)
-            return server.__enter__()
+            server.__enter__()
+            return server
 
-        starts = {name: pool.submit(start, name) for name in names if name in PEERS}
+        starts = {name: pool.submit(start, name) for name in names}
         for name, started in starts.items():
             try:
                 peers[name] = started.result()
             except ServerError as error:
                 left_out[name] = str(error)
-        yield stack.enter_context(running_engines(checkpoint, "cpu", ours, side_px)), peers, left_out
+        engines = stack.enter_context(running_engines(checkpoint, "cpu", [HUB], side_px))
+        yield engines[HUB], peers, left_out
 
 
 async def _measure(
-    engines: dict[str, Engine], peers: dict[str, PeerServer], settings: Settings, console: Console
+    hub: Engine, peers: Mapping[str, PeerServer | PlainTritonServer], settings: Settings, console: Console
 ) -> tuple[Plan, list[Record]]:
     check = PictureCheck(settings.side_px)
     progress = quiet_progress(console)
     async with AsyncExitStack() as stack:
-        clients: dict[str, Client] = {}
-        for name, engine in engines.items():
-            client = AsyncImageClient(engine.grpc_url, model=engine.model)
-            clients[name] = await stack.enter_async_context(client)
+        ours = await stack.enter_async_context(AsyncImageClient(hub.grpc_url, model=hub.model))
+        clients: dict[str, Client] = {HUB: ours}
         for name, peer in peers.items():
             clients[name] = await stack.enter_async_context(peer.client())
         stack.enter_context(progress)

@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perf.engines import ENGINES, HUB, STATIC
+from perf.engines import ENGINES, HUB
 from perf.figures import COLUMNS, COMPARED, Advantage, Record, Summary, advantage, summarize_all
 from perf.peer_plan import Plan
+from perf.peers import triton_server
 from perf.peers.server import PEERS
 from perf.report import surroundings_section, table
 
@@ -19,7 +20,7 @@ SHOWN = {
     "litserve": "LitServe",
     "ray_serve": "Ray Serve",
     "bentoml": "BentoML",
-    STATIC: "Triton, batching",
+    triton_server.NAME: "plain Triton",
 }
 """The names that people know."""
 
@@ -27,9 +28,8 @@ ONE_AT_A_TIME = ("fastapi",)
 _LEAST_REQUESTS = 30  # 21 short ones, of which the p95 is next to the highest
 _MEANINGS = {
     HUB: ENGINES[HUB],
-    STATIC: f"plain Triton, a python model that batches: {ENGINES[STATIC]}; it can do more than Triton's own batcher, "
-    "for it looks past requests of another step count",
     **{name: peer.meaning for name, peer in PEERS.items()},
+    triton_server.NAME: triton_server.PEER.meaning,
 }
 
 
@@ -122,13 +122,13 @@ def peer_report(
         f"# Peers side by side, {parameters['checkpoint']} checkpoint",
         surroundings_section(surroundings, parameters),
         "\n".join(f"- {SHOWN[name]}: {_MEANINGS[name]}" for name in SHOWN if name in names),
-        "All have the same checkpoint, scheduler, float32 and one torch thread, and draw one picture of "
-        f"{parameters['side_px']}x{parameters['side_px']} pixels a request with guidance. 70 % of the requests have 4 "
-        "steps (short), 30 % have 50 (long), in an order and at times given by a seed: the same for all, who take "
+        "All have the same checkpoint, scheduler, float32, malloc settings and one torch thread, and draw one picture "
+        f"of {parameters['side_px']}x{parameters['side_px']} pixels a request with guidance. 70 % of the requests have "
+        "4 steps (short), 30 % have 50 (long), in an order and at times given by a seed: the same for all, who take "
         "turns. PNG is written by Pillow at level 1 by the peers and by ISA-L here (under 1 ms either way at this "
-        "size). Peers are asked over HTTP, the Triton servers over gRPC. Every picture is compared with the other "
-        "servers' pictures of the same request. Latency counts from when a request was due in the open loop, and from "
-        "when it was sent in the closed one. "
+        "size). Peers are asked over HTTP, this server over gRPC. Every picture is compared with the other servers' "
+        "pictures of the same request. Latency counts from when a request was due in the open loop, and from when it "
+        "was sent in the closed one. "
         f"FastAPI does {plan.capacity_per_s:.2f} requests/s of this mix.",
         _forwards_text(forward_s),
         "Left running while others have their turn, they take of one core: "

@@ -37,18 +37,20 @@ class Peer:
         meaning: what it is, for the report.
         arguments: of its Python; PORT stands for the port.
         ready_path: answers 200 when it serves.
+        draw_path: takes requests.
         body: the JSON to send for the values of one request.
         picture: the PNG file in an answer's body.
     """
 
     meaning: str
-    arguments: tuple[str, ...]
-    ready_path: str
+    arguments: tuple[str, ...] = ()
+    ready_path: str = "/health"
+    draw_path: str = "/draw"
     body: Callable[[dict[str, Any]], object] = lambda values: values
     picture: Callable[[bytes], bytes] = lambda answer: answer
 
 
-_BATCHES = f"batches of up to {drawing.MAX_BATCH}, {drawing.MAX_DELAY_S * 1000:g} ms of waiting"
+BATCHES = f"batches of up to {drawing.MAX_BATCH}, {drawing.MAX_DELAY_S * 1000:g} ms of waiting"
 
 
 def _first_of_json(answer: bytes) -> bytes:
@@ -59,18 +61,17 @@ PEERS = {
     "fastapi": Peer(
         "FastAPI + diffusers, the usual hand-made server: one pipeline behind a lock, one request at a time",
         ("-m", "perf.peers.fastapi_server"),
-        "/health",
     ),
-    "litserve": Peer(f"LitServe, {_BATCHES}", ("-m", "perf.peers.litserve_server"), "/health"),
+    "litserve": Peer(f"LitServe, {BATCHES}", ("-m", "perf.peers.litserve_server")),
     "ray_serve": Peer(
-        f"Ray Serve, one replica, `serve.batch`: {_BATCHES}", ("-m", "perf.peers.ray_serve_server"), "/draw"
+        f"Ray Serve, one replica, `serve.batch`: {BATCHES}", ("-m", "perf.peers.ray_serve_server"), "/draw"
     ),
     "bentoml": Peer(
         f"BentoML, adaptive batching: up to {drawing.MAX_BATCH} requests, waiting as it finds best",
         ("-m", "bentoml", "serve", "perf.peers.bentoml_server:Draw", "--host", HOST, "--port", "PORT"),
         "/readyz",
-        lambda values: {"requests": [values]},
-        _first_of_json,
+        body=lambda values: {"requests": [values]},
+        picture=_first_of_json,
     ),
 }
 """By name. The batching ones draw requests of equal steps and guidance in one pipeline call, others in further ones."""
@@ -157,7 +158,7 @@ class PeerClient:
     """
 
     def __init__(self, url: str, peer: Peer) -> None:
-        self._url = f"{url}/draw"
+        self._url = url + peer.draw_path
         self._peer = peer
 
     async def generate(self, prompt: str, *, timeout_s: float, seed: int, **values: Any) -> GenerateResult:

@@ -5,6 +5,8 @@ Nothing is asserted on times: see perf/README.md for what they are good for.
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import subprocess
 import sys
@@ -12,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from deploy.embedded_server import EmbeddedServer
+from imagegen_client import GenerateResult
 from imagegen_client.errors import ServerUnreachable
 from imagegen_client.transport import MODEL
 from perf.analyzer_inputs import TEXT, URL, write_input_data
@@ -22,6 +25,7 @@ from perf.analyzer_run import CONCURRENCY, PROGRAM, Load, run_analyzer
 from perf.answer_check import WRONG_SIZE
 from perf.locust_load import run_locust
 from perf.locust_report import read_csv
+from perf.peers.triton_server import PlainTritonServer
 from tests.openai_stand_in import openai_stand_in, pictures
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -168,3 +172,26 @@ def test_locust_fails_when_nobody_answers(tmp_path: Path) -> None:
     failures = read_csv(tmp_path / "nobody", "failures")
     assert {line["Method"] for line in failures} == {"HTTP", "gRPC", "OpenAI"}
     assert {line["Error"] for line in failures} == {ServerUnreachable.code}
+
+
+def test_plain_triton_draws_a_batch_and_answers_each(random_checkpoint: str) -> None:
+    """The peer without this project's engine: three requests that come together, two of them equal in steps."""
+
+    async def draw_together(server: PlainTritonServer) -> list[GenerateResult]:
+        async with server.client() as client:
+            return await asyncio.gather(
+                *(
+                    client.generate("a star", num_inference_steps=steps, guidance_scale=7.5, seed=seed, timeout_s=60)
+                    for seed, steps in enumerate((1, 2, 1))
+                )
+            )
+
+    with PlainTritonServer(Path(random_checkpoint), 64) as server:
+        together = asyncio.run(draw_together(server))
+        again = asyncio.run(draw_together(server))
+    assert [result.seeds for result in together] == [(0,), (1,), (2,)]
+    pictures = [Image.open(io.BytesIO(result.images[0])) for result in together]
+    assert [(picture.size, picture.format) for picture in pictures] == [((64, 64), "PNG")] * 3
+    assert len({picture.tobytes() for picture in pictures}) == 3
+    for one, other in zip(pictures, again, strict=True):
+        assert max(ImageChops.difference(one, Image.open(io.BytesIO(other.images[0]))).tobytes()) <= 2
