@@ -63,7 +63,7 @@ OPTIONS = (
     ),
     Option(
         "backend-config",
-        "python,thread-pool-size=320",
+        "python,thread-pool-size=512",
         "requests that models send each other take a thread each: streams (max_streams) and the wakers of the queue",
     ),
     Option("allow-metrics", "true", "the metrics port is what autoscaling, dashboards and alerts read"),
