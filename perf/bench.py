@@ -51,6 +51,7 @@ def main() -> int:
         _prepare_peers(console, [part.command for part in chosen])
         with tempfile.TemporaryDirectory(prefix="imagegen-bench-") as folder_name:
             scratch = Path(folder_name)
+            scratch.chmod(0o755)  # the results' folder becomes as this one is
             started_s = time.monotonic()
             deadline_s = started_s + (QUICK_LIMIT_S if arguments.quick else LIMIT_S) - _REPORT_S
             outcomes = []

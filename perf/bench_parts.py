@@ -30,7 +30,7 @@ class Part:
 def parts(quick: bool) -> list[Part]:
     """In order: what must not fall victim to the end of the time comes first.
 
-    With two idle cores the full parts are to take about 400, 615, 205, 45, 110, 45, 45 and 5 seconds, the quick ones
+    With two idle cores the full parts are to take about 400, 615, 185, 70, 100, 45, 45 and 5 seconds, the quick ones
     66, 18, 15, 25, 20 and 5; growth takes 40 at the least, so the quick ones are without it.
     """
     if quick:
@@ -48,17 +48,17 @@ def parts(quick: bool) -> list[Part]:
             Part("gpu", "gpu", ("perf.gpu", "--quick"), 20, takes_model=False),
         ]
     return [
-        Part("peers", "peers", ("perf.peer_comparison", "--seconds", "350"), 470, takes_model=False),
+        Part("peers", "peers", ("perf.peer_comparison", "--seconds", "335"), 450, takes_model=False),
         Part("soak", "soak", ("perf.soak",), 650),
         Part(
             "peers-launch-bound",
             "peers_launch_bound",
-            ("perf.peer_comparison", "--checkpoint", "launch-bound", "--seconds", "170", "--peers", *_FEWER_PEERS),
+            ("perf.peer_comparison", "--checkpoint", "launch-bound", "--seconds", "160", "--peers", *_FEWER_PEERS),
             240,
             takes_model=False,
         ),
         Part("stages", "stages", ("perf.stages",), 75),
-        Part("growth", "growth", ("perf.growth", "--seconds", "80"), 150),
+        Part("growth", "growth", ("perf.growth", "--seconds", "65"), 130),
         Part("analyzer", "analyzer", (*_ANALYZER, "--requests", "9", "--concurrency", "1", "4"), 90),
         Part("locust", "locust_load", ("perf.locust_load", "--users", "4", "--seconds", "30"), 90),
         Part("gpu", "gpu", ("perf.gpu",), 300, takes_model=False),

@@ -26,7 +26,7 @@ import sharing
 from engine import Hub, Limits, Picture
 
 _REQUESTS, _CLIENTS, _LOAD, _SLOTS, _SEED = 2000, 8, 0.8, 16, 1
-_TRIED = (math.inf, 1.0, sharing.FUTURE, 10.0)
+_TRIED = (math.inf, 1.0, 2.0, sharing.FUTURE, 8.0)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 _ENDS = 4
 """What a picture takes besides its denoiser calls (text encoding, VAE), counted in calls."""
 
-FUTURE = 3.0
+FUTURE = 4.0
 """How often a forward's fixed cost counts. Once would be best for the pictures that are here; but a forward that is
 shared also leaves more time for those that are still to come."""
 
