@@ -76,7 +76,7 @@ class Settings:
     rounds: int = 2
     load: float = 0.8
     clients: int = 8
-    calibration: int = 20
+    calibration: int = 40
     layers: int = launch_bound_checkpoint.LAYERS
     seed: int = 1
 

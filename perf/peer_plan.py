@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_OPEN_PER_CLOSED = 0.75  # requests of an open loop to one of a closed one
+_OPEN_PER_CLOSED = 1.25  # requests of an open loop to one of a closed one
 _TAIL = 2.5  # requests' times that an open loop goes on after the last arrival
 _BATCHED = 0.7  # a batching server's time for the closed loop, as a share of the one-at-a-time server's
 

@@ -30,6 +30,12 @@ def test_seven_of_ten_are_short_exactly(requests: int) -> None:
     assert steps.count(LONG_STEPS) == requests - round(0.7 * requests)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_rate_is_exact_however_short_the_trace(seed: int) -> None:
+    """Left to chance, 48 requests at 80 % load came at 70 to 84 %."""
+    assert poisson_trace(48, 3.2, seed)[-1].due_s == pytest.approx(15)
+
+
 def test_gaps_are_exponential() -> None:
     """Mean and standard deviation are both 1 / rate; arrivals at fixed distances would have no deviation."""
     due_s = [planned.due_s for planned in poisson_trace(20_000, 4.0, seed=7)]
