@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from perf.peer_comparison import ONE_AT_A_TIME
+from perf.peers import triton_server
+
 LIMIT_S = 25 * 60.0
 QUICK_LIMIT_S = 3 * 60.0
 
@@ -65,5 +68,5 @@ def parts(quick: bool) -> list[Part]:
     ]
 
 
-_FEWER_PEERS = ("fastapi", "litserve", "triton")
+_FEWER_PEERS = (ONE_AT_A_TIME, "litserve", triton_server.NAME)
 _ANALYZER = ("perf.analyzer", "--shares", "0.7", "--kinds", "text")

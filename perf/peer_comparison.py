@@ -201,7 +201,7 @@ def _cells(names: Sequence[str], settings: Settings, plan: Plan) -> list[Cell]:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = measuring_parser("python -m perf.peer_comparison", __doc__, "two peers and half a minute")
+    parser = measuring_parser("python -m perf.peer_comparison", __doc__, "three peers and half a minute")
     parser.add_argument("--checkpoint", choices=("bundled", "launch-bound"), help="default bundled")
     parser.add_argument("--side-px", type=int, help="width and height of the pictures; default 64")
     parser.add_argument("--peers", nargs="+", choices=Settings.peers, help=f"default all; {ONE_AT_A_TIME} is needed")

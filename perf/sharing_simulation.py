@@ -1,7 +1,7 @@
 """`python -m perf.sharing_simulation`: whom should a forward be shared with, by how full the device is?
 
 The hub itself, on a clock that only forwards move: no model and no server, the same numbers on every machine. It is
-where the constants of `sharing.py` come from.
+where `FUTURE` of `sharing.py` comes from.
 """
 
 from __future__ import annotations
@@ -67,13 +67,15 @@ class _Call:
     signature: str = "all alike"
 
 
-def simulate(device: Device, *, load: float | None, share_all: bool = False) -> tuple[list[float], list[float], float]:
+def simulate(
+    device: Device, *, load: float | None, counts: float = sharing.FUTURE
+) -> tuple[list[float], list[float], float]:
     """Run the hub on the mix of `perf.traces`.
 
     Args:
         device: what things cost.
         load: arrivals as a share of what is done one at a time; None for a closed loop of 8 clients.
-        share_all: leave nobody out, whatever it costs.
+        counts: how often a forward's fixed cost counts; infinite to leave nobody out, whatever it costs.
 
     Returns:
         Milliseconds of the short requests, of the long ones, and requests per second.
@@ -98,7 +100,7 @@ def simulate(device: Device, *, load: float | None, share_all: bool = False) -> 
         assert error is None, error
         (short_ms if steps == SHORT_STEPS else long_ms).append(clock_ms - since_ms)
 
-    fixed_rows = math.inf if share_all else device.fixed_ms / device.row_ms
+    fixed_rows = device.fixed_ms / device.row_ms * counts / sharing.FUTURE  # the hub counts it FUTURE times
     hub = Hub(forward, Limits(), fixed_rows=lambda _: fixed_rows)
     waiting = deque(_planned(device, load))
     while waiting or hub.active:
@@ -131,9 +133,8 @@ def main() -> int:
     for name, device in DEVICES.items():
         rows = []
         for times in _TRIED:
-            sharing.FUTURE = times if math.isfinite(times) else 1.0
-            short_ms, long_ms, _ = simulate(device, load=_LOAD, share_all=math.isinf(times))
-            closed_ms, _, per_s = simulate(device, load=None, share_all=math.isinf(times))
+            short_ms, long_ms, _ = simulate(device, load=_LOAD, counts=times)
+            closed_ms, _, per_s = simulate(device, load=None, counts=times)
             figures = [np.percentile(values, q) for values in (short_ms, long_ms) for q in (50, 95)]
             told = "everybody shares" if math.isinf(times) else f"{times:g} times"
             rows.append([told, *(round(figure) for figure in figures), per_s, round(np.percentile(closed_ms, 95))])

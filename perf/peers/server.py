@@ -35,7 +35,7 @@ class Peer:
 
     Attributes:
         meaning: what it is, for the report.
-        arguments: of its Python; PORT stands for the port.
+        arguments: of its Python; PORT stands for the port. Not used of plain Triton, as `ready_path`.
         ready_path: answers 200 when it serves.
         draw_path: takes requests.
         body: the JSON to send for the values of one request.

@@ -10,6 +10,7 @@ import io
 import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import pytest
 from PIL import Image, ImageChops
 
 from deploy.embedded_server import EmbeddedServer
-from imagegen_client import GenerateResult
 from imagegen_client.errors import ServerUnreachable
 from imagegen_client.transport import MODEL
 from perf.analyzer_inputs import TEXT, URL, write_input_data
@@ -174,24 +174,30 @@ def test_locust_fails_when_nobody_answers(tmp_path: Path) -> None:
     assert {line["Error"] for line in failures} == {ServerUnreachable.code}
 
 
-def test_plain_triton_draws_a_batch_and_answers_each(random_checkpoint: str) -> None:
-    """The peer without this project's engine: three requests that come together, two of them equal in steps."""
+def test_plain_triton_draws_batches_and_answers_each(random_checkpoint: str) -> None:
+    """The peer without this project's engine: requests that come together, of two step counts."""
+    requests = [(seed, 1 + seed % 2) for seed in range(8)]
 
-    async def draw_together(server: PlainTritonServer) -> list[GenerateResult]:
+    async def draw(server: PlainTritonServer, together: bool) -> list[Image.Image]:
         async with server.client() as client:
-            return await asyncio.gather(
-                *(
-                    client.generate("a star", num_inference_steps=steps, guidance_scale=7.5, seed=seed, timeout_s=60)
-                    for seed, steps in enumerate((1, 2, 1))
+
+            async def one(seed: int, steps: int) -> Image.Image:
+                result = await client.generate(
+                    "a star", num_inference_steps=steps, guidance_scale=7.5, seed=seed, timeout_s=60
                 )
-            )
+                return Image.open(io.BytesIO(result.images[0]))
+
+            if together:
+                return await asyncio.gather(*(one(*request) for request in requests))
+            return [await one(*request) for request in requests]
 
     with PlainTritonServer(Path(random_checkpoint), 64) as server:
-        together = asyncio.run(draw_together(server))
-        again = asyncio.run(draw_together(server))
-    assert [result.seeds for result in together] == [(0,), (1,), (2,)]
-    pictures = [Image.open(io.BytesIO(result.images[0])) for result in together]
-    assert [(picture.size, picture.format) for picture in pictures] == [((64, 64), "PNG")] * 3
-    assert len({picture.tobytes() for picture in pictures}) == 3
-    for one, other in zip(pictures, again, strict=True):
-        assert max(ImageChops.difference(one, Image.open(io.BytesIO(other.images[0]))).tobytes()) <= 2
+        drawn = asyncio.run(draw(server, together=True))
+        with urllib.request.urlopen(f"http://{server.http_url}/v2/models/dynamic_batching/stats") as answer:
+            [statistics] = json.load(answer)["model_stats"]
+        alone = asyncio.run(draw(server, together=False))
+    assert statistics["execution_count"] < statistics["inference_count"] == len(requests)
+    assert {(picture.size, picture.format) for picture in drawn} == {((64, 64), "PNG")}
+    assert len({picture.tobytes() for picture in drawn}) == len(requests)
+    for one, other in zip(drawn, alone, strict=True):
+        assert max(ImageChops.difference(one, other).tobytes()) <= 2

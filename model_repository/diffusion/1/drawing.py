@@ -118,7 +118,7 @@ class _Meter:
 
     def __init__(self, park: Callable[[Any], Any], device: torch.device) -> None:
         self._park = park
-        self._on_gpu = device.type == "cuda"
+        self._device = device
         self._started_s = self._first_call_s = time.monotonic()
         self._first_mark = self._last_mark = self._mark()
         self._forwards = self._batch_rows = 0
@@ -137,7 +137,7 @@ class _Meter:
     def drawing(self, frame: Pixels, warnings: tuple[str, ...]) -> Drawing:
         """The finished picture; `frame` has come from the device, so that all its work is done."""
         encode_s = self._first_call_s - self._started_s
-        if self._on_gpu:
+        if self._device.type == "cuda":
             denoise_s = self._first_mark.elapsed_time(self._last_mark) / 1000
         else:
             denoise_s = self._last_mark - self._first_mark
@@ -152,10 +152,10 @@ class _Meter:
         )
 
     def _mark(self) -> Any:
-        if not self._on_gpu:
+        if self._device.type != "cuda":
             return time.monotonic()
         mark = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        mark.record()
+        mark.record(torch.cuda.current_stream(self._device))
         return mark
 
 

@@ -1,8 +1,9 @@
 """The hub: step-level continuous batching of unmodified pipeline calls.
 
 Every picture is a greenlet that runs a plain pipeline call. Where the pipeline calls its denoiser it parks
-instead, with the `Call` it wants done. The hub merges parked calls of equal signature into one forward,
-hands each its share and lets it run on to its next call. Pictures join and leave at any step.
+instead, with the `Call` it wants done. The hub merges parked calls of equal signature into one forward, as many as
+should share it (`sharing`), hands each its part and lets it run on to its next call. Pictures join and leave at any
+step.
 
     tick = start what was submitted · end what asked to stop · forward one group · resume it
 
@@ -211,7 +212,10 @@ class Hub:
             self._parked.append(picture)
 
     def _next_group(self) -> list[Picture]:
-        """Of the signature whose turn it is: the most urgent calls within the limits, as many as should share."""
+        """Of the signature whose turn it is: the most urgent calls within the limits, as many as should share.
+
+        Signatures take turns, however many pictures wait in each: urgency counts among calls that can share.
+        """
         if not self._parked:
             return []
         signature = self._parked[0]._call.signature
@@ -227,7 +231,10 @@ class Hub:
         return group
 
     def _urgency(self, picture: Picture) -> float:
-        return urgency(max(1, picture.expected_calls - picture._calls_done), self._rounds - picture._parked_at)
+        done = picture._calls_done
+        # Of a picture that has made more calls than expected, as many again are expected.
+        left = picture.expected_calls - done if done < picture.expected_calls else done
+        return urgency(max(1, left), self._rounds - picture._parked_at)
 
     def _within_limits(self, pictures: Sequence[Picture]) -> list[Picture]:
         """The first, and those after it that still fit."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 _KEPT_SIGNATURES = 256  # more kinds of calls than are ever drawn at the same time
-_KEPT_TIMES = 5  # whose median counts: a first forward that allocates or compiles must not
+_KEPT_TIMES, _LEAST_TIMES = 5, 3  # whose median counts: a first forward that allocates or compiles must not
 
 
 class ForwardCosts:
@@ -24,17 +24,18 @@ class ForwardCosts:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._on_gpu = device.type == "cuda"
+        self._device = device
         self._seconds: OrderedDict[Hashable, dict[int, deque[float]]] = OrderedDict()
         self._running: deque[tuple[Hashable, int, Any, Any]] = deque()  # on the GPU, by marks before and after
 
     @contextmanager
     def timed(self, signature: Hashable, rows: int) -> Iterator[None]:
         """Around one forward of that many rows. One that raises is forgotten."""
+        self._collect()
         before = self._mark()
         yield
         after = self._mark()
-        if self._on_gpu:
+        if self._device.type == "cuda":
             self._running.append((signature, rows, before, after))
         else:
             self.note(signature, rows, after - before)
@@ -49,17 +50,23 @@ class ForwardCosts:
 
     def fixed_rows(self, signature: Hashable) -> float:
         """What a forward costs whatever its size, in rows; infinite as long as rows are not known to cost anything."""
-        while self._running and self._running[0][3].query():
-            noted, rows, before, after = self._running.popleft()
-            self.note(noted, rows, before.elapsed_time(after) / 1000)
+        self._collect()
         times = self._seconds.get(signature, {})
-        return fixed_rows_of({rows: statistics.median(seconds) for rows, seconds in times.items()})
+        return fixed_rows_of(
+            {rows: statistics.median(seconds) for rows, seconds in times.items() if len(seconds) >= _LEAST_TIMES}
+        )
+
+    def _collect(self) -> None:
+        """Note what the GPU has finished."""
+        while self._running and self._running[0][3].query():
+            signature, rows, before, after = self._running.popleft()
+            self.note(signature, rows, before.elapsed_time(after) / 1000)
 
     def _mark(self) -> Any:
-        if not self._on_gpu:
+        if self._device.type != "cuda":
             return time.perf_counter()
         mark = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        mark.record()
+        mark.record(torch.cuda.current_stream(self._device))
         return mark
 
 

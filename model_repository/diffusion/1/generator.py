@@ -218,6 +218,7 @@ class Generator:
 
     def _forward(self, calls: Sequence[collate.Call]) -> Sequence[Any]:
         call = calls[0]
+        # Nothing can be learnt from calls that run alone: each has a signature of its own.
         timed = nullcontext() if call.recipes is None else self._costs.timed(call.signature, sum(c.rows for c in calls))
         try:
             with timed:

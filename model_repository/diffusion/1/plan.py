@@ -55,7 +55,7 @@ class Plan:
 
     @property
     def expected_calls(self) -> int:
-        """Denoiser calls of a picture, 1 or more; not exact, for some schedulers take two a step."""
+        """Denoiser calls of a picture, 1 or more; that some schedulers and pipelines make two a step is left out."""
         return max(1, int(self.num_inference_steps * (self.strength or 1)))
 
 

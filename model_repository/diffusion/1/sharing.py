@@ -2,10 +2,11 @@
 
 A forward takes longer the more rows it has, so whoever joins it makes the others wait. On a device that is not full a
 row adds next to nothing, and everybody should join; on a full one a picture with 4 steps left should not pay for one
-with 50. So each call weighs 1 / (steps left), and the group is the one with the most weight per second: the order that
-keeps the mean wait shortest (W. E. Smith, Naval Research Logistics Quarterly 3, 1956), by groups instead of one by one.
+with 50. So each call weighs 1 / (steps left), and of the most urgent ones so many share as give the most weight per
+second: the order that keeps the mean wait shortest (W. E. Smith, Naval Research Logistics Quarterly 3, 1956), by groups
+instead of one by one. Rows that only pad a forward to a bucket are not seen here.
 
-`perf/sharing_simulation.py` is where the constants come from.
+`perf/sharing_simulation.py` is where `FUTURE` comes from; the other constants matter less.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _ENDS = 4
 
 FUTURE = 4.0
 """How often a forward's fixed cost counts. Once would be best for the pictures that are here; but a forward that is
-shared also leaves more time for those that are still to come."""
+shared also leaves more time for those that are still to come. With four a device that is not full loses nothing."""
 
 _PATIENCE = 32
 """Forwards after which a call that was left out goes before all others."""
@@ -31,7 +32,7 @@ def urgency(calls_left: int, forwards_waited: int) -> float:
 
     Args:
         calls_left: of its picture, this one included; 1 or more.
-        forwards_waited: since it began to wait.
+        forwards_waited: of any signature, since it began to wait.
     """
     if forwards_waited >= _PATIENCE:
         return 1 / _ENDS
@@ -41,7 +42,7 @@ def urgency(calls_left: int, forwards_waited: int) -> float:
 def worth_sharing(urgencies: Sequence[float], rows: Sequence[int], fixed_rows: float) -> int:
     """How many of the waiting calls, from the first, should share a forward; 1 or more.
 
-    Calls of equal urgency all do.
+    Calls of equal urgency and rows all do.
 
     Args:
         urgencies: of the calls, the most urgent first; at least one.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -420,6 +422,21 @@ def test_with_row_buckets_a_picture_is_the_same_to_the_bit_whoever_shares_its_fo
     finally:
         generator.close()
     assert np.array_equal(frames_alone, among_others.frames())
+
+
+@pytest.mark.parametrize(("fixed_rows", "rows"), [(0.0, 2), (math.inf, 4)])
+def test_where_rows_cost_a_short_request_has_its_forwards_for_itself(
+    offers: Pipelines, monkeypatch: pytest.MonkeyPatch, fixed_rows: float, rows: int
+) -> None:
+    """Beside a long one: what a row costs, and how many steps each request has left, both reach the hub."""
+    monkeypatch.setattr("forward_costs.ForwardCosts.fixed_rows", lambda self, signature: fixed_rows)
+    with closing(generate_with(offers)) as generator:
+        long, short = Answer(num_inference_steps=ENDLESS), Answer(num_inference_steps=4)
+        generator.submit(long)
+        wait_until(long.asked.is_set)
+        generator.submit(short)
+        assert short.report()["mean_batch_rows"] == rows
+        long.gone.set()
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,6 @@ def test_a_call_of_many_rows_is_left_out_where_one_of_few_would_join() -> None:
     assert worth_sharing([SHORT, LONG], [2, 8], 4) == 1
 
 
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=20), st.floats(0, 100))
-def test_somebody_always_goes(calls_left: list[int], fixed_rows: float) -> None:
-    urgencies = sorted((urgency(left, 0) for left in calls_left), reverse=True)
-    assert 1 <= worth_sharing(urgencies, [2] * len(urgencies), fixed_rows) <= len(urgencies)
-
-
 @pytest.mark.parametrize("fixed_rows", [0.0, 5.0])
 def test_the_group_has_the_most_urgency_per_row(fixed_rows: float) -> None:
     """Compared with every other number of calls, a forward's fixed cost counted as often as `FUTURE` says."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ def p95(values: list[float]) -> float:
 
 
 def test_the_short_wait_much_less_on_a_full_device_and_the_long_hardly_more() -> None:
-    before, before_long, _ = simulate(FULL, load=0.8, share_all=True)
+    before, before_long, _ = simulate(FULL, load=0.8, counts=math.inf)
     short, long, _ = simulate(FULL, load=0.8)
     assert p95(short) < p95(before) / 2
     assert np.median(short) < np.median(before) / 1.5
@@ -23,7 +25,7 @@ def test_the_short_wait_much_less_on_a_full_device_and_the_long_hardly_more() ->
 
 
 def test_the_short_wait_less_on_a_device_that_is_half_full() -> None:
-    before, _, _ = simulate(HALF_FULL, load=0.8, share_all=True)
+    before, _, _ = simulate(HALF_FULL, load=0.8, counts=math.inf)
     short, _, _ = simulate(HALF_FULL, load=0.8)
     assert p95(short) < p95(before) / 1.3
 
@@ -31,7 +33,7 @@ def test_the_short_wait_less_on_a_device_that_is_half_full() -> None:
 @pytest.mark.parametrize("device", DEVICES.values(), ids=list(DEVICES))
 def test_throughput_is_kept(device: Device) -> None:
     """Within 5 %, with 8 clients."""
-    _, _, before = simulate(device, load=None, share_all=True)
+    _, _, before = simulate(device, load=None, counts=math.inf)
     _, _, per_s = simulate(device, load=None)
     assert per_s > 0.95 * before
 
