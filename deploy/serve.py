@@ -55,8 +55,10 @@ def main() -> int:
             if frontend is not None:
                 print(f"OpenAI   {frontend.url}/v1, log {frontend.log_file}")
                 print(f"page     {frontend.url}/")
+            supervisor = Supervisor(server, lambda text: print(f"serve: {text}", file=sys.stderr, flush=True))
+            supervisor.adopt()
             print("Ready. Ctrl-C ends it.", flush=True)
-            print(_keep_serving(server, frontend), file=sys.stderr)
+            print(_keep_serving(supervisor, frontend), file=sys.stderr)
             return 1
     except (ServerError, ValueError) as error:
         print(f"serve: {error}", file=sys.stderr)
@@ -106,10 +108,8 @@ def _local_store(parameters: dict[str, str]) -> Path | None:
     return Path(folder) if scheme == "file" and folder else None
 
 
-def _keep_serving(server: EmbeddedServer, frontend: EmbeddedFrontend | None) -> str:
+def _keep_serving(supervisor: Supervisor, frontend: EmbeddedFrontend | None) -> str:
     """Supervise the server until the frontend ends by itself; what happened."""
-    supervisor = Supervisor(server, lambda text: print(f"serve: {text}", file=sys.stderr, flush=True))
-    supervisor.adopt()
     while True:
         supervisor.tick()
         if frontend is not None and (status := frontend.poll()) is not None:

@@ -44,6 +44,8 @@ class Workers:
 def _model(process: psutil.Process) -> str | None:
     """Whose process it is; None for one that is none, or that has not got as far as to show it."""
     try:
+        if process.status() == psutil.STATUS_ZOMBIE:  # died before it was noted, and tells no more than its name
+            return "a model" if _PROGRAM.startswith(process.name()) else None
         command = process.cmdline()
     except psutil.Error:
         return None

@@ -63,6 +63,27 @@ def test_one_that_dies_is_missed_though_it_stays_a_zombie(server: psutil.Process
     assert workers.dead() == ["diffusion"]
 
 
+def test_one_that_died_before_anybody_looked_is_missed_too(server: psutil.Process) -> None:
+    """A zombie no longer tells its command, and so not whose it was."""
+    stub = _stub(server)
+    stub.kill()
+    while stub.status() != psutil.STATUS_ZOMBIE:
+        pass
+    workers = Workers(server.pid)
+    workers.look()
+    assert workers.dead() == ["a model"]
+
+
+def test_another_program_that_died_is_none_of_them(server: psutil.Process) -> None:
+    other = next(child for child in server.children() if child.name() == "sleep")
+    other.kill()
+    while other.status() != psutil.STATUS_ZOMBIE:
+        pass
+    workers = Workers(server.pid)
+    workers.look()
+    assert workers.dead() == []
+
+
 def test_a_server_that_has_ended_is_no_error(server: psutil.Process) -> None:
     workers = Workers(server.pid)
     children = server.children()
