@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
@@ -135,19 +136,29 @@ class ChildProcess(ABC):
             time.sleep(0.1)
 
 
-def free_port(name: str, port: int) -> int:
-    """`port` itself when nobody listens on it; a free one for 0.
+def free_ports(wanted: Mapping[str, int]) -> dict[str, int]:
+    """For each name the port itself when nobody listens on it, and a free one for 0; free ones are all different.
 
     Raises:
-        ServerError: somebody listens on it.
+        ServerError: somebody listens on one.
     """
-    with socket.socket() as probe:
+    with ExitStack() as probes:  # all are held until all are chosen, else the kernel may give one twice
+        return {name: _bind(probes.enter_context(socket.socket()), name, port) for name, port in wanted.items()}
+
+
+def free_port(name: str, port: int) -> int:
+    """One of them."""
+    return free_ports({name: port})[name]
+
+
+def _bind(probe: socket.socket, name: str, port: int) -> int:
+    if port:  # left by a server that has just ended it is free again; a port to choose must not be shared, though
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise ServerError(f"{name} port {port} is not available: {error.strerror}; give another one") from None
-        return int(probe.getsockname()[1])
+    try:
+        probe.bind((HOST, port))
+    except OSError as error:
+        raise ServerError(f"{name} port {port} is not available: {error.strerror}; give another one") from None
+    return int(probe.getsockname()[1])
 
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:

@@ -14,7 +14,7 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.child_process import HOST, ServerError, free_port
+from deploy.child_process import HOST, ServerError, free_ports
 from deploy.triton_options import EMBEDDED_RELEASE
 from deploy.triton_server import TritonServer
 
@@ -70,7 +70,7 @@ class EmbeddedServer(TritonServer):
         return f"http://{HOST}:{self.metrics_port}/metrics"
 
     def _choose_ports(self) -> None:
-        self._ports = {name: free_port(name, port) for name, port in self._ports.items()}
+        self._ports = free_ports(self._ports)
         self.http_port, self.grpc_port, self.metrics_port = self._ports.values()
 
     def program(self, run_folder: Path) -> list[str]:

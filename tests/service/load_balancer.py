@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.child_process import free_port
+from deploy.child_process import free_ports
 from deploy.embedded_server import EmbeddedServer
 from tests.service.server_metrics import wait_until
 
@@ -28,7 +28,7 @@ class LoadBalancer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        ports = free_port("x", 0), free_port("x", 0)
+        ports = tuple(free_ports({"HTTP": 0, "gRPC": 0}).values())
         self.http_url, self.grpc_url = (f"127.0.0.1:{port}" for port in ports)
         text = CONFIGURATION.read_text()
         for listed, url in (("listen 8000;", self.http_url), ("listen 8001 http2;", self.grpc_url)):

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from deploy.child_process import free_port
+from deploy.child_process import free_ports
 from deploy.embedded_frontend import EmbeddedFrontend
 from deploy.embedded_server import EmbeddedServer
 from deploy.serve import REPOSITORY, other_checkpoint
@@ -62,7 +62,7 @@ class Container:
 def container(random_checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     folder = tmp_path_factory.mktemp("container")
     program, *options = EmbeddedServer(REPOSITORY).program(folder)
-    ports = [free_port("x", 0) for _ in range(4)]
+    ports = list(free_ports(dict.fromkeys("abcd", 0)).values())
     named = zip(("http", "grpc", "metrics", "status"), ports, strict=True)
     command = [sys.executable, "-m", "deploy.supervise", f"--model-repository={REPOSITORY}"]
     command += [f"--tritonserver={program}", "--status-address=127.0.0.1", "--drain-timeout-s=120"]
