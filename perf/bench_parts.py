@@ -33,7 +33,7 @@ class Part:
 def parts(quick: bool) -> list[Part]:
     """In order: what must not fall victim to the end of the time comes first.
 
-    With two idle cores the full parts are to take about 400, 615, 205, 70, 80, 45, 45 and 5 seconds, the quick ones
+    With two idle cores the full parts are to take about 390, 615, 195, 75, 80, 45, 45 and 5 seconds, the quick ones
     66, 18, 15, 25, 20 and 5; growth takes 40 at the least, so the quick ones are without it.
     """
     if quick:
@@ -51,12 +51,12 @@ def parts(quick: bool) -> list[Part]:
             Part("gpu", "gpu", ("perf.gpu", "--quick"), 20, takes_model=False),
         ]
     return [
-        Part("peers", "peers", ("perf.peer_comparison", "--seconds", "335"), 450, takes_model=False),
+        Part("peers", "peers", ("perf.peer_comparison", "--seconds", "320"), 440, takes_model=False),
         Part("soak", "soak", ("perf.soak",), 650),
         Part(
             "peers-launch-bound",
             "peers_launch_bound",
-            ("perf.peer_comparison", "--checkpoint", "launch-bound", "--seconds", "180", "--peers", *_FEWER_PEERS),
+            ("perf.peer_comparison", "--checkpoint", "launch-bound", "--seconds", "155", "--peers", *_FEWER_PEERS),
             240,
             takes_model=False,
         ),
