@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from device_clock import mark, seconds_between
 from pipelines import Pipelines
 from plan import Pixels, Plan
 from proxy import attach
@@ -120,16 +121,16 @@ class _Meter:
         self._park = park
         self._device = device
         self._started_s = self._first_call_s = time.monotonic()
-        self._first_mark = self._last_mark = self._mark()
+        self._first_mark = self._last_mark = mark(self._device)
         self._forwards = self._batch_rows = 0
 
     def park(self, call: Any) -> Any:
         """Have a call done and note when."""
         if not self._forwards:
             self._first_call_s = time.monotonic()
-            self._first_mark = self._mark()
+            self._first_mark = mark(self._device)
         output = self._park(call)
-        self._last_mark = self._mark()
+        self._last_mark = mark(self._device)
         self._forwards += 1
         self._batch_rows += call.forward_rows
         return output
@@ -137,10 +138,7 @@ class _Meter:
     def drawing(self, frame: Pixels, warnings: tuple[str, ...]) -> Drawing:
         """The finished picture; `frame` has come from the device, so that all its work is done."""
         encode_s = self._first_call_s - self._started_s
-        if self._device.type == "cuda":
-            denoise_s = self._first_mark.elapsed_time(self._last_mark) / 1000
-        else:
-            denoise_s = self._last_mark - self._first_mark
+        denoise_s = seconds_between(self._first_mark, self._last_mark)
         return Drawing(
             frame=frame,
             encode_s=encode_s,
@@ -150,13 +148,6 @@ class _Meter:
             batch_rows=self._batch_rows,
             warnings=warnings,
         )
-
-    def _mark(self) -> Any:
-        if self._device.type != "cuda":
-            return time.monotonic()
-        mark = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        mark.record(torch.cuda.current_stream(self._device))
-        return mark
 
 
 def _to_device(image: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:

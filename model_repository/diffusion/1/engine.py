@@ -60,7 +60,7 @@ class Picture:
         run: the pipeline call; runs inside the greenlet, on the hub's thread.
         done: called exactly once, on the hub's thread, with the result of `run` or the exception that ended it.
         stop: asked before every forward; an exception ends the picture with it, None lets it go on.
-        expected_calls: that `run` will make, as well as is known.
+        expected_calls: that `run` will make, as well as is known; 1 or more.
     """
 
     run: Callable[[], Any]
@@ -234,7 +234,7 @@ class Hub:
         done = picture._calls_done
         # Of a picture that has made more calls than expected, as many again are expected.
         left = picture.expected_calls - done if done < picture.expected_calls else done
-        return urgency(max(1, left), self._rounds - picture._parked_at)
+        return urgency(left, self._rounds - picture._parked_at)
 
     def _within_limits(self, pictures: Sequence[Picture]) -> list[Picture]:
         """The first, and those after it that still fit."""

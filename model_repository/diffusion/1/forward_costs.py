@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from device_clock import has_passed, mark, seconds_between
 
 _KEPT_SIGNATURES = 256  # more kinds of calls than are ever drawn at the same time
 _KEPT_TIMES, _LEAST_TIMES = 5, 3  # whose median counts: a first forward that allocates or compiles must not
@@ -20,25 +21,21 @@ class ForwardCosts:
     """Times of recent forwards by signature and rows. For one thread.
 
     Args:
-        device: where forwards run; on a GPU they are timed by its own clock, for a call only queues its work.
+        device: where forwards run.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._seconds: OrderedDict[Hashable, dict[int, deque[float]]] = OrderedDict()
-        self._running: deque[tuple[Hashable, int, Any, Any]] = deque()  # on the GPU, by marks before and after
+        self._running: deque[tuple[Hashable, int, Any, Any]] = deque()  # with marks before and after
 
     @contextmanager
     def timed(self, signature: Hashable, rows: int) -> Iterator[None]:
         """Around one forward of that many rows. One that raises is forgotten."""
         self._collect()
-        before = self._mark()
+        before = mark(self._device)
         yield
-        after = self._mark()
-        if self._device.type == "cuda":
-            self._running.append((signature, rows, before, after))
-        else:
-            self.note(signature, rows, after - before)
+        self._running.append((signature, rows, before, mark(self._device)))
 
     def note(self, signature: Hashable, rows: int, seconds: float) -> None:
         """A forward of that many rows took so long."""
@@ -57,17 +54,10 @@ class ForwardCosts:
         )
 
     def _collect(self) -> None:
-        """Note what the GPU has finished."""
-        while self._running and self._running[0][3].query():
+        """Note what the device has finished."""
+        while self._running and has_passed(self._running[0][3]):
             signature, rows, before, after = self._running.popleft()
-            self.note(signature, rows, before.elapsed_time(after) / 1000)
-
-    def _mark(self) -> Any:
-        if self._device.type != "cuda":
-            return time.perf_counter()
-        mark = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        mark.record(torch.cuda.current_stream(self._device))
-        return mark
+            self.note(signature, rows, seconds_between(before, after))
 
 
 def fixed_rows_of(seconds: Mapping[int, float]) -> float:

@@ -74,7 +74,7 @@ def test_what_has_become_slower_is_learnt_anew(costs: ForwardCosts) -> None:
 
 def test_a_forward_is_timed_while_it_runs(costs: ForwardCosts, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([1.0, 1.010, 2.0, 2.014] * 3)
-    monkeypatch.setattr("forward_costs.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("device_clock.time.perf_counter", lambda: next(clock))
     for rows in (2, 4) * 3:
         with costs.timed("a", rows):
             pass
