@@ -149,9 +149,11 @@ def test_a_refused_request_fails_the_run(tmp_path: Path, server: EmbeddedServer)
 
 
 def test_locust_load(tmp_path: Path, random_checkpoint: str) -> None:
-    sizes = ("--model", random_checkpoint, "--users", "3", "--seconds", "20")
+    sizes = ("--model", random_checkpoint, "--users", "3", "--seconds", "32")
     report, raw = measure("locust_load", tmp_path, *sizes)
-    for part in ("| all |", "| gRPC: text-to-image, short |", "## Over time", "tritonserver", "None."):
+    # Who asks for what depends on who is faster; that every protocol's users ask at all does not.
+    asked = [f"| {line['Type']}: {line['Name']} |" for line in raw["stats"] if line["Type"]]
+    for part in ("| all |", *asked, "## Over time", "tritonserver", "None."):
         assert part in report
     assert {line["Type"] for line in raw["stats"]} == {"HTTP", "gRPC", "OpenAI", ""}
     assert max(int(line["User Count"]) for line in raw["history"]) == 9
