@@ -14,7 +14,7 @@ usage() {
   cat <<'USAGE'
 usage: ./build.sh VERB [options]
 
-  demo [--out DIR]     install, start a Triton server, make pictures through it, stop it
+  demo [--out DIR]     install, start a Triton server, make images through it, stop it
   serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--openai-port S] [--model FOLDER_OR_HUB_ID]
                        install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
   bench [--quick]      run every measurement and write one report with plots into perf/results (25 minutes; 3)
@@ -177,7 +177,7 @@ check() {
   cd "$ROOT"
   run -m ruff check .
   run -m ruff format --check .
-  run -m mypy --exclude '/1/' imagegen client/imagegen_client openai_frontend checkpoint deploy perf tests/unit tests/service
+  run -m mypy --exclude "/1/" imagegen client/imagegen_client checkpoint deploy perf tests
   local model
   for model in model_repository/{image_preprocess,diffusion,image_postprocess,image_generation_stream,image_generation_cancel} \
     perf/static_batching/static_batching perf/peers/triton_repository/dynamic_batching; do # each has a model.py: one at a time
@@ -191,7 +191,7 @@ case $verb in
   demo | serve)
     setup
     export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
-    exec "$VENV/bin/python" -m "deploy.$verb" "$@"
+    exec "$VENV/bin/python" -m "imagegen.launch.$verb" "$@"
     ;;
   analyzer)
     setup

@@ -21,24 +21,24 @@ def draw(count: int, side_px: int, rng: Random) -> tuple[torch.Tensor, torch.Ten
     """`count` random scenes.
 
     Returns:
-        Pictures float32 [count, 3, side_px, side_px] in -1..1; how much each of up to three things
+        Images float32 [count, 3, side_px, side_px] in -1..1; how much each of up to three things
         covers each pixel, float32 [count, 3, side_px, side_px] in 0..1; the scenes.
     """
     scenes = [random_scene(rng, PAIRS, _SHAPES) for _ in range(count)]
-    pictures = np.empty((count, side_px, side_px, 3), np.uint8)
+    images = np.empty((count, side_px, side_px, 3), np.uint8)
     covers = np.zeros((count, MOST_THINGS, side_px, side_px), np.float32)
     for index, made in enumerate(scenes):
         assert made.background is not None
         things = place(made, rng)
-        pictures[index] = paint.picture(things, made.background, side_px, rng)
+        images[index] = paint.image(things, made.background, side_px, rng)
         for thing, cover in zip(things, covers[index], strict=False):
             _fill(cover, thing)
-    return normalised(pictures), torch.from_numpy(covers), scenes
+    return normalised(images), torch.from_numpy(covers), scenes
 
 
-def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
+def normalised(images: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 [b, h, w, 3] → float32 [b, 3, h, w] in -1..1."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 def caption(scene: Scene, rng: Random) -> str:

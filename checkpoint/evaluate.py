@@ -1,4 +1,4 @@
-"""Draws captions with the checkpoint and scores the pictures by their pixels: `python -m checkpoint.evaluate`.
+"""Draws captions with the checkpoint and scores the images by their pixels: `python -m checkpoint.evaluate`.
 
 The captions come from a seed that training does not use; `measure` knows nothing of the model. Prints one row for
 each number of steps and guidance, the recall of each shape, and how image-to-image and inpainting do.
@@ -61,15 +61,15 @@ def unseen_captions(count: int) -> list[Asked]:
 def draw(
     pipeline: DiffusionPipeline, prompts: list[str], seeds: list[int], **arguments: Any
 ) -> list[NDArray[np.uint8]]:
-    """One picture a prompt, uint8 [height, width, 3]; arguments that are lists are cut into batches too."""
-    pictures = []
+    """One image a prompt, uint8 [height, width, 3]; arguments that are lists are cut into batches too."""
+    images = []
     for start in range(0, len(prompts), _BATCH):
         part = slice(start, start + _BATCH)
         rest = {name: value[part] if isinstance(value, list) else value for name, value in arguments.items()}
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
         drawn = pipeline(prompt=prompts[part], generator=generators, output_type="np", **rest).images
-        pictures += [(picture * 255 + 0.5).astype(np.uint8) for picture in drawn]
-    return pictures
+        images += [(image * 255 + 0.5).astype(np.uint8) for image in drawn]
+    return images
 
 
 def judged(
@@ -83,7 +83,7 @@ def judged(
 ) -> list[Verdict]:
     """Every caption with every seed, judged."""
     pairs = [(one, 1000 * seed + index) for index, one in enumerate(asked) for seed in range(seeds)]
-    pictures = draw(
+    images = draw(
         pipeline,
         [one.caption for one, _ in pairs],
         [seed for _, seed in pairs],
@@ -92,7 +92,7 @@ def judged(
         width=side_px,
         height=side_px,
     )
-    return [measure.judge(picture, one.scene) for picture, (one, _) in zip(pictures, pairs, strict=True)]
+    return [measure.judge(image, one.scene) for image, (one, _) in zip(images, pairs, strict=True)]
 
 
 def scores(verdicts: list[Verdict]) -> dict[str, float]:
@@ -113,9 +113,9 @@ def recoloured(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float
     """Image-to-image at strength 0.75: a drawn thing shall take the asked colour and stay where it was."""
     rng = Random("recoloured")
     prompts, images, wanted, stood = [], [], [], []
-    for scene, thing, picture in _single_things(count, rng):
+    for scene, thing, image in _single_things(count, rng):
         assert scene.background is not None
-        images.append(picture)
+        images.append(image)
         others = [name for name in colours_on(scene.background) if name != thing.colour]
         other = replace(scene, things=(replace(scene.things[0], colour=rng.choice(others or [thing.colour])),))
         prompts.append(captions.write(other, rng))
@@ -130,7 +130,7 @@ def recoloured(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float
         num_inference_steps=20,
         guidance_scale=5.0,
     )
-    seen = [measure.things(picture) for picture in drawn]
+    seen = [measure.things(image) for image in drawn]
     return {
         "new colour": _share(bool(s) and s[0].colour == w.colour for s, w in zip(seen, wanted, strict=True)),
         "same place": _share(
@@ -143,9 +143,9 @@ def inpainted(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float]
     """Inpainting at strength 1: another thing in the drawn one's place; `change outside` is a share of 255 levels."""
     rng = Random("inpainted")
     prompts, images, masks, wanted = [], [], [], []
-    for scene, thing, picture in _single_things(count, rng):
+    for scene, thing, repainted in _single_things(count, rng):
         assert scene.background is not None
-        images.append(picture)
+        images.append(repainted)
         mask = np.zeros((128, 128), np.uint8)
         reach = thing.radius + 0.04
         rows, columns = (
@@ -171,15 +171,15 @@ def inpainted(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float]
         height=128,
     )
     outside = [
-        np.abs(picture.astype(int) - np.asarray(image))[np.asarray(mask) == 0].mean()
-        for picture, image, mask in zip(drawn, images, masks, strict=True)
+        np.abs(repainted.astype(int) - np.asarray(image))[np.asarray(mask) == 0].mean()
+        for repainted, image, mask in zip(drawn, images, masks, strict=True)
     ]
     # As the server does: what the mask leaves is the input's own.
     pasted = [
-        np.where(np.asarray(mask)[..., None] > 0, picture, np.asarray(image))
-        for picture, image, mask in zip(drawn, images, masks, strict=True)
+        np.where(np.asarray(mask)[..., None] > 0, repainted, np.asarray(image))
+        for repainted, image, mask in zip(drawn, images, masks, strict=True)
     ]
-    seen = [measure.things(picture) for picture in pasted]
+    seen = [measure.things(repainted) for repainted in pasted]
     return {
         "colour": _share(bool(s) and s[0].colour == w.colour for s, w in zip(seen, wanted, strict=True)),
         "shape": _share(bool(s) and s[0].shape == w.shape for s, w in zip(seen, wanted, strict=True)),
@@ -188,19 +188,19 @@ def inpainted(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float]
 
 
 def table(rows: list[tuple[int, float, int, dict[str, float]]]) -> str:
-    """Markdown: steps, guidance, pictures, and the scores in percent."""
+    """Markdown: steps, guidance, images, and the scores in percent."""
     lines = [
-        "| steps | guidance | pictures | " + " | ".join(QUESTIONS) + " |",
+        "| steps | guidance | images | " + " | ".join(QUESTIONS) + " |",
         "|" + "---:|" * (3 + len(QUESTIONS)),
     ]
-    for steps, guidance, pictures, score in rows:
+    for steps, guidance, images, score in rows:
         cells = [f"{100 * score[question]:.1f}" if question in score else "" for question in QUESTIONS]
-        lines.append(f"| {steps} | {guidance:g} | {pictures} | {' | '.join(cells)} |")
+        lines.append(f"| {steps} | {guidance:g} | {images} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _single_things(count: int, rng: Random) -> Iterator[tuple[Scene, Placed, Image.Image]]:
-    """Scenes of one thing, where it stands, and their pictures."""
+    """Scenes of one thing, where it stands, and their images."""
     scenes: list[Scene] = []
     while len(scenes) < count:
         scene = random_scene(rng)
@@ -209,7 +209,7 @@ def _single_things(count: int, rng: Random) -> Iterator[tuple[Scene, Placed, Ima
     for scene in scenes:
         assert scene.background is not None
         things = place(scene, rng)
-        yield scene, things[0], Image.fromarray(paint.picture(things, scene.background, 128, rng))
+        yield scene, things[0], Image.fromarray(paint.image(things, scene.background, 128, rng))
 
 
 def _share(answers: Iterable[bool]) -> float:
@@ -236,7 +236,7 @@ def report(
     recall = ", ".join(f"{shape} {100 * score.get(shape, 0):.0f}%" for shape in SHAPES)
     edits = {"Image-to-image": recoloured(pipeline, 32), "Inpainting": inpainted(pipeline, 32)}
     shown = [
-        f"{name} (32 pictures, 20 steps, guidance 5): {', '.join(f'{key} {100 * v:.1f}%' for key, v in edit.items())}."
+        f"{name} (32 images, 20 steps, guidance 5): {', '.join(f'{key} {100 * v:.1f}%' for key, v in edit.items())}."
         for name, edit in edits.items()
     ]
     head = f"Right answers in percent; {count} captions, 2 seeds, {side_px} pixels."

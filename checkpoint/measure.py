@@ -1,6 +1,6 @@
-"""Reads a picture back: which things it shows, where, and over what; judged by its pixels alone.
+"""Reads an image back: which things it shows, where, and over what; judged by its pixels alone.
 
-picture → the background of each row, from the borders → patches of one colour that stand out → their shapes,
+image → the background of each row, from the borders → patches of one colour that stand out → their shapes,
 by the best overlap with drawn templates.
 """
 
@@ -19,7 +19,7 @@ from checkpoint.scenes import COLOURS, MARGIN, PLACES, RELATIONS, SCENERY, SHAPE
 
 _SAME_COLOUR = 0.22  # RGB distance (unit cube) within which a pixel has a palette colour
 _STANDS_OUT = 0.25  # … and beyond which it is not background
-_SMALLEST = 0.003  # share of the picture; the smallest thing drawn covers 0.020
+_SMALLEST = 0.003  # share of the image; the smallest thing drawn covers 0.020
 _OVERLAP = 0.7  # intersection over union with its template from which a thing has a shape
 _PALETTE = np.array(list(COLOURS.values()), np.float32) / 255
 _NAMES = tuple(COLOURS)
@@ -27,7 +27,7 @@ _NAMES = tuple(COLOURS)
 
 @dataclass(frozen=True)
 class Seen:
-    """One thing found. `shape` is None when no template fits; x, y, radius in units of the picture's side."""
+    """One thing found. `shape` is None when no template fits; x, y, radius in units of the image's side."""
 
     shape: str | None
     colour: str
@@ -38,7 +38,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a picture shows what was asked; None where nothing was asked. `shapes` are (asked, seen right)."""
+    """Whether an image shows what was asked; None where nothing was asked. `shapes` are (asked, seen right)."""
 
     background: bool | None
     colour: bool | None
@@ -48,9 +48,9 @@ class Verdict:
     shapes: tuple[tuple[str, bool], ...]
 
 
-def judge(picture: NDArray[np.uint8], scene: Scene) -> Verdict:
-    """Compare `picture`, uint8 [side, side, 3], with what its caption said."""
-    seen = things(picture)
+def judge(image: NDArray[np.uint8], scene: Scene) -> Verdict:
+    """Compare `image`, uint8 [side, side, 3], with what its caption said."""
+    seen = things(image)
     asked = [thing for thing in scene.things for _ in range(thing.count)]
     kind = scene.things[0] if scene.things else None
     pairs = _assign(asked, seen)
@@ -64,7 +64,7 @@ def judge(picture: NDArray[np.uint8], scene: Scene) -> Verdict:
         orders = permutations(found) if scene.things[0] == scene.things[1] else [tuple(found)]
         relation = len(found) == 2 and any(_stands(first, second, scene.relation) for first, second in orders)
     return Verdict(
-        background=None if scene.background is None else background(picture) == scene.background,
+        background=None if scene.background is None else background(image) == scene.background,
         colour=all(match is not None and match.colour == thing.colour for thing, match in pairs) if asked else None,
         position=position,
         count=count,
@@ -73,10 +73,10 @@ def judge(picture: NDArray[np.uint8], scene: Scene) -> Verdict:
     )
 
 
-def things(picture: NDArray[np.uint8]) -> list[Seen]:
-    """The things in `picture`, uint8 [side, side, 3], the largest first."""
-    side = picture.shape[0]
-    pixels = picture.astype(np.float32) / 255
+def things(image: NDArray[np.uint8]) -> list[Seen]:
+    """The things in `image`, uint8 [side, side, 3], the largest first."""
+    side = image.shape[0]
+    pixels = image.astype(np.float32) / 255
     behind = np.repeat(_border_rows(pixels)[:, None], side, axis=1)
     distances = np.linalg.norm(pixels[:, :, None] - _PALETTE, axis=3)  # [side, side, colours]
     nearest = distances.argmin(2)
@@ -96,10 +96,10 @@ def things(picture: NDArray[np.uint8]) -> list[Seen]:
     return found
 
 
-def background(picture: NDArray[np.uint8]) -> Background:
-    """The known background that the picture's borders resemble most."""
-    profile = _border_rows(picture.astype(np.float32) / 255)
-    candidates, rows = _backgrounds(picture.shape[0])
+def background(image: NDArray[np.uint8]) -> Background:
+    """The known background that the image's borders resemble most."""
+    profile = _border_rows(image.astype(np.float32) / 255)
+    candidates, rows = _backgrounds(image.shape[0])
     return candidates[int(np.abs(rows - profile).mean((1, 2)).argmin())]
 
 
@@ -157,7 +157,7 @@ def _assign(asked: list[Thing], found: list[Seen]) -> list[tuple[Thing, Seen | N
 
 
 def _cell(seen: Seen) -> str:
-    """The name of the ninth of the picture in which the thing stands; a large one cannot get as near to the border."""
+    """The name of the ninth of the image in which the thing stands; a large one cannot get as near to the border."""
     reach = min(0.14, (0.5 - seen.radius - MARGIN) / 2)
     row = "top" if seen.y < 0.5 - reach else "bottom" if seen.y > 0.5 + reach else ""
     column = "left" if seen.x < 0.5 - reach else "right" if seen.x > 0.5 + reach else ""

@@ -80,10 +80,10 @@ def text_ends(encoder: CLIPTextModel, tokens: torch.Tensor) -> torch.Tensor:
 def make_vae() -> AutoencoderKL:
     """A latent of 4 channels for each 4x4 pixels.
 
-    An 8x8 patch in 4 numbers blurs small shapes (a third of those in 64-pixel pictures were lost); 4x4 does not.
+    An 8x8 patch in 4 numbers blurs small shapes (a third of those in 64-pixel images were lost); 4x4 does not.
     No attention in the middle: it would cost most of the time at 256 pixels. One normalisation group: with more,
     flat colours are normalised away. It starts with nearly noiseless latents and residual blocks that do nothing,
-    which halves the time to the first recognisable pictures.
+    which halves the time to the first recognisable images.
     """
     vae = AutoencoderKL(
         block_out_channels=(16, 32, 64),
@@ -110,7 +110,7 @@ def make_unet() -> UNet2DConditionModel:
     """Convolutions on every latent, attention to the text on every 2x2 and 4x4 of them.
 
     The text also reaches every block as a whole, pooled and added to the embedding of the timestep: what a caption
-    says of the whole picture is learned far sooner that way. All of it is in what StableDiffusionPipeline passes.
+    says of the whole image is learned far sooner that way. All of it is in what StableDiffusionPipeline passes.
     """
     return UNet2DConditionModel(
         sample_size=NATIVE_PX // LATENT_PX,

@@ -15,7 +15,7 @@ from checkpoint.scenes import COLOURS, Background, Placed
 _OVERSAMPLE = 4  # an edge pixel has 16 levels
 
 
-def picture(things: list[Placed], background: Background, side_px: int, rng: Random) -> NDArray[np.uint8]:
+def image(things: list[Placed], background: Background, side_px: int, rng: Random) -> NDArray[np.uint8]:
     """Draw `things` over `background`; `rng` moves only clouds, stars and waves. uint8 [side_px, side_px, 3]."""
     canvas = backdrop(background, side_px, rng)
     for thing in things:

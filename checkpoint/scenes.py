@@ -1,8 +1,8 @@
-"""What a picture shows: the words the checkpoint knows, random scenes, and where their things stand.
+"""What an image shows: the words the checkpoint knows, random scenes, and where their things stand.
 
-    Scene (what the caption says)  → place() → Placed things (where, in units of the picture's side) → paint
+    Scene (what the caption says)  → place() → Placed things (where, in units of the image's side) → paint
 
-Coordinates are (x right, y down) in units of the picture's side, so a scene can be drawn at any size.
+Coordinates are (x right, y down) in units of the image's side, so a scene can be drawn at any size.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Placed:
-    """One thing in the picture: its centre and half its width, in units of the picture's side."""
+    """One thing in the image: its centre and half its width, in units of the image's side."""
 
     shape: str
     colour: str

@@ -1,4 +1,4 @@
-"""A contact sheet: `python -m checkpoint.sheet OUT.png` draws one picture for each of 32 captions, eight a row."""
+"""A contact sheet: `python -m checkpoint.sheet OUT.png` draws one image for each of 32 captions, eight a row."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ CAPTIONS = (
 _LABEL_PX = 34
 
 
-def sheet(pictures: list[NDArray[np.uint8]], captions: tuple[str, ...], columns: int = 8) -> Image.Image:
-    """Pictures uint8 [h, w, 3] of one size with their captions beneath."""
-    height, width = pictures[0].shape[:2]
-    rows = -(-len(pictures) // columns)
+def sheet(images: list[NDArray[np.uint8]], captions: tuple[str, ...], columns: int = 8) -> Image.Image:
+    """Images uint8 [h, w, 3] of one size with their captions beneath."""
+    height, width = images[0].shape[:2]
+    rows = -(-len(images) // columns)
     page = Image.new("RGB", (columns * (width + 4), rows * (height + _LABEL_PX)), "white")
     pen = ImageDraw.Draw(page)
-    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         x, y = index % columns * (width + 4), index // columns * (height + _LABEL_PX)
-        page.paste(Image.fromarray(picture), (x, y))
+        page.paste(Image.fromarray(image), (x, y))
         pen.multiline_text((x + 2, y + height + 2), _wrapped(caption, width // 6), fill="black", font_size=9, spacing=1)
     return page
 
@@ -68,8 +68,8 @@ def sheet(pictures: list[NDArray[np.uint8]], captions: tuple[str, ...], columns:
 def draw_sheet(pipeline: StableDiffusionPipeline, steps: int = 20, guidance: float = 5.0) -> Image.Image:
     """The sheet of CAPTIONS, each with its number as the seed."""
     seeds = list(range(len(CAPTIONS)))
-    pictures = draw(pipeline, list(CAPTIONS), seeds, num_inference_steps=steps, guidance_scale=guidance)
-    return sheet(pictures, CAPTIONS)
+    images = draw(pipeline, list(CAPTIONS), seeds, num_inference_steps=steps, guidance_scale=guidance)
+    return sheet(images, CAPTIONS)
 
 
 def _wrapped(text: str, columns: int) -> str:

@@ -171,7 +171,7 @@ def train(folder: Path, device: torch.device, minutes: float, compiled: bool = F
     parts = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet})
     third = Stage("denoiser", folder, parts, train_denoiser.STEPS, stop_at)
     watched = attention.watch(unet)
-    # Compiled for the size most pictures have; each further one would take as long again to compile. On a CPU not in
+    # Compiled for the size most images have; each further one would take as long again to compile. On a CPU not in
     # bfloat16: compiled so, torch 2.13 gives the middle block next to no gradient.
     forwards = {networks.NATIVE_PX: torch.compile(unet, dynamic=False)} if compiled else {}
     done = third.run(

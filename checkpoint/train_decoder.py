@@ -1,6 +1,6 @@
-"""Fourth stage: the VAE's decoder alone, on whole pictures, with a little noise on the latents.
+"""Fourth stage: the VAE's decoder alone, on whole images, with a little noise on the latents.
 
-The first stage saw crops. Normalisation looks at the whole picture, so the decoder has to see whole ones, and latents
+The first stage saw crops. Normalisation looks at the whole image, so the decoder has to see whole ones, and latents
 as inexact as the denoiser makes them.
 """
 
@@ -25,10 +25,10 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 def batch(step: int, seed: int, scale: int = 1) -> Batch:
-    """Batch `step`: pictures float32 [b, 3, h, w] in -1..1 and covers float32 [b, 1, h, w] in 0..1."""
+    """Batch `step`: images float32 [b, 3, h, w] in -1..1 and covers float32 [b, 1, h, w] in 0..1."""
     side = _SIDES[step % len(_SIDES)]
-    pictures, covers, _ = data.draw(_BATCHES[side] * scale, side, Random(f"decoder {seed} {step}"))
-    return pictures, covers.amax(1, keepdim=True)
+    images, covers, _ = data.draw(_BATCHES[side] * scale, side, Random(f"decoder {seed} {step}"))
+    return images, covers.amax(1, keepdim=True)
 
 
 def rate(progress: int) -> float:
@@ -37,12 +37,12 @@ def rate(progress: int) -> float:
 
 
 def loss(vae: AutoencoderKL, drawn: Batch, noise: torch.Generator) -> torch.Tensor:
-    """Absolute and squared error of the decoded picture, things weighted more than their background."""
-    pictures, covers = (tensor.to(vae.device) for tensor in drawn)
+    """Absolute and squared error of the decoded image, things weighted more than their background."""
+    images, covers = (tensor.to(vae.device) for tensor in drawn)
     with torch.no_grad():
-        latents = vae.encode(pictures.contiguous(memory_format=torch.channels_last)).latent_dist.mean.float()
+        latents = vae.encode(images.contiguous(memory_format=torch.channels_last)).latent_dist.mean.float()
     latents = latents + _LATENT_NOISE * torch.randn(latents.shape, generator=noise).to(latents.device)
-    error = vae.decode(latents).sample.float() - pictures
+    error = vae.decode(latents).sample.float() - images
     weight = 1 + _THING_WEIGHT * covers
     value: torch.Tensor = ((error.abs() + error.square()) * weight).mean() / weight.mean()
     return value

@@ -20,7 +20,7 @@ _LAST_SIDES = (*(128,) * 9, 96, *(128,) * 9, 64, *(128,) * 9, 192, *(128,) * 9, 
 
 
 class Phase(NamedTuple):
-    """A part of the training: sides are taken in turn; each picture is shown at `noises` levels of noise.
+    """A part of the training: sides are taken in turn; each image is shown at `noises` levels of noise.
 
     `shift` above 1 means more noisy timesteps than clean ones.
     """
@@ -32,20 +32,20 @@ class Phase(NamedTuple):
     shift: float = 2.0
 
 
-# Small pictures teach words and layout at a fraction of the cost. At a rate of 2e-3 the loss stands still.
+# Small images teach words and layout at a fraction of the cost. At a rate of 2e-3 the loss stands still.
 PHASES = (
     Phase(3000, (32,), 1e-3),
     Phase(6300, (64,), 1e-3),
-    Phase(5800, _NATIVE_SIDES, 7e-4, noises=2),  # a third of a step is encoding pictures and captions
+    Phase(5800, _NATIVE_SIDES, 7e-4, noises=2),  # a third of a step is encoding images and captions
     # What a thing becomes is settled while hardly anything can be seen. There the denoiser took noise for outlines:
-    # of pictures begun at timestep 900 from a drawn one 87 in 100 had the right shape, of those from nothing 62.
+    # of images begun at timestep 900 from a drawn one 87 in 100 had the right shape, of those from nothing 62.
     Phase(3400, _LAST_SIDES, 6e-4, noises=4, shift=6.0),
     Phase(4400, _LAST_SIDES, 6e-4, noises=4, shift=3.0),  # and clean colours again
 )
 STEPS = sum(phase.steps for phase in PHASES)
 _BATCHES = {32: 32, 64: 32, 96: 32, 128: 20, 192: 9, 256: 5}
 _CAPTION_DROPOUT = 0.1
-_THING_WEIGHT = 3.0  # things cover an eighth of a picture, and nearly all that is hard
+_THING_WEIGHT = 3.0  # things cover an eighth of an image, and nearly all that is hard
 _ATTENTION_WEIGHT = 0.03
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, Phase]
@@ -55,16 +55,16 @@ def batch(step: int, seed: int, tokenizer: CLIPTokenizer, scale: int = 1) -> Bat
     """Batch `step`, `scale` times as large as on a CPU.
 
     Returns:
-        Pictures float32 [b, 3, h, w] in -1..1, covers float32 [b, 3, h, w] in 0..1, token ids int64 [b, 77], and the
-        phase that says at how many levels of noise each picture is to be shown, and at which.
+        Images float32 [b, 3, h, w] in -1..1, covers float32 [b, 3, h, w] in 0..1, token ids int64 [b, 77], and the
+        phase that says at how many levels of noise each image is to be shown, and at which.
     """
     rng = Random(f"denoiser {seed} {step}")
     phase, _ = _phase(step * scale)
     side = phase.sides[step % len(phase.sides)]
-    pictures, covers, scenes = data.draw(scale * _BATCHES[side] // phase.noises, side, rng)
+    images, covers, scenes = data.draw(scale * _BATCHES[side] // phase.noises, side, rng)
     captions = ["" if rng.random() < _CAPTION_DROPOUT else data.caption(scene, rng) for scene in scenes]
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-    return pictures, covers, tokens, phase
+    return images, covers, tokens, phase
 
 
 def rate(progress: int) -> float:
@@ -93,13 +93,13 @@ def loss(
         drawn: a batch.
         noise: decides the noise.
         watched: the attention of `unet` to the text.
-        forwards: `unet`, compiled, by the side of the pictures.
+        forwards: `unet`, compiled, by the side of the images.
     """
     device = unet.device
-    pictures, covers, tokens = (tensor.to(device) for tensor in drawn[:3])
+    images, covers, tokens = (tensor.to(device) for tensor in drawn[:3])
     noises = drawn[3].noises
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
-        posterior = vae.encode(pictures.contiguous(memory_format=torch.channels_last)).latent_dist
+        posterior = vae.encode(images.contiguous(memory_format=torch.channels_last)).latent_dist
         latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=noise).to(device)
     latents = latents.float().repeat(noises, 1, 1, 1)  # [noises x b, 4, h/4, w/4]
     eps = torch.randn(latents.shape, generator=noise).to(device)
@@ -107,7 +107,7 @@ def loss(
     noisy = _SCHEDULER.add_noise(latents, eps, timesteps)
     target = _SCHEDULER.get_velocity(latents, eps, timesteps)
     text = text_encoder(tokens)[0].repeat(noises, 1, 1)
-    guess = forwards.get(pictures.shape[-1], unet)(noisy, timesteps, text).sample.float()
+    guess = forwards.get(images.shape[-1], unet)(noisy, timesteps, text).sample.float()
     covers = F.avg_pool2d(covers, covers.shape[-1] // latents.shape[-1]).repeat(noises, 1, 1, 1)  # [noises x b, 3, …]
     weight = 1 + _THING_WEIGHT * covers.amax(1, keepdim=True)
     error: torch.Tensor = ((guess - target).square().mean(1, keepdim=True) * weight).mean() / weight.mean()

@@ -1,11 +1,11 @@
 """Second stage: the text encoder alone learns to say what a caption says.
 
-A transformer of two layers needs long to find out which colour word belongs to which noun, and next to pictures, whose
+A transformer of two layers needs long to find out which colour word belongs to which noun, and next to images, whose
 backgrounds are most of the error, it never came to that (places were not learned in 5000 steps). Asked directly it
 takes minutes. The linear answers are thrown away; what is kept is that every state from the end of the text on, the
 padding too, holds the background and one of the things with the place where it stands: the state at position p holds
 thing p modulo 3. While all of them held all things, the denoiser painted each of two things as a mixture of both; now
-a place in the picture can attend to the states of what stands there.
+a place in the image can attend to the states of what stands there.
 """
 
 from __future__ import annotations

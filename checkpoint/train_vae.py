@@ -25,12 +25,12 @@ def batch(step: int, seed: int, scale: int = 1) -> torch.Tensor:
     rng = Random(f"vae {seed} {step}")
     side = _SIDES[step % len(_SIDES)]
     per_scene = 1 if side == CROP_PX else 2
-    pictures, cover, _ = data.draw(scale * BATCH // per_scene, side, rng)
+    images, cover, _ = data.draw(scale * BATCH // per_scene, side, rng)
     crops = []
-    for picture, near in zip(pictures, cover, strict=True):
+    for image, near in zip(images, cover, strict=True):
         for _ in range(per_scene):
             top, left = _corner(near.amax(0), side, rng)
-            crops.append(picture[:, top : top + CROP_PX, left : left + CROP_PX])
+            crops.append(image[:, top : top + CROP_PX, left : left + CROP_PX])
     return torch.stack(crops)
 
 
@@ -50,20 +50,20 @@ def rate(progress: int) -> float:
     return ramp_and_cosine(_PEAK_RATE, progress, STEPS)
 
 
-def loss(vae: AutoencoderKL, pictures: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+def loss(vae: AutoencoderKL, images: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
     """Reconstruction (half absolute, half squared) and a little KL."""
-    posterior = vae.encode(pictures).latent_dist
-    latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=noise).to(pictures.device)
+    posterior = vae.encode(images).latent_dist
+    latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=noise).to(images.device)
     restored = vae.decode(latents).sample.float()
     kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
-    value: torch.Tensor = F.l1_loss(restored, pictures) + F.mse_loss(restored, pictures) + _KL_WEIGHT * kl
+    value: torch.Tensor = F.l1_loss(restored, images) + F.mse_loss(restored, images) + _KL_WEIGHT * kl
     return value
 
 
 def finish(vae: AutoencoderKL, seed: int, device: torch.device) -> float:
     """Normalise the latents; returns the mean PSNR in decibels over 128 scenes of 128 pixels."""
-    pictures, _, _ = data.draw(128, 128, Random(f"vae check {seed}"))
-    parts = torch.split(pictures.to(device), 16)
+    images, _, _ = data.draw(128, 128, Random(f"vae check {seed}"))
+    parts = torch.split(images.to(device), 16)
     with torch.no_grad():
         latents = torch.cat([vae.encode(part).latent_dist.mean for part in parts])  # [128, 4, 32, 32]
         fold_statistics(vae, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
@@ -71,6 +71,6 @@ def finish(vae: AutoencoderKL, seed: int, device: torch.device) -> float:
     return float((-10 * torch.cat(errors).log10()).mean())
 
 
-def _error(restored: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
-    """Mean square of each picture's error, in units of the whole range: [b]."""
-    return ((restored.clamp(-1, 1) - pictures) / 2).square().mean((1, 2, 3))
+def _error(restored: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Mean square of each image's error, in units of the whole range: [b]."""
+    return ((restored.clamp(-1, 1) - images) / 2).square().mean((1, 2, 3))

@@ -18,10 +18,10 @@ from typing import Any
 
 from rich.console import Console
 
-from deploy.child_process import ServerError
-from deploy.embedded_server import EmbeddedServer
-from deploy.image_host import image_host
-from deploy.serve import REPOSITORY
+from imagegen.launch.child_process import ServerError
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.image_host import image_host
+from imagegen.launch.serve import REPOSITORY
 from imagegen_client import ImageClient, ImageGenerationError
 from imagegen_client.transport import MODEL, STREAM_MODEL
 from perf.analyzer_inputs import KINDS, SCENE, TEXT, file_stem, input_rows, write_input_data
@@ -44,8 +44,8 @@ class Settings:
         requests: of each run, at least.
         concurrency: levels of the sweep.
         shares: rates, as shares of the best throughput of the sweep.
-        steps: denoising steps of each picture.
-        size: of each picture.
+        steps: denoising steps of each image.
+        size: of each image.
         kinds: of requests, as in `KINDS`.
         protocols: http, grpc.
         device: a torch device.

@@ -27,7 +27,7 @@ def input_rows(steps: int, size: str, host: str) -> dict[str, list[dict[str, Any
 
     Args:
         steps: denoising steps.
-        size: of the pictures, "WxH".
+        size: of the images, "WxH".
         host: the root URL of a server that has `SCENE`.
     """
     images: dict[str, Callable[[int], str | None]] = {
@@ -51,5 +51,5 @@ def write_input_data(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def _row(index: int, steps: int, size: str, image: str | None) -> dict[str, Any]:
-    row = {"prompt": f"a large red heart, picture {index}", "num_inference_steps": steps, "size": size, "seed": index}
+    row = {"prompt": f"a large red heart, image {index}", "num_inference_steps": steps, "size": size, "seed": index}
     return row if image is None else {**row, "image": image}

@@ -39,12 +39,12 @@ def analyzer_report(
         surroundings_section(surroundings, parameters),
         "Times are in ms. perf_analyzer's files and what it printed lie in `analyzer/`.",
         "## Concurrency sweep",
-        table(("request", "protocol", CONCURRENCY, "pictures/s", "mean", "p50", "p95", "p99"), _rows(closed)),
+        table(("request", "protocol", CONCURRENCY, "images/s", "mean", "p50", "p95", "p99"), _rows(closed)),
         "## Poisson arrivals",
-        "At shares of the most pictures/s of the sweep above. perf_analyzer's arrivals are always the same, and in a "
-        "short run fewer than asked for: pictures/s is what came, over whole seconds. Late is what it sent too late.",
+        "At shares of the most images/s of the sweep above. perf_analyzer's arrivals are always the same, and in a "
+        "short run fewer than asked for: images/s is what came, over whole seconds. Late is what it sent too late.",
         table(
-            ("request", "protocol", RATE, "pictures/s", "mean", "p50", "p95", "p99", "late %"),
+            ("request", "protocol", RATE, "images/s", "mean", "p50", "p95", "p99", "late %"),
             [(*row, one.delayed_percent) for one, row in _with_rows([one for one in unary if one.load.mode == RATE])],
         ),
         "## Streams",

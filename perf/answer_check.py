@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from perf.picture_check import MAX_LEVELS
+from perf.image_check import MAX_LEVELS
 from perf.wanted import Wanted
 
-WRONG_COUNT = "wrong number of pictures"
+WRONG_COUNT = "wrong number of images"
 WRONG_SEED = "wrong seed"
-NO_PICTURE = "not a PNG file"
+NO_IMAGE = "not a PNG file"
 WRONG_SIZE = "wrong size"
 ONE_COLOUR = "one colour all over"
-OTHER_PICTURE = "another picture than the first time"
+OTHER_IMAGE = "another image than the first time"
 
 
 class WrongAnswer(Exception):
@@ -37,7 +37,7 @@ class WrongAnswer(Exception):
 
 
 class AnswerCheck:
-    """Compares each picture with the first one that was drawn for the same request, whoever asked for it."""
+    """Compares each image with the first one that was drawn for the same request, whoever asked for it."""
 
     def __init__(self) -> None:
         self._first: dict[Wanted, npt.NDArray[np.int16]] = {}
@@ -57,7 +57,7 @@ class AnswerCheck:
                 raise WrongAnswer(ONE_COLOUR, pixels[0, 0].tolist())
             levels = int(np.abs(pixels - self._first.setdefault(alone, pixels)).max())
             if levels > MAX_LEVELS:
-                raise WrongAnswer(OTHER_PICTURE, f"by {levels} levels: {alone}")
+                raise WrongAnswer(OTHER_IMAGE, f"by {levels} levels: {alone}")
 
 
 def _pixels(image: bytes) -> npt.NDArray[Any]:
@@ -67,4 +67,4 @@ def _pixels(image: bytes) -> npt.NDArray[Any]:
             warnings.simplefilter("error")
             return np.asarray(opened.convert("RGB")).astype(np.int16)
     except Exception as error:  # Pillow raises all kinds of them at damaged files
-        raise WrongAnswer(NO_PICTURE, error) from error
+        raise WrongAnswer(NO_IMAGE, error) from error

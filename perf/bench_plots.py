@@ -113,7 +113,7 @@ def _concurrency(figure: Figure, raw: Mapping[str, Any]) -> None:
     points = {int(clients): one for clients, one in raw["concurrency"].items()}
     columns = (
         ("requests_per_s", "requests/s", "throughput"),
-        ("mean_rows", "rows of a forward", "how full the batch is (two rows a picture)"),
+        ("mean_rows", "rows of a forward", "how full the batch is (two rows an image)"),
         ("p95_ms", "p95, ms", "latency"),
     )
     for axes, (name, unit, title) in zip(figure.subplots(1, 3), columns, strict=True):
@@ -176,7 +176,7 @@ def _stages(figure: Figure, raw: Mapping[str, Any]) -> None:
 
 
 def _growth(figure: Figure, raw: Mapping[str, Any]) -> None:
-    labels = {"n": "n, pictures of a request", "side_px": "side, pixels", "steps": "denoising steps"}
+    labels = {"n": "n, images of a request", "side_px": "side, pixels", "steps": "denoising steps"}
     shown = [name for name in labels if name in raw["single_ms"]]
     for axes, name in zip(figure.subplots(1, len(shown)), shown, strict=True):
         points = {int(value): sorted(times)[len(times) // 2] for value, times in raw["single_ms"][name].items()}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rich.progress import Progress
 
 from perf.figures import Record
+from perf.image_check import ImageCheck
 from perf.load import Answered, Client, Notify, closed_loop, open_loop
-from perf.picture_check import PictureCheck
 from perf.traces import closed_loop_shares, poisson_trace
 
 Load = Callable[[Client, Notify], Awaitable[list[Answered]]]
@@ -53,14 +53,14 @@ def in_turn(engines: Sequence[str], number: int) -> list[str]:
 
 
 async def run_cells(
-    cells: Sequence[Cell], clients: Mapping[str, Client], check: PictureCheck, progress: Progress
+    cells: Sequence[Cell], clients: Mapping[str, Client], check: ImageCheck, progress: Progress
 ) -> list[Record]:
     """Run them one after the other.
 
     Args:
         cells: what to do, in order.
         clients: by engine.
-        check: of every picture.
+        check: of every image.
         progress: shows how far it is.
     """
     bar = progress.add_task("", total=sum(cell.requests for cell in cells))
@@ -72,7 +72,7 @@ async def run_cells(
     return records
 
 
-def _record(cell: Cell, answered: Answered, check: PictureCheck) -> Record:
+def _record(cell: Cell, answered: Answered, check: ImageCheck) -> Record:
     error = answered.error
     if answered.result is not None:
         error = check.fault(answered.planned, answered.result)

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from deploy.serve import REPOSITORY
+from imagegen.launch.serve import REPOSITORY
 
 
 @dataclass(frozen=True)
 class Direct:
-    """One picture and the milliseconds it took.
+    """One image and the milliseconds it took.
 
     Attributes:
-        png: the encoded picture.
+        png: the encoded image.
         stages_ms: encode (up to the first denoiser call), denoise, decode (up to the pixels), postprocess (PNG).
         total_ms: all of it.
     """
@@ -40,7 +40,7 @@ class DirectPipeline:
 
     def __init__(self, checkpoint: Path, device: str) -> None:
         sys.path.append(str(REPOSITORY / "image_postprocess" / "1"))  # where Triton finds it too
-        from encode import encode
+        from imagegen.images.output.encode import encode
 
         self._encode = encode
         self._pipeline: Any = DiffusionPipeline.from_pretrained(checkpoint, dtype=torch.float32).to(device)
@@ -51,7 +51,7 @@ class DirectPipeline:
         denoiser.register_forward_hook(self._note_time)
 
     def draw(self, prompt: str, seed: int, size: tuple[int, int], steps: int, guidance_scale: float) -> Direct:
-        """Draw one picture; `size` is (width, height) in pixels."""
+        """Draw one image; `size` is (width, height) in pixels."""
         self._calls_s.clear()
         started_s = time.perf_counter()
         image = self._pipeline(

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY, other_checkpoint
 
 HUB = "hub"
 SERIAL = "serial"
@@ -48,7 +48,7 @@ def running_engines(
         checkpoint: folder of a diffusers checkpoint.
         device: a torch device, for all of them.
         names: which of them.
-        side_px: width and height of their pictures; None for the checkpoint's own.
+        side_px: width and height of their images; None for the checkpoint's own.
 
     Raises:
         ServerError: one did not start.

@@ -1,7 +1,7 @@
 """`python -m perf.frontend`: what does the OpenAI frontend cost over the gRPC call, and what do open streams weigh?
 
 One request at a time, in turns through the frontend and by gRPC; then many streams at once. Ends by itself; the exit
-status is 1 when a picture of the frontend differs from that of the gRPC call.
+status is 1 when an image of the frontend differs from that of the gRPC call.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import psutil
 import tritonclient.grpc as triton_grpc
 from rich.console import Console
 
-from deploy.child_process import HOST, ServerError
-from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from imagegen.launch.child_process import HOST, ServerError
+from imagegen.launch.embedded_frontend import EmbeddedFrontend
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
 from imagegen_client import ImageClient, ImageGenerationError
 from imagegen_client.arguments import GenerateArguments
 from imagegen_client.transport import infer_options
@@ -52,7 +52,7 @@ class Settings:
     """What is measured.
 
     Attributes:
-        rounds: pictures, each drawn all ways.
+        rounds: images, each drawn all ways.
         steps: denoising steps of each.
         streams: streams that are open at the same time.
         stream_steps: denoising steps of each of them.
@@ -110,13 +110,13 @@ def _in_turns(ways: dict[str, Draw], settings: Settings, console: Console) -> tu
     with quiet_progress(console) as progress:
         bar = progress.add_task("in turns", total=_WARMUP_ROUNDS + settings.rounds)
         for index in range(_WARMUP_ROUNDS + settings.rounds):
-            pictures = {}
+            images = {}
             for turn in range(len(names)):
                 name = names[(index + turn) % len(names)]
                 started_s = time.perf_counter()
-                pictures[name] = ways[name](index)
+                images[name] = ways[name](index)
                 times_ms[name].append((time.perf_counter() - started_s) * 1000)
-            faults += [f"{name} of round {index}" for name in names if pictures[name] != pictures[ENSEMBLE]]
+            faults += [f"{name} of round {index}" for name in names if images[name] != images[ENSEMBLE]]
             progress.update(bar, advance=1, refresh=True)
     return {name: values[_WARMUP_ROUNDS:] for name, values in times_ms.items()}, faults
 
@@ -128,8 +128,8 @@ def _cpu_ms(frontend: EmbeddedFrontend) -> float:
 
 
 def _values(index: int, steps: int) -> dict[str, Any]:
-    """A prompt of its own, so that nothing can be remembered from the picture before."""
-    return {"prompt": f"picture {index}", "num_inference_steps": steps, "seed": index, "response_format": "b64_json"}
+    """A prompt of its own, so that nothing can be remembered from the image before."""
+    return {"prompt": f"image {index}", "num_inference_steps": steps, "seed": index, "response_format": "b64_json"}
 
 
 @contextmanager
@@ -199,7 +199,7 @@ async def _open_streams(frontend: EmbeddedFrontend, settings: Settings) -> Strea
 
 
 async def _read_stream(port: int, index: int, settings: Settings) -> bool:
-    """Whether the stream carried a completed picture."""
+    """Whether the stream carried a completed image."""
     body = json.dumps(
         {
             **_values(index, settings.stream_steps),
@@ -225,7 +225,7 @@ def _lag(url: str) -> dict[str, int]:
 def _parse_arguments() -> argparse.Namespace:
     parser = measuring_parser("python -m perf.frontend", __doc__, "a tenth of the rounds and of the streams")
     add_model(parser)
-    parser.add_argument("--rounds", type=int, default=Settings.rounds, help="pictures, each drawn all ways")
+    parser.add_argument("--rounds", type=int, default=Settings.rounds, help="images, each drawn all ways")
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--streams", type=int, default=Settings.streams, help="open at the same time")
     parser.add_argument("--stream-steps", type=int, default=Settings.stream_steps)

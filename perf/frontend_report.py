@@ -25,7 +25,7 @@ class Streams:
 
     Attributes:
         open: the most that were open at the same moment.
-        completed: how many ended with a picture.
+        completed: how many ended with an image.
         before_bytes, most_bytes: resident memory of the frontend before them, and the most with them.
         lag: how often its event loop woke a timer at most so many seconds late, by upper bound; "+Inf" for all.
     """
@@ -54,8 +54,8 @@ def frontend_report(
     Args:
         surroundings: what it was measured with.
         parameters: of the measurement.
-        times_ms: milliseconds of each picture by way; those of one index belong together.
-        cpu_ms: processor time that the frontend took for each picture, which other work on the machine hardly changes.
+        times_ms: milliseconds of each image by way; those of one index belong together.
+        cpu_ms: processor time that the frontend took for each image, which other work on the machine hardly changes.
         streams: many at once.
     """
     costs = {name: _cost(times_ms, name) for name in (STREAM, ENSEMBLE)}
@@ -65,20 +65,20 @@ def frontend_report(
         "# What the OpenAI frontend costs",
         surroundings_section(surroundings, parameters),
         "## One request at a time",
-        "The same pictures three ways, in turns; the differences are medians over the rounds.",
+        "The same images three ways, in turns; the differences are medians over the rounds.",
         table(("median", "ms"), [(name, statistics.median(values)) for name, values in times_ms.items()]),
         table(
             ("frontend over", "lower quartile ms", "median ms", "upper quartile ms"),
             [(name, *cost) for name, cost in costs.items()],
         ),
-        f"Processor time of the frontend: {cpu_ms:.2f} ms for each picture.",
+        f"Processor time of the frontend: {cpu_ms:.2f} ms for each image.",
         f"Target: under {TARGET_MS:g} ms over the gRPC call that it makes: {met}.",
         "## Many streams at once",
         table(
             ("", "value"),
             [
                 ("streams open at the same time", streams.open),
-                ("ended with a picture", streams.completed),
+                ("ended with an image", streams.completed),
                 ("resident memory before, MB", streams.before_bytes / 1e6),
                 ("the most with them, MB", streams.most_bytes / 1e6),
                 ("event loop at most 25 ms late, % of timers", streams.punctual_percent),

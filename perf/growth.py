@@ -17,9 +17,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from deploy.child_process import ServerError
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from imagegen.launch.child_process import ServerError
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
 from imagegen_client import AsyncImageClient, ImageGenerationError
 from perf.arguments import add_model, measuring_parser, with_given
 from perf.cells import closed_cell, open_cell
@@ -51,7 +51,7 @@ class Settings:
         seconds: in all, about, without starting the server.
         most_clients: of the closed loops, at most.
         most_in_flight: requests that are sent at once, at most.
-        side_px: of the pictures where it is not what is varied.
+        side_px: of the images where it is not what is varied.
         seed: of the traces.
     """
 
@@ -126,7 +126,7 @@ class _Asker:
         started_s = time.perf_counter()
         try:
             result = await self.client.generate(
-                prompt or f"picture {self._asked}", **{"num_inference_steps": _STEPS, "seed": 1} | values
+                prompt or f"image {self._asked}", **{"num_inference_steps": _STEPS, "seed": 1} | values
             )
         except ImageGenerationError as error:
             self.growth.errors.append(f"{values}: {error}")
@@ -207,7 +207,7 @@ async def _loads(asker: _Asker, server: EmbeddedServer, seconds: float) -> None:
 
 
 def _records(asker: _Asker, answers: Sequence[Answered]) -> list[Record]:
-    """Without the check of pictures, which other programs do."""
+    """Without the check of images, which other programs do."""
     asker.growth.errors += [answered.error for answered in answers if answered.error]
     return [
         Record("", "", 0, one.planned.index, one.planned.num_inference_steps, one.started_s, one.latency_s, one.error)

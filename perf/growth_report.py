@@ -14,7 +14,7 @@ from perf.figures import Summary, percentile_ms
 from perf.occupancy import Moment, mean_rows
 from perf.report import surroundings_section, table
 
-_TITLES = {"n": "n, pictures of a request", "side_px": "side of a square picture in pixels", "steps": "denoising steps"}
+_TITLES = {"n": "n, images of a request", "side_px": "side of a square image in pixels", "steps": "denoising steps"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ def growth_report(
         name: {value: statistics.median(times) for value, times in by_value.items()}
         for name, by_value in growth.single.items()
     }
-    # The area is what a picture's cost is expected to follow.
+    # The area is what an image's cost is expected to follow.
     areas = {side * side: ms for side, ms in single.get("side_px", {}).items()}
     exponents = {name: growth_exponent(areas if name == "side_px" else by_value) for name, by_value in single.items()}
     closed = {clients: _closed(answered, seconds) for clients, (answered, seconds) in growth.concurrency.items()}
@@ -85,11 +85,11 @@ def growth_report(
     sections = [
         "# How the cost grows",
         surroundings_section(surroundings, parameters),
-        "Single requests have 4 steps, one picture and the side above where these are not what is varied. Every prompt "
+        "Single requests have 4 steps, one image and the side above where these are not what is varied. Every prompt "
         "is a new one.",
         *(_single_section(name, single[name], exponents[name], growth.single[name]) for name in single),
         "## Concurrency",
-        "A closed loop of so many clients; requests of 4 steps. Rows are those of a denoiser forward (two a picture).",
+        "A closed loop of so many clients; requests of 4 steps. Rows are those of a denoiser forward (two an image).",
         table(
             ("clients", "requests/s", "p50 ms", "p95 ms", "mean rows", "requests"),
             [(str(clients), *one.values()) for clients, one in closed.items()],
@@ -166,7 +166,7 @@ def growth_report(
 def _single_section(
     name: str, medians: Mapping[int, float], exponent: float, times: Mapping[int, Sequence[float]]
 ) -> str:
-    per = {"n": "picture", "steps": "step", "side_px": "1000 pixels"}[name]
+    per = {"n": "image", "steps": "step", "side_px": "1000 pixels"}[name]
     rows = [
         (str(value), ms, ms / (value * value / 1000 if name == "side_px" else value), len(times[value]))
         for value, ms in medians.items()

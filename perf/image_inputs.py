@@ -28,9 +28,9 @@ from PIL import Image
 from rich.console import Console
 from tritonclient.utils import InferenceServerException
 
-from deploy.child_process import ServerError
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from imagegen.launch.child_process import ServerError
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
 from perf.arguments import measuring_parser
 from perf.image_inputs_report import BASE64_JPEG, TEXT_TO_IMAGE, Memory, Times, image_inputs_report
 from perf.progress import quiet_progress
@@ -65,7 +65,7 @@ def main() -> int:
     console = Console(stderr=True)
     try:
         with ExitStack() as stack:
-            host = stack.enter_context(_image_host(_picture(settings.side_px, "JPEG")))
+            host = stack.enter_context(_image_host(_image(settings.side_px, "JPEG")))
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-perf-")))
             (folder / _MODEL).symlink_to(REPOSITORY / _MODEL)
             parameters = {f"{_MODEL}.allow_private_addresses": "true"}
@@ -87,7 +87,7 @@ def main() -> int:
 
 def _kinds(side_px: int, host: str) -> dict[str, bytes | None]:
     """What is sent as `image`, by kind of request."""
-    files = {name: _picture(side_px, name) for name in ("JPEG", "PNG", "WEBP")}
+    files = {name: _image(side_px, name) for name in ("JPEG", "PNG", "WEBP")}
     return {
         TEXT_TO_IMAGE: None,
         BASE64_JPEG: base64.b64encode(files["JPEG"]),
@@ -98,7 +98,7 @@ def _kinds(side_px: int, host: str) -> dict[str, bytes | None]:
     }
 
 
-def _picture(side_px: int, format_name: str) -> bytes:
+def _image(side_px: int, format_name: str) -> bytes:
     """A file with shapes and some noise, about as large as that of a photograph."""
     rows, columns = np.mgrid[0:side_px, 0:side_px] / side_px
     waves = [np.sin(9 * rows + phase) * np.cos(7 * columns * (phase + 1)) for phase in range(3)]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
-from deploy.random_checkpoint import random_pipeline
+from checkpoint.random_checkpoint import random_pipeline
 
 SIDE_PX = 64
 LAYERS = 8
@@ -47,7 +47,7 @@ def measure_forwards(pipeline: Any, rows: Sequence[int], side_px: int = SIDE_PX)
     Args:
         pipeline: with a `unet` that takes latents, a time and a text.
         rows: of the forwards.
-        side_px: width and height of the pictures.
+        side_px: width and height of the images.
     """
     seconds: dict[int, list[float]] = {count: [] for count in rows}
     unet = pipeline.unet

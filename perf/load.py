@@ -43,7 +43,7 @@ class Client(Protocol):
     """Sends requests to a server, as `AsyncImageClient` does."""
 
     def generate(self, *arguments: Any, **named: Any) -> Awaitable[GenerateResult]:
-        """The prompt, and by name num_inference_steps, guidance_scale, seed and timeout_s; the picture.
+        """The prompt, and by name num_inference_steps, guidance_scale, seed and timeout_s; the image.
 
         Raises:
             ImageGenerationError: there is none.

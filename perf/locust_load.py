@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from checkpoint import BUNDLED
-from deploy.child_process import ServerError
-from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.child_process import ServerError
+from imagegen.launch.embedded_frontend import EmbeddedFrontend
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY, other_checkpoint
 from perf.arguments import add_model, measuring_parser
 from perf.locust_report import locust_report
 from perf.report import write_results

@@ -38,7 +38,7 @@ def locust_report(
         "## Requests",
         f"Response times in ms. {SHORT_SHARE:.0%} of the requests are short ({SHORT_STEPS} steps), the others long "
         f"({LONG_STEPS}). Every answer has been checked: number, size, seeds, and that a repeated request gives the "
-        "same picture.",
+        "same image.",
         table(
             ("request", "requests", "failures", "median", "p95", "p99", "longest", "requests/s"),
             [_request_row(line) for line in stats],

@@ -1,6 +1,6 @@
 """Users for locust: over KServe's HTTP protocol, over gRPC, and through the OpenAI frontend. See perf/README.md.
 
-Each asks for pictures out of one mix, looks at what comes, thinks for a moment, and asks again. Every answer is
+Each asks for images out of one mix, looks at what comes, thinks for a moment, and asks again. Every answer is
 checked; a wrong one counts as a failure, and failures make locust's exit status 1. Run from the project's root:
 
     python -m locust -f perf/locustfile.py
@@ -40,7 +40,7 @@ _left_clients: list[ImageClient] = []
 _shown = 0
 
 
-class PictureUser(User):
+class ImageUser(User):
     """Asks, checks, thinks."""
 
     abstract = True
@@ -81,7 +81,7 @@ class PictureUser(User):
         )
 
 
-class HttpUser(PictureUser):
+class HttpUser(ImageUser):
     """KServe's protocol over HTTP, with binary tensors; a connection for each request."""
 
     protocol = "HTTP"
@@ -95,7 +95,7 @@ class HttpUser(PictureUser):
         return self._client.generate(**wanted.values())
 
 
-class GrpcUser(PictureUser):
+class GrpcUser(ImageUser):
     """KServe's protocol over gRPC, by tritonclient; a connection for each user, taken over from one who has left.
 
     No client is ever let go of: tritonclient closes its channel when it is collected, and if that happens inside gRPC,
@@ -117,7 +117,7 @@ class GrpcUser(PictureUser):
         return self._client.generate(**wanted.values())
 
 
-class OpenAIUser(PictureUser):
+class OpenAIUser(ImageUser):
     """OpenAI's images API; a connection for each user."""
 
     protocol = "OpenAI"

@@ -19,16 +19,16 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from deploy.child_process import ServerError
+from imagegen.launch.child_process import ServerError
 from imagegen_client import AsyncImageClient
 from perf.arguments import measuring_parser, with_given
 from perf.cells import Cell, closed_cell, in_turn, open_cell, run_cells
 from perf.engines import HUB, SERIAL, Engine, running_engines
 from perf.figures import Record, summarize
+from perf.image_check import ImageCheck
 from perf.launch_bound_checkpoint import LAYERS, SIDE_PX, make_launch_bound_checkpoint, measure_forwards
 from perf.load import Client
 from perf.mixed_report import Target, mixed_report
-from perf.picture_check import PictureCheck
 from perf.progress import quiet_progress, silence_libraries
 from perf.report import publish
 from perf.surroundings import results_folder, surroundings
@@ -101,7 +101,7 @@ def main() -> int:
 
 async def _measure(engines: dict[str, Engine], settings: Settings, console: Console) -> tuple[float, list[Record]]:
     """The serial engine's requests per second, and every request of every cell."""
-    check = PictureCheck(SIDE_PX)
+    check = ImageCheck(SIDE_PX)
     progress = quiet_progress(console)
     async with AsyncExitStack() as stack:
         clients: Mapping[str, Client] = {

@@ -59,7 +59,7 @@ def mixed_report(
         "# What step-level batching buys under mixed load",
         surroundings_section(surroundings, parameters),
         "\n".join(f"- {name}: {meaning}" for name, meaning in ENGINES.items()),
-        "Short requests have 4 steps, long ones 50, all with guidance (two rows a picture). Latency counts from when "
+        "Short requests have 4 steps, long ones 50, all with guidance (two rows an image). Latency counts from when "
         "a request was due in the open loop, and from when it was sent in the closed one.",
         "Denoiser forward by rows: "
         + ", ".join(f"{rows}: {seconds * 1000:.1f} ms" for rows, seconds in forward_s.items())

@@ -16,7 +16,7 @@ _TIMEOUT_S = 600.0
 
 
 class OpenAIClient:
-    """Blocking, for one user: generations for text alone, edits for what starts from a picture.
+    """Blocking, for one user: generations for text alone, edits for what starts from an image.
 
     Args:
         url: of the server, without a path.
@@ -28,7 +28,7 @@ class OpenAIClient:
         self._session.trust_env = False  # the proxies of the environment are not what is measured
 
     def generate(self, wanted: Wanted) -> GenerateResult:
-        """The pictures.
+        """The images.
 
         Raises:
             ServerUnreachable, DeadlineExceeded: there is no answer.
@@ -44,8 +44,8 @@ class OpenAIClient:
             raise WrongAnswer(*_refusal(answer))
         try:
             data = answer.json()["data"]
-            images = tuple(base64.b64decode(picture["b64_json"], validate=True) for picture in data)
-            return GenerateResult(images, (), tuple(int(picture["seed"]) for picture in data), {})
+            images = tuple(base64.b64decode(image["b64_json"], validate=True) for image in data)
+            return GenerateResult(images, (), tuple(int(image["seed"]) for image in data), {})
         except (ValueError, KeyError, TypeError) as error:
             raise WrongAnswer("unreadable answer", error) from error
 

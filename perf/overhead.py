@@ -1,7 +1,7 @@
 """`python -m perf.overhead`: what does the server cost over calling the diffusers pipeline directly?
 
 One request at a time, in turns through the server and by the same pipeline in this process. Ends by itself; the exit
-status is 1 when any of the server's pictures differs from the direct one.
+status is 1 when any of the server's images differs from the direct one.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from deploy.child_process import ServerError
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from imagegen.launch.child_process import ServerError
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, ImageGenerationError
 from perf.arguments import add_model, measuring_parser
 from perf.direct_pipeline import Direct, DirectPipeline
 from perf.engines import engine_parameters
+from perf.image_check import ImageCheck
 from perf.overhead_report import Pair, overhead_report
-from perf.picture_check import PictureCheck
 from perf.progress import quiet_progress, silence_libraries
 from perf.report import publish
 from perf.surroundings import results_folder, surroundings
@@ -40,7 +40,7 @@ class Settings:
     """What is measured.
 
     Attributes:
-        pairs: pictures, each drawn both ways.
+        pairs: images, each drawn both ways.
         steps: denoising steps of each.
         side_px: width and height.
         device: a torch device.
@@ -83,12 +83,12 @@ def main() -> int:
 
 
 def _measure(client: ImageClient, direct: DirectPipeline, settings: Settings, console: Console) -> list[Pair]:
-    check = PictureCheck(settings.side_px)
+    check = ImageCheck(settings.side_px)
     pairs = []
     with quiet_progress(console) as progress:
         bar = progress.add_task("in turns", total=_WARMUP_PAIRS + settings.pairs)
         for index in range(_WARMUP_PAIRS + settings.pairs):
-            # A prompt of its own, so that nothing can be remembered from the picture before.
+            # A prompt of its own, so that nothing can be remembered from the image before.
             planned = Planned(index, 0.0, settings.steps, seed=index)
             if index % 2:  # what comes first finds colder caches: it is each way's turn as often
                 drawn = _direct(direct, planned, settings)
@@ -123,9 +123,9 @@ def _direct(direct: DirectPipeline, planned: Planned, settings: Settings) -> Dir
 def _parse_arguments() -> argparse.Namespace:
     parser = measuring_parser("python -m perf.overhead", __doc__, "a tenth of the pairs")
     add_model(parser)
-    parser.add_argument("--pairs", type=int, default=Settings.pairs, help="pictures, each drawn both ways")
+    parser.add_argument("--pairs", type=int, default=Settings.pairs, help="images, each drawn both ways")
     parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--side-px", type=int, default=Settings.side_px, help="width and height of the pictures")
+    parser.add_argument("--side-px", type=int, default=Settings.side_px, help="width and height of the images")
     parser.add_argument("--device", default=Settings.device, help="a torch device; default cpu")
     arguments = parser.parse_args()
     if arguments.quick:

@@ -27,14 +27,14 @@ _STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One picture drawn both ways; all in milliseconds.
+    """One image drawn both ways; all in milliseconds.
 
     Attributes:
         server_ms: seen by the gRPC client.
-        direct_ms: the pipeline call and the encoding of its picture.
+        direct_ms: the pipeline call and the encoding of its image.
         server_stages_ms: as the server reports them.
         direct_stages_ms: of the direct way.
-        fault: what is wrong with the server's picture; empty when nothing is.
+        fault: what is wrong with the server's image; empty when nothing is.
     """
 
     server_ms: float
@@ -98,7 +98,7 @@ def overhead_report(
     sections = [
         "# What the server costs at concurrency 1",
         surroundings_section(surroundings, parameters),
-        "The same pictures through `image_generation` over gRPC and by the pipeline in this process, in turns.",
+        "The same images through `image_generation` over gRPC and by the pipeline in this process, in turns.",
         table(
             ("", "ms"),
             [

@@ -22,13 +22,14 @@ from diffusers import DiffusionPipeline
 from rich.console import Console
 
 from checkpoint import BUNDLED
-from deploy.child_process import ServerError
+from imagegen.launch.child_process import ServerError
 from imagegen_client import AsyncImageClient
 from perf import launch_bound_checkpoint
 from perf.arguments import measuring_parser, with_given
 from perf.cells import Cell, closed_cell, in_turn, open_cell, run_cells
 from perf.engines import HUB, Engine, running_engines
 from perf.figures import Record, summarize
+from perf.image_check import ImageCheck
 from perf.launch_bound_checkpoint import make_launch_bound_checkpoint, measure_forwards
 from perf.load import Client, closed_loop
 from perf.peer_plan import Plan, plan_rounds
@@ -36,7 +37,6 @@ from perf.peer_report import peer_report
 from perf.peers import triton_server
 from perf.peers.server import PEERS, PeerServer
 from perf.peers.triton_server import PlainTritonServer
-from perf.picture_check import PictureCheck
 from perf.process_tree import idle_percent
 from perf.progress import quiet_progress, silence_libraries
 from perf.report import publish
@@ -57,7 +57,7 @@ class Settings:
 
     Attributes:
         checkpoint: bundled, or launch-bound: many thin layers with random weights, as a GPU that is not full.
-        side_px: width and height of the pictures. At 128, for which the bundled checkpoint was trained, one picture
+        side_px: width and height of the images. At 128, for which the bundled checkpoint was trained, one image
             fills a core, as one of 1024x1024 fills a small GPU; at 64 it leaves half of it.
         peers: besides this server.
         seconds: that the comparison is to take, without starting the servers.
@@ -155,7 +155,7 @@ def _running(
 async def _measure(
     hub: Engine, peers: Mapping[str, PeerServer | PlainTritonServer], settings: Settings, console: Console
 ) -> tuple[Plan, list[Record]]:
-    check = PictureCheck(settings.side_px)
+    check = ImageCheck(settings.side_px)
     progress = quiet_progress(console)
     async with AsyncExitStack() as stack:
         ours = await stack.enter_async_context(AsyncImageClient(hub.grpc_url, model=hub.model))
@@ -203,7 +203,7 @@ def _cells(names: Sequence[str], settings: Settings, plan: Plan) -> list[Cell]:
 def _parse_arguments() -> argparse.Namespace:
     parser = measuring_parser("python -m perf.peer_comparison", __doc__, "three peers and half a minute")
     parser.add_argument("--checkpoint", choices=("bundled", "launch-bound"), help="default bundled")
-    parser.add_argument("--side-px", type=int, help="width and height of the pictures; default 64")
+    parser.add_argument("--side-px", type=int, help="width and height of the images; default 64")
     parser.add_argument("--peers", nargs="+", choices=Settings.peers, help=f"default all; {ONE_AT_A_TIME} is needed")
     parser.add_argument("--seconds", type=float, help="of the comparison, without starting the servers; default 330")
     parser.add_argument("--rounds", type=int)

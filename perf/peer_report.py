@@ -110,7 +110,7 @@ def peer_report(
         surroundings: see `perf.surroundings`.
         parameters: of the comparison.
         plan: what a round was.
-        forward_s: seconds of a denoiser forward by rows, two a picture, on an otherwise idle machine.
+        forward_s: seconds of a denoiser forward by rows, two an image, on an otherwise idle machine.
         records: all requests.
         left_out: why peers did not take part, by name.
         idle_percent: of a core that waiting peers take, by name.
@@ -122,12 +122,12 @@ def peer_report(
         f"# Peers side by side, {parameters['checkpoint']} checkpoint",
         surroundings_section(surroundings, parameters),
         "\n".join(f"- {SHOWN[name]}: {_MEANINGS[name]}" for name in SHOWN if name in names),
-        "All have the same checkpoint, scheduler, float32, malloc settings and one torch thread, and draw one picture "
+        "All have the same checkpoint, scheduler, float32, malloc settings and one torch thread, and draw one image "
         f"of {parameters['side_px']}x{parameters['side_px']} pixels a request with guidance. 70 % of the requests have "
         "4 steps (short), 30 % have 50 (long), in an order and at times given by a seed: the same for all, who take "
         "turns. PNG is written by Pillow at level 1 by the peers and by ISA-L here (under 1 ms either way at this "
-        "size). Peers are asked over HTTP, this server over gRPC. Every picture is compared with the other servers' "
-        "pictures of the same request. Latency counts from when a request was due in the open loop, and from when it "
+        "size). Peers are asked over HTTP, this server over gRPC. Every image is compared with the other servers' "
+        "images of the same request. Latency counts from when a request was due in the open loop, and from when it "
         "was sent in the closed one. "
         f"FastAPI does {plan.capacity_per_s:.2f} requests/s of this mix.",
         _forwards_text(forward_s),
@@ -199,7 +199,7 @@ def _forwards_text(forward_s: Mapping[int, float]) -> str:
     gain = most / fewest * forward_s[fewest] / forward_s[most]
     told = ", ".join(f"{rows}: {seconds * 1000:.1f} ms" for rows, seconds in forward_s.items())
     return (
-        f"Denoiser forward by rows, two a picture: {told}. So {most // 2} pictures that share every forward are "
+        f"Denoiser forward by rows, two an image: {told}. So {most // 2} images that share every forward are "
         f"denoised {gain:.2f} times as fast as one after the other: with that many nobody's batching can gain more "
         "requests/s here."
     )

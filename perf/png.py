@@ -1,6 +1,6 @@
 """`python -m perf.png`: how long do PNG encoders take, and how large are their files?
 
-All encoders take turns on the same pictures in one run. Ends by itself; the exit status is 1 when a file does not hold
+All encoders take turns on the same images in one run. Ends by itself; the exit status is 1 when a file does not hold
 the pixels it was made of.
 """
 
@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from deploy.serve import REPOSITORY
+from imagegen.launch.serve import REPOSITORY
 from perf.arguments import measuring_parser
-from perf.png_pictures import PICTURES, Pixels, photo_like
+from perf.png_images import IMAGES, Pixels, photo_like
 from perf.png_plot import draw_plot
 from perf.png_report import DEFAULT, Sample, png_report
 from perf.progress import quiet_progress
@@ -28,9 +28,9 @@ from perf.report import write_results
 from perf.surroundings import results_folder, surroundings
 
 sys.path.append(str(REPOSITORY / "image_postprocess" / "1"))  # where Triton finds it too
-from encode import encode
-from encoding_pool import EncodingPool
-from postprocess_settings import PostprocessSettings
+from imagegen.images.output.encode import encode
+from imagegen.images.output.encoding_pool import EncodingPool
+from imagegen.images.output.settings import PostprocessSettings
 
 _PACKAGES = ("pillow", "imageio", "isal", "numpy")
 _SIZES = ((512, 512), (1280, 720), (1024, 1024))
@@ -89,26 +89,26 @@ def main() -> int:
 
 
 def _measure(sizes: Sequence[tuple[int, int]], rounds: int, console: Console) -> list[Sample]:
-    """Every encoder on every picture, in turns.
+    """Every encoder on every image, in turns.
 
     Raises:
         ValueError: a file does not hold the pixels it was made of.
     """
-    pictures = {(name, size): make(*size) for size in sizes for name, make in PICTURES.items()}
+    images = {(name, size): make(*size) for size in sizes for name, make in IMAGES.items()}
     names = list(ENCODERS)
     samples = []
     with quiet_progress(console) as progress:
-        bar = progress.add_task("in turns", total=len(pictures) * rounds)
+        bar = progress.add_task("in turns", total=len(images) * rounds)
         for number in range(rounds):
-            for (picture, (width, height)), pixels in pictures.items():
+            for (image, (width, height)), pixels in images.items():
                 # Whoever comes first finds colder caches: it is each one's turn.
                 for encoder in names[number % len(names) :] + names[: number % len(names)]:
                     started_s = time.perf_counter()
                     data = ENCODERS[encoder](pixels)
                     seconds = time.perf_counter() - started_s
                     if number == 0:
-                        _check(data, pixels, f"{encoder}, {picture}, {width}x{height}")
-                    samples.append(Sample(encoder, picture, f"{width}x{height}", seconds * 1000, len(data)))
+                        _check(data, pixels, f"{encoder}, {image}, {width}x{height}")
+                    samples.append(Sample(encoder, image, f"{width}x{height}", seconds * 1000, len(data)))
                 progress.update(bar, advance=1, refresh=True)
     return samples
 
@@ -119,7 +119,7 @@ def _check(data: bytes, pixels: Pixels, what: str) -> None:
 
 
 def _measure_counts(rounds: int) -> dict[int, list[float]]:
-    """Seconds to encode n pictures as a request's, by n."""
+    """Seconds to encode n images as a request's, by n."""
     pool = EncodingPool(PostprocessSettings().helper_threads)
     frames = [np.roll(photo_like(_COUNTED_SIDE_PX, _COUNTED_SIDE_PX), shift, axis=0) for shift in range(max(_COUNTS))]
     seconds: dict[int, list[float]] = {count: [] for count in _COUNTS}

@@ -1,4 +1,4 @@
-"""The plot of `perf.png`: time against size of the file, one panel a picture."""
+"""The plot of `perf.png`: time against size of the file, one panel an image."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MARKERS = "osv^DP"
 
 def draw_plot(samples: Sequence[Sample], path: Path) -> Path:
     """Draw `TARGET_SIZE`, which is among the samples' sizes, into a PNG file; its path."""
-    pictures = cells(samples)[TARGET_SIZE]
+    images = cells(samples)[TARGET_SIZE]
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"PNG encoders at {TARGET_SIZE}, logarithmic: to the left is faster, below is smaller")
-    for axes, (picture, row) in zip(figure.subplots(2, 2).flat, pictures.items(), strict=True):
+    for axes, (image, row) in zip(figure.subplots(2, 2).flat, images.items(), strict=True):
         for marker, (encoder, cell) in zip(_MARKERS, row.items(), strict=True):
             axes.scatter(cell.milliseconds, cell.file_bytes / 1000, marker=marker, s=70, label=encoder)
-        axes.set_title(picture)
+        axes.set_title(image)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(0.6 * min(cell.milliseconds for cell in row.values()))

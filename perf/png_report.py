@@ -21,18 +21,18 @@ _LEVEL_1 = "Pillow level 1"
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One picture, encoded once.
+    """One image, encoded once.
 
     Attributes:
         encoder: its name.
-        picture: name of the kind of picture.
+        image: name of the kind of image.
         size: "WxH" in pixels.
         milliseconds: from the array to the bytes.
         file_bytes: length of the file.
     """
 
     encoder: str
-    picture: str
+    image: str
     size: str
     milliseconds: float
     file_bytes: int
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One encoder on one picture: median milliseconds, bytes of the file, and these over those of Pillow's level 1."""
+    """One encoder on one image: median milliseconds, bytes of the file, and these over those of Pillow's level 1."""
 
     milliseconds: float
     file_bytes: int
@@ -48,19 +48,19 @@ class Cell:
 
 
 def cells(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, Cell]]]:
-    """By size, picture and encoder, each in order of first appearance."""
+    """By size, image and encoder, each in order of first appearance."""
     times: dict[tuple[str, str, str], list[float]] = {}
     file_bytes: dict[tuple[str, str, str], int] = {}
     for sample in samples:
-        key = sample.size, sample.picture, sample.encoder
+        key = sample.size, sample.image, sample.encoder
         times.setdefault(key, []).append(sample.milliseconds)
         file_bytes[key] = sample.file_bytes
     result: dict[str, dict[str, dict[str, Cell]]] = {}
-    for (size, picture, encoder), milliseconds in times.items():
-        length = file_bytes[size, picture, encoder]
-        relative = length / file_bytes[size, picture, _LEVEL_1]
+    for (size, image, encoder), milliseconds in times.items():
+        length = file_bytes[size, image, encoder]
+        relative = length / file_bytes[size, image, _LEVEL_1]
         cell = Cell(statistics.median(milliseconds), length, relative)
-        result.setdefault(size, {}).setdefault(picture, {})[encoder] = cell
+        result.setdefault(size, {}).setdefault(image, {})[encoder] = cell
     return result
 
 
@@ -75,30 +75,30 @@ def png_report(
     Args:
         surroundings: of `perf.surroundings`.
         parameters: of the measurement.
-        samples: all encoders on all pictures; `TARGET_SIZE` is among the sizes.
-        counted_s: seconds to encode n pictures of 1024x1024 as one request's, by n; 1 and 4 are among them.
+        samples: all encoders on all images; `TARGET_SIZE` is among the sizes.
+        counted_s: seconds to encode n images of 1024x1024 as one request's, by n; 1 and 4 are among them.
     """
     by_size = cells(samples)
     sections = ["# PNG encoders", surroundings_section(surroundings, parameters)]
     sections.append("From an array uint8 [H, W, 3] to bytes; medians. In brackets: bytes over those of Pillow level 1.")
-    for size, pictures in by_size.items():
-        encoders = list(next(iter(pictures.values())))
-        rows = [[encoder, *(_shown(row[encoder]) for row in pictures.values())] for encoder in encoders]
-        sections.append(f"## {size}, ms and kB\n\n" + table(("encoder", *pictures), rows))
+    for size, images in by_size.items():
+        encoders = list(next(iter(images.values())))
+        rows = [[encoder, *(_shown(row[encoder]) for row in images.values())] for encoder in encoders]
+        sections.append(f"## {size}, ms and kB\n\n" + table(("encoder", *images), rows))
     targets = []
-    for picture, row in by_size[TARGET_SIZE].items():
+    for image, row in by_size[TARGET_SIZE].items():
         faster = row[_SLOW].milliseconds / row[DEFAULT].milliseconds
         relative = row[DEFAULT].relative_bytes
         reached = f"{faster:.1f} times as fast, {relative:.2f} of the bytes"
         met = faster >= TARGET_TIMES_FASTER and relative <= TARGET_BYTES
-        targets.append((f"{picture}, {TARGET_SIZE}", reached, _verdict(met)))
+        targets.append((f"{image}, {TARGET_SIZE}", reached, _verdict(met)))
     count_ms = {count: statistics.median(seconds) * 1000 for count, seconds in counted_s.items()}
     factor = count_ms[4] / count_ms[1]
     reached = f"{count_ms[1]:.1f} ms for 1, {count_ms[4]:.1f} ms for 4: {factor:.2f} times"
-    targets.append(("pictures of one request, 1024x1024", reached, _verdict(factor < TARGET_COUNTS)))
+    targets.append(("images of one request, 1024x1024", reached, _verdict(factor < TARGET_COUNTS)))
     sections.append(
         f"## Targets\n\n{DEFAULT} at least {TARGET_TIMES_FASTER:g} times as fast as {_SLOW}, with at most"
-        f" {TARGET_BYTES:g} of the bytes of {_LEVEL_1}; 4 pictures of a request in less than {TARGET_COUNTS:g} times"
+        f" {TARGET_BYTES:g} of the bytes of {_LEVEL_1}; 4 images of a request in less than {TARGET_COUNTS:g} times"
         " the time of 1.\n\n" + table(("", "reached", "target"), targets)
     )
     raw = {

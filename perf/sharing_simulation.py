@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from deploy.serve import REPOSITORY
+from imagegen.launch.serve import REPOSITORY
 from perf.report import table
 from perf.traces import SHORT_STEPS, Planned, closed_loop_shares, poisson_trace
 
 sys.path.append(str(REPOSITORY / "diffusion" / "1"))  # where Triton finds it too
-import sharing
-from engine import Hub, Limits, Picture
+from imagegen.engine import sharing
+from imagegen.engine.executor import Hub, Limits, PipelineRun
 
 _REQUESTS, _CLIENTS, _LOAD, _SLOTS, _SEED = 2000, 8, 0.8, 16, 1
 _TRIED = (math.inf, 1.0, 2.0, sharing.FUTURE, 8.0)
@@ -35,8 +35,8 @@ class Device:
 
     Attributes:
         fixed_ms, row_ms: of a forward, whatever its rows and for each.
-        begin_ms, end_ms: text encoding, and VAE and pixels, of a picture.
-        step_ms: the pipeline's own code, of a step and picture.
+        begin_ms, end_ms: text encoding, and VAE and pixels, of an image.
+        step_ms: the pipeline's own code, of a step and image.
     """
 
     fixed_ms: float
@@ -111,7 +111,7 @@ def simulate(
             planned = waiting.popleft()
             steps = planned.num_inference_steps
             since_ms = clock_ms if load is None else planned.due_s * 1000
-            hub.submit(Picture(partial(draw, steps), partial(done, steps, since_ms), expected_calls=steps))
+            hub.submit(PipelineRun(partial(draw, steps), partial(done, steps, since_ms), expected_calls=steps))
         hub.tick()
     return short_ms, long_ms, _REQUESTS / clock_ms * 1000
 

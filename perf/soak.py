@@ -15,9 +15,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.child_process import ServerError
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.child_process import ServerError
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY, other_checkpoint
 from imagegen_client import AsyncImageClient, ImageGenerationError
 from perf.answer_check import AnswerCheck, WrongAnswer
 from perf.arguments import add_model, measuring_parser

@@ -22,7 +22,7 @@ STAGES = {
     "write": ("imagegen_postprocess_encode_seconds", ""),
 }
 """By name: download of images, their decoding; wait for a slot, text encoding, denoising, VAE, and all that
-`diffusion` does from taking a request to its pictures; the PNG file."""
+`diffusion` does from taking a request to its images; the PNG file."""
 
 _SERIES = re.compile(r"^(\w+)_(sum|count)\{(.*)\} (\S+)$", re.MULTILINE)
 _REQUESTS = "denoise"

@@ -19,9 +19,9 @@ import tritonclient.http as triton_http
 from rich.console import Console
 from tritonclient.utils import InferenceServerException
 
-from deploy.child_process import ServerError
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from imagegen.launch.child_process import ServerError
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
 from imagegen_client import GenerateArguments, HttpImageClient, ImageClient, ImageGenerationError
 from imagegen_client.results import parse_result
 from imagegen_client.transport import MODEL, infer_options
@@ -120,10 +120,10 @@ def _measure(
 
 
 def _arguments(index: int, settings: Settings) -> dict[str, Any]:
-    """A prompt of its own, so that nothing can be remembered from the picture before."""
+    """A prompt of its own, so that nothing can be remembered from the image before."""
     side_px = settings.side_px
     return {
-        "prompt": f"picture {index}",
+        "prompt": f"image {index}",
         "seed": index,
         "num_inference_steps": settings.steps,
         "size": f"{side_px}x{side_px}",
@@ -178,7 +178,7 @@ def _parse_arguments() -> argparse.Namespace:
     add_model(parser)
     parser.add_argument("--requests", type=int, default=Settings.requests, help="by protocol")
     parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--side-px", type=int, default=Settings.side_px, help="width and height of the pictures")
+    parser.add_argument("--side-px", type=int, default=Settings.side_px, help="width and height of the images")
     parser.add_argument("--device", default=Settings.device, help="a torch device; default cpu")
     arguments = parser.parse_args()
     if arguments.quick:

@@ -19,7 +19,7 @@ class Planned:
         index: its place in the trace; also what makes its prompt its own.
         due_s: when it arrives, in seconds from the trace's start; 0 in a closed loop, where the client decides.
         num_inference_steps: SHORT_STEPS or LONG_STEPS.
-        seed: of its picture.
+        seed: of its image.
     """
 
     index: int
@@ -30,7 +30,7 @@ class Planned:
     @property
     def prompt(self) -> str:
         """Text that no other request of the trace has."""
-        return f"picture {self.index} of seed {self.seed}"
+        return f"image {self.index} of seed {self.seed}"
 
 
 def poisson_trace(requests: int, rate_per_s: float, seed: int) -> list[Planned]:
@@ -49,9 +49,9 @@ def poisson_trace(requests: int, rate_per_s: float, seed: int) -> list[Planned]:
     scale = requests / rate_per_s / sum(gap for gap, _ in drawn)
     due_s = 0.0
     planned = []
-    for index, (gap, picture_seed) in enumerate(drawn):
+    for index, (gap, image_seed) in enumerate(drawn):
         due_s += gap * scale
-        planned.append(Planned(index, due_s, steps[index], picture_seed))
+        planned.append(Planned(index, due_s, steps[index], image_seed))
     return planned
 
 

@@ -18,7 +18,7 @@ from perf.traces import LONG_STEPS, SHORT_SHARE, SHORT_STEPS
 TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING = "text-to-image", "image-to-image", "inpainting"
 TASK_SHARES = {TEXT_TO_IMAGE: 0.6, IMAGE_TO_IMAGE: 0.25, INPAINTING: 0.15}
 SIZE_SHARES = {(64, 64): 0.3, (96, 64): 0.2, (128, 128): 0.5}
-PICTURES_SHARES = {1: 0.9, 2: 0.1}
+IMAGES_SHARES = {1: 0.9, 2: 0.1}
 
 _PROMPTS = (
     "a large red heart in the center on a blue background",
@@ -27,7 +27,7 @@ _PROMPTS = (
     "an orange triangle on grass",
 )
 _SEEDS = 2
-_SIDE_PX = 128  # of the pictures to start from
+_SIDE_PX = 128  # of the images to start from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Wanted:
 
     Attributes:
         task: one of `TASK_SHARES`.
-        size: (width, height) of the pictures in pixels.
+        size: (width, height) of the images in pixels.
         num_inference_steps: SHORT_STEPS or LONG_STEPS.
-        n: pictures.
+        n: images.
         seed: of the first; the others' are the next ones.
         prompt: what to draw.
     """
@@ -57,11 +57,11 @@ class Wanted:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of its pictures."""
+        """Of its images."""
         return tuple(range(self.seed, self.seed + self.n))
 
     def each(self) -> list[Wanted]:
-        """The request for each of its pictures alone, which has to give the same picture."""
+        """The request for each of its images alone, which has to give the same image."""
         return [dataclasses.replace(self, n=1, seed=seed) for seed in self.seeds]
 
     def values(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def draw_wanted(dice: random.Random) -> Wanted:
         task=_draw(dice, TASK_SHARES),
         size=_draw(dice, SIZE_SHARES),
         num_inference_steps=_draw(dice, steps),
-        n=_draw(dice, PICTURES_SHARES),
+        n=_draw(dice, IMAGES_SHARES),
         seed=dice.randrange(_SEEDS),
         prompt=dice.choice(_PROMPTS),
     )
@@ -95,7 +95,7 @@ def draw_wanted(dice: random.Random) -> Wanted:
 
 @functools.cache
 def scene_png() -> bytes:
-    """A picture to start from: a yellow disc on blue, above a green strip."""
+    """An image to start from: a yellow disc on blue, above a green strip."""
     scene = Image.new("RGB", (_SIDE_PX, _SIDE_PX), (40, 90, 200))
     pen = ImageDraw.Draw(scene)
     pen.ellipse((34, 20, 94, 80), fill=(240, 210, 40))
@@ -105,15 +105,15 @@ def scene_png() -> bytes:
 
 @functools.cache
 def mask_png() -> bytes:
-    """What to repaint of it: the disc, fully transparent in an otherwise opaque picture."""
+    """What to repaint of it: the disc, fully transparent in an otherwise opaque image."""
     mask = Image.new("RGBA", (_SIDE_PX, _SIDE_PX), (0, 0, 0, 255))  # read alike by Triton and OpenAI's API
     ImageDraw.Draw(mask).rectangle((32, 16, 96, 84), fill=(0, 0, 0, 0))
     return _png(mask)
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    image.save(file, "PNG")
     return file.getvalue()
 
 

@@ -50,11 +50,11 @@ def number(body: bytes, name: str) -> int:
     return int(found[1])
 
 
-def pictures(body: bytes, size: tuple[int, int]) -> tuple[int, bytes]:
-    """An answer as right as can be, but for the size of its pictures."""
+def images(body: bytes, size: tuple[int, int]) -> tuple[int, bytes]:
+    """An answer as right as can be, but for the size of its images."""
     file = io.BytesIO()
     Image.linear_gradient("L").resize(size).save(file, "PNG")
-    picture = base64.b64encode(file.getvalue()).decode()
+    image = base64.b64encode(file.getvalue()).decode()
     seed = number(body, "seed")
-    data = [{"b64_json": picture, "seed": seed + index} for index in range(number(body, "n"))]
+    data = [{"b64_json": image, "seed": seed + index} for index in range(number(body, "n"))]
     return 200, json.dumps({"data": data}).encode()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Text to image with curl: ./curl_generate.sh [HOST:PORT] writes red-circle.png.
-# JSON cannot carry raw bytes, so the picture is asked for as base64.
+# JSON cannot carry raw bytes, so the image is asked for as base64.
 set -euo pipefail
 server="${1:-localhost:8000}"
 

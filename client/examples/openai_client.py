@@ -16,7 +16,7 @@ OURS = {"num_inference_steps": 20, "seed": 7}  # what OpenAI's API has no name f
 
 
 def hole(side_px: int) -> bytes:
-    """A grey PNG with alpha that is transparent in the middle, where the picture is to be repainted."""
+    """A grey PNG with alpha that is transparent in the middle, where the image is to be repainted."""
     inside = range(side_px // 4, side_px * 3 // 4)
     rows = [
         bytes([0] + [part for x in range(side_px) for part in (0, 255 * (x not in inside or y not in inside))])
@@ -33,7 +33,7 @@ def hole(side_px: int) -> bytes:
 
 
 def main() -> None:
-    """Draw a picture, watch another one form, and repaint the middle of the first."""
+    """Draw an image, watch another one form, and repaint the middle of the first."""
     url = sys.argv[1] if len(sys.argv) > 1 else "http://localhost:9000/v1"
     with OpenAI(base_url=url, api_key="none") as client:
         drawn = client.images.generate(prompt="a red circle", size="128x128", extra_body=OURS)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def save(name: str, base64_text: str) -> None:
-    """Write a picture."""
+    """Write an image."""
     Path(name).write_bytes(base64.b64decode(base64_text))
     print(name)
 

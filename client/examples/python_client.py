@@ -28,7 +28,7 @@ def square_mask(side_px: int) -> bytes:
 
 
 def main() -> None:
-    """Draw a picture, vary it, and repaint its middle."""
+    """Draw an image, vary it, and repaint its middle."""
     server = sys.argv[1] if len(sys.argv) > 1 else "localhost:8001"
     with ImageClient(server) as client:
         drawn = client.generate("a red circle", size=f"{SIDE_PX}x{SIDE_PX}", seed=7)

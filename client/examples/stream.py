@@ -1,4 +1,4 @@
-"""A picture with progress and previews while it forms: `python stream.py [HOST:PORT]`.
+"""An image with progress and previews while it forms: `python stream.py [HOST:PORT]`.
 
 Writes preview-0.png, preview-1.png and circle.png. Leaving the loop early cancels the request.
 """
@@ -11,7 +11,7 @@ from imagegen_client import GenerateResult, ImageClient, ImageGenerationError, P
 
 
 def main() -> None:
-    """Stream one picture."""
+    """Stream one image."""
     server = sys.argv[1] if len(sys.argv) > 1 else "localhost:8001"
     with (
         ImageClient(server) as client,

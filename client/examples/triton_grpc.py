@@ -8,7 +8,7 @@ import tritonclient.grpc as triton
 
 
 def main() -> None:
-    """Send one image with a prompt and write the picture made from it."""
+    """Send one image with a prompt and write the image made from it."""
     image = Path(sys.argv[1]).read_bytes()
     server = sys.argv[2] if len(sys.argv) > 2 else "localhost:8001"
     values = {

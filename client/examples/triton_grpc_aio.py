@@ -12,7 +12,7 @@ import tritonclient.grpc.aio as triton
 
 
 async def draw(client: triton.InferenceServerClient, seed: int) -> Path:
-    """Send one request and write its picture."""
+    """Send one request and write its image."""
     prompt = triton.InferInput("prompt", [1], "BYTES")
     prompt.set_data_from_numpy(np.array([b"a red circle"], dtype=np.object_))
     seeds = triton.InferInput("seed", [1], "INT64")

@@ -9,7 +9,7 @@ import tritonclient.http as triton
 
 
 def main() -> None:
-    """Send one request and write its picture."""
+    """Send one request and write its image."""
     server = sys.argv[1] if len(sys.argv) > 1 else "localhost:8000"
     values = {
         "prompt": ("BYTES", np.array([b"a red circle"], dtype=np.object_)),

@@ -59,17 +59,17 @@ class GenerateArguments:
         negative_prompt: what to stay away from.
         image: one image or several to start from; selects image-to-image.
         mask: which part of the image to repaint (transparent or white); selects inpainting.
-        n: number of pictures.
+        n: number of images.
         size: "WxH" in pixels, or "auto".
         num_inference_steps: denoising steps.
         guidance_scale: how closely to follow the prompt; 0 is a value.
         strength: how far to move away from `image`, above 0, up to 1.
         scheduler: name of the sampler, such as "euler" or "dpmpp_2m".
         timeout_ms: deadline on the server, in milliseconds; the work stops when it passes.
-        seed: one value (picture i gets seed + i) or n values.
+        seed: one value (image i gets seed + i) or n values.
         output_format: "png", "jpeg" or "webp".
         output_compression: 0..100, see the server's table.
-        response_format: "bytes", "b64_json" or "url" (the server stores the picture).
+        response_format: "bytes", "b64_json" or "url" (the server stores the image).
         user: opaque id for storage paths and logs.
         request_id: by which the request can be cancelled, and found in the server's log.
         priority: 1 is the most urgent; 0 leaves it to the server. Of no effect on streams.
@@ -113,7 +113,7 @@ class StreamArguments(GenerateArguments):
     """One request whose progress is followed.
 
     Attributes:
-        partial_images: 0..3 previews of each picture.
+        partial_images: 0..3 previews of each image.
     """
 
     _: KW_ONLY

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from imagegen_client.arguments import GenerateArguments, Image
 from imagegen_client.errors import ImageGenerationError, InvalidArgument
-from imagegen_client.files import slug, write_picture
+from imagegen_client.files import slug, write_image
 from imagegen_client.over_grpc import ImageClient
 from imagegen_client.over_http import HttpImageClient
 from imagegen_client.results import GenerateResult
@@ -52,29 +52,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line: every field of `GenerateArguments`, and where to send and to put things."""
-    parser = _Parser(prog="imagegen", description="Make pictures with an image generation server.")
+    parser = _Parser(prog="imagegen", description="Make images with an image generation server.")
     commands = parser.add_subparsers(dest="command", required=True)
-    generate = commands.add_parser("generate", help="make pictures and write them to files")
+    generate = commands.add_parser("generate", help="make images and write them to files")
 
-    add = generate.add_argument_group("picture").add_argument
+    add = generate.add_argument_group("image").add_argument
     add("prompt", help="what to draw")
     add("--negative-prompt", metavar="TEXT", help="what to stay away from")
     add("--image", type=_image, action="append", metavar="IN", help="file, http(s) or data URL, or -; repeatable")
     add("--mask", type=_image, metavar="IN", help="what to repaint: transparent or white parts; needs --image")
-    add("-n", "--n", type=int, metavar="COUNT", help="number of pictures")
+    add("-n", "--n", type=int, metavar="COUNT", help="number of images")
     add("--size", metavar="WxH", help='in pixels, or "auto"')
     add("--num-inference-steps", "--steps", type=int, metavar="STEPS", help="denoising steps")
     add("--guidance-scale", type=float, metavar="SCALE", help="how closely to follow the prompt")
     add("--strength", type=float, metavar="FRACTION", help="how far to move away from --image, up to 1")
     add("--scheduler", metavar="NAME", help="sampler, such as euler or dpmpp_2m")
-    add("--seed", type=int, action="append", help="one, or one per picture; repeatable")
+    add("--seed", type=int, action="append", help="one, or one per image; repeatable")
     add("--output-format", choices=("png", "jpeg", "webp"), help="png unless given")
     add("--output-compression", type=int, metavar="0..100", help="effort for png, quality for jpeg and webp")
 
     add = generate.add_argument_group("request").add_argument
     add("--url", metavar="HOST:PORT", help="the server; localhost unless given")
     add("--protocol", choices=tuple(_CLIENTS), default="grpc")
-    add("--response-format", choices=("bytes", "b64_json", "url"), help="url: the server stores the picture")
+    add("--response-format", choices=("bytes", "b64_json", "url"), help="url: the server stores the image")
     add("--timeout-ms", type=int, metavar="MS", help="deadline on the server")
     add("--timeout-s", type=float, metavar="S", default=600.0, help="how long to wait for the answer (%(default)s)")
     add("--priority", type=int, default=0, help="1 is the most urgent; the server then tells no progress")
@@ -82,9 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--user", metavar="ID", help="opaque id for storage paths and logs")
 
     add = generate.add_argument_group("output").add_argument
-    add("--out", type=Path, default=Path(), metavar="DIR", help="folder for the pictures; made if missing")
+    add("--out", type=Path, default=Path(), metavar="DIR", help="folder for the images; made if missing")
     add("--overwrite", action="store_true", help="replace files of the same name instead of choosing a free one")
-    add("--preview", action="store_true", help="also write early looks at the pictures, as they come")
+    add("--preview", action="store_true", help="also write early looks at the images, as they come")
     add("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -136,7 +136,7 @@ def _generate(options: argparse.Namespace) -> None:
 def _stream(
     client: ImageClient, arguments: dict[str, Any], options: argparse.Namespace, show: Callable[[Progress], None]
 ) -> GenerateResult:
-    """Have the pictures made; show how far they are and write previews meanwhile. Leaving it early cancels them."""
+    """Have the images made; show how far they are and write previews meanwhile. Leaving it early cancels them."""
     previews = _MOST_PREVIEWS if options.preview else 0
     with closing(client.stream(**arguments, partial_images=previews)) as events:
         for event in events:
@@ -146,19 +146,17 @@ def _stream(
                 show(event)
             else:
                 stem = f"{slug(options.prompt)}-{event.image_index}-preview{event.preview_index}"
-                write_picture(
-                    options.out, stem, options.output_format or "png", event.image, overwrite=options.overwrite
-                )
+                write_image(options.out, stem, options.output_format or "png", event.image, overwrite=options.overwrite)
     raise AssertionError("a stream ends with its result or an error")
 
 
 def _write(result: GenerateResult, options: argparse.Namespace) -> list[str]:
-    """Write every picture as `DIR/<prompt>-seed<seed>-<i>.<format>`; the paths."""
+    """Write every image as `DIR/<prompt>-seed<seed>-<i>.<format>`; the paths."""
     paths = []
     for index, (content, seed) in enumerate(zip(result.images, result.seeds, strict=True)):
         stem = f"{slug(options.prompt)}-seed{seed}-{index}"
         extension = options.output_format or "png"
-        paths.append(str(write_picture(options.out, stem, extension, content, overwrite=options.overwrite)))
+        paths.append(str(write_image(options.out, stem, extension, content, overwrite=options.overwrite)))
     return paths
 
 

@@ -7,7 +7,7 @@
     ├── DeadlineExceeded        `timeout_ms` passed on the server, or `timeout_s` here
     ├── Unavailable             full, shutting down, or without the model; trying again later may work
     │   └── ServerUnreachable   no server answered at the address, or it went away
-    ├── StorageFailed           the server's result store did not take the pictures
+    ├── StorageFailed           the server's result store did not take the images
     └── InternalError           anything else; the server's log has the reason
 
 The server puts a stable code in front of its messages (`invalid_argument: size: ...`), and Triton may put
@@ -76,7 +76,7 @@ class ServerUnreachable(Unavailable):
 
 
 class StorageFailed(ImageGenerationError):
-    """The server's result store did not take the pictures; none of them is left in it."""
+    """The server's result store did not take the images; none of them is left in it."""
 
     code = "storage_failed"
 

@@ -1,4 +1,4 @@
-"""Names and files for pictures that must not overwrite each other."""
+"""Names and files for images that must not overwrite each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def slug(prompt: str) -> str:
     return words[:_SLUG_CHARACTERS].rstrip("-") or "image"
 
 
-def write_picture(folder: Path, stem: str, extension: str, content: bytes, *, overwrite: bool = False) -> Path:
+def write_image(folder: Path, stem: str, extension: str, content: bytes, *, overwrite: bool = False) -> Path:
     """Write one new file and return its path.
 
     Args:

@@ -39,7 +39,7 @@ class ImageClient:
 
     @takes_arguments(GenerateArguments)
     def generate(self, arguments: GenerateArguments) -> GenerateResult:
-        """Make pictures; the arguments are those of `GenerateArguments`.
+        """Make images; the arguments are those of `GenerateArguments`.
 
         Raises:
             ImageGenerationError: one of the classes in `imagegen_client.errors`.
@@ -58,7 +58,7 @@ class ImageClient:
 
     @takes_arguments(StreamArguments)
     def stream(self, arguments: StreamArguments) -> Generator[Event, None, None]:
-        """Make pictures and yield what comes: `Progress` and `Preview`, and last the `GenerateResult`.
+        """Make images and yield what comes: `Progress` and `Preview`, and last the `GenerateResult`.
 
         Closing the iterator, as leaving a loop over `contextlib.closing(client.stream(...))` does, cancels the request.
 
@@ -109,7 +109,7 @@ class AsyncImageClient:
 
     @takes_arguments(GenerateArguments)
     async def generate(self, arguments: GenerateArguments) -> GenerateResult:
-        """Make pictures; the arguments are those of `GenerateArguments`.
+        """Make images; the arguments are those of `GenerateArguments`.
 
         Raises:
             ImageGenerationError: one of the classes in `imagegen_client.errors`.

@@ -37,7 +37,7 @@ class HttpImageClient:
 
     @takes_arguments(GenerateArguments)
     def generate(self, arguments: GenerateArguments) -> GenerateResult:
-        """Make pictures; the arguments are those of `GenerateArguments`.
+        """Make images; the arguments are those of `GenerateArguments`.
 
         Raises:
             ImageGenerationError: one of the classes in `imagegen_client.errors`.
@@ -76,7 +76,7 @@ class AsyncHttpImageClient:
 
     @takes_arguments(GenerateArguments)
     async def generate(self, arguments: GenerateArguments) -> GenerateResult:
-        """Make pictures; the arguments are those of `GenerateArguments`.
+        """Make images; the arguments are those of `GenerateArguments`.
 
         Raises:
             ImageGenerationError: one of the classes in `imagegen_client.errors`.

@@ -21,12 +21,12 @@ class Outputs(Protocol):
 
 @dataclass(frozen=True)
 class GenerateResult:
-    """The pictures of one request.
+    """The images of one request.
 
     Attributes:
-        images: n encoded pictures, ready to be written to files; empty with `response_format="url"`.
+        images: n encoded images, ready to be written to files; empty with `response_format="url"`.
         urls: n addresses with `response_format="url"`, else empty.
-        seeds: n seeds; one of them, sent with n=1, gives the same picture again.
+        seeds: n seeds; one of them, sent with n=1, gives the same image again.
         metadata: what the server tells: model, task, size, steps, guidance, milliseconds per stage, warnings.
     """
 
@@ -47,17 +47,17 @@ def parse_result(outputs: Outputs, response_format: str | None) -> GenerateResul
         InternalError: the answer is not what this version of the client understands.
     """
     try:
-        pictures = tuple(bytes(item) for item in output(outputs, "generated_image"))
+        images = tuple(bytes(item) for item in output(outputs, "generated_image"))
         urls: tuple[str, ...] = ()
         if response_format == "url":
-            urls, pictures = tuple(item.decode() for item in pictures), ()
+            urls, images = tuple(item.decode() for item in images), ()
         elif response_format == "b64_json":
-            pictures = tuple(base64.b64decode(item, validate=True) for item in pictures)
+            images = tuple(base64.b64decode(item, validate=True) for item in images)
         seeds = tuple(int(seed) for seed in output(outputs, "used_seed"))
         metadata = json.loads(bytes(output(outputs, "metadata")[0]))
     except (ValueError, IndexError) as error:
         raise InternalError(f"the server's answer cannot be read: {error}") from error
-    return GenerateResult(images=pictures, urls=urls, seeds=seeds, metadata=metadata)
+    return GenerateResult(images=images, urls=urls, seeds=seeds, metadata=metadata)
 
 
 def output(outputs: Outputs, name: str) -> npt.NDArray[Any]:

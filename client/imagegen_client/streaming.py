@@ -1,4 +1,4 @@
-"""Streams over gRPC: what comes while pictures are being drawn."""
+"""Streams over gRPC: what comes while images are being drawn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Progress:
     """A request has come this far.
 
     Attributes:
-        step: denoising steps that are done; of several pictures, those of the slowest.
+        step: denoising steps that are done; of several images, those of the slowest.
         total_steps: steps in all; 0 while the request waits for its turn.
     """
 
@@ -35,12 +35,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Preview:
-    """An early look at a picture.
+    """An early look at an image.
 
     Attributes:
         image: an encoded small image, in the request's output format.
-        preview_index: which of the picture's previews, from 0.
-        image_index: which of the n pictures, from 0.
+        preview_index: which of the image's previews, from 0.
+        image_index: which of the n images, from 0.
         step: when it was made.
         total_steps: steps in all.
     """
@@ -126,7 +126,7 @@ async def stream_answers_aio(
                 raise from_triton(error) from error
             yield result
         if not ended:
-            raise InternalError("the stream ended without the pictures")
+            raise InternalError("the stream ended without the images")
     except grpc.aio.AioRpcError as error:  # of the stream itself, not of the request in it
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             raise ServerUnreachable(error.details() or "the connection was lost") from error

@@ -62,7 +62,7 @@ def main() -> int:
     peak = peak_tflops(torch.cuda.get_device_name()) if has_gpu else None
     parameters = {
         "sides_px": sides_px,
-        "pictures together": images,
+        "images together": images,
         "repeats": repeats,
         "scaled down": small,
         "dtype": str(dtype),
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = measuring_parser("python -m perf.gpu", __doc__, "one and two pictures, few repeats")
+    parser = measuring_parser("python -m perf.gpu", __doc__, "one and two images, few repeats")
     parser.add_argument(
         "--small", action="store_true", help="architectures scaled down: runs anywhere, times mean nothing"
     )

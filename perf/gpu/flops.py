@@ -24,7 +24,7 @@ def forward_flops(shape: Shape, side_px: int) -> int:
 
     Args:
         shape: the model.
-        side_px: width and height of the pictures.
+        side_px: width and height of the images.
     """
     device = torch.device("meta")
     model = shape.make_denoiser(device, torch.bfloat16)

@@ -32,7 +32,7 @@ class Shape:
         rows_per_image: of a forward: 2 with classifier-free guidance.
         vae: the autoencoder's configuration.
         vae_channels: of latents.
-        steps: of a picture, the pipeline's usual number.
+        steps: of an image, the pipeline's usual number.
     """
 
     denoiser: type[Any]

@@ -41,17 +41,17 @@ def shapes_report(
     sections = [
         "# GPU: the shapes of SD 1.5, SDXL and Flux",
         surroundings_section(surroundings, parameters),
-        "Random weights. A step is one denoiser forward for all pictures, with guidance two rows a picture but "
-        "for Flux; a picture is its usual steps (50, 30, 28) and its share of the VAE, without the text encoders. "
-        f"Gain: pictures/s against one at a time. FLOP limit: {limit}.",
+        "Random weights. A step is one denoiser forward for all images, with guidance two rows an image but "
+        "for Flux; an image is its usual steps (50, 30, 28) and its share of the VAE, without the text encoders. "
+        f"Gain: images/s against one at a time. FLOP limit: {limit}.",
         table(
             (
                 "model",
                 "size",
-                "pictures together",
+                "images together",
                 "ms a step",
                 "ms VAE",
-                "s a picture",
+                "s an image",
                 "gain",
                 "TFLOP a step",
                 "% of the limit",

@@ -22,11 +22,11 @@ class Timed:
     Attributes:
         model: its name.
         compiled: whether by torch.compile.
-        side_px: width and height of the pictures.
+        side_px: width and height of the images.
         images: drawn together.
         step_s: median seconds of a denoiser forward for all of them.
         decode_s: median seconds of the VAE's decoding of all of them.
-        image_s: seconds of one picture, steps and decoding, when so many are drawn together; without text encoders.
+        image_s: seconds of one image, steps and decoding, when so many are drawn together; without text encoders.
         flops: of the forward.
     """
 
@@ -56,8 +56,8 @@ def time_shape(
         name: of the model.
         shape: its architecture.
         device: where to.
-        sides_px: widths and heights of the pictures.
-        images: pictures drawn together, ascending.
+        sides_px: widths and heights of the images.
+        images: images drawn together, ascending.
         compiled: use torch.compile for the denoiser.
         repeats: of each forward; the median counts.
         dtype: of the weights.

@@ -31,7 +31,7 @@ _KEPT_BYTES = 256 * 2**20  # as in `diffusion`'s tuning.py
 
 @dataclass(frozen=True)
 class DrawRequest:
-    """One picture; what peers get as JSON.
+    """One image; what peers get as JSON.
 
     Attributes:
         prompt: what to draw.
@@ -70,7 +70,7 @@ class PeerPipeline:
         self._pipeline.set_progress_bar_config(disable=True)
 
     def draw(self, requests: Sequence[DrawRequest]) -> list[Image.Image]:
-        """The pictures of equal requests, by one call of the pipeline."""
+        """The images of equal requests, by one call of the pipeline."""
         images: list[Image.Image] = self._pipeline(
             prompt=[request.prompt for request in requests],
             width=self._side_px,

@@ -10,7 +10,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
-from deploy.child_process import ServerError
+from imagegen.launch.child_process import ServerError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PINNED = Path(__file__).resolve().parent

@@ -24,7 +24,7 @@ def health() -> str:
 
 @app.post("/draw")
 def draw(values: dict[str, Any]) -> Response:
-    """Draw one picture. Not a coroutine, so FastAPI runs it in a thread, which leaves its event loop free."""
+    """Draw one image. Not a coroutine, so FastAPI runs it in a thread, which leaves its event loop free."""
     with _one_at_a_time:
         [image] = _pipeline.draw([DrawRequest(**values)])
     return Response(encode_png(image), media_type="image/png")

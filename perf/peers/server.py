@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import psutil
 
-from deploy.child_process import HOST, ChildProcess, free_port
+from imagegen.launch.child_process import HOST, ChildProcess, free_port
 from imagegen_client import GenerateResult
 from imagegen_client.errors import DeadlineExceeded, InternalError, ServerUnreachable
 from perf.peers import drawing
@@ -39,7 +39,7 @@ class Peer:
         ready_path: answers 200 when it serves.
         draw_path: takes requests.
         body: the JSON to send for the values of one request.
-        picture: the PNG file in an answer's body.
+        image: the PNG file in an answer's body.
     """
 
     meaning: str
@@ -47,7 +47,7 @@ class Peer:
     ready_path: str = "/health"
     draw_path: str = "/draw"
     body: Callable[[dict[str, Any]], object] = lambda values: values
-    picture: Callable[[bytes], bytes] = lambda answer: answer
+    image: Callable[[bytes], bytes] = lambda answer: answer
 
 
 BATCHES = f"batches of up to {drawing.MAX_BATCH}, {drawing.MAX_DELAY_S * 1000:g} ms of waiting"
@@ -71,7 +71,7 @@ PEERS = {
         ("-m", "bentoml", "serve", "perf.peers.bentoml_server:Draw", "--host", HOST, "--port", "PORT"),
         "/readyz",
         body=lambda values: {"requests": [values]},
-        picture=_first_of_json,
+        image=_first_of_json,
     ),
 }
 """By name. The batching ones draw requests of equal steps and guidance in one pipeline call, others in further ones."""
@@ -83,7 +83,7 @@ class PeerServer(ChildProcess):
     Args:
         name: one of `PEERS`.
         checkpoint: folder of a diffusers checkpoint.
-        side_px: width and height of the pictures.
+        side_px: width and height of the images.
 
     Raises:
         ServerError: on entering, when it cannot be installed or does not get ready.
@@ -162,7 +162,7 @@ class PeerClient:
         self._peer = peer
 
     async def generate(self, prompt: str, *, timeout_s: float, seed: int, **values: Any) -> GenerateResult:
-        """The picture. Peers do not tell its seed: what they draw with another one is another picture.
+        """The image. Peers do not tell its seed: what they draw with another one is another image.
 
         Raises:
             ImageGenerationError: there is none.
@@ -174,7 +174,7 @@ class PeerClient:
                 data = await answer.read()
                 if answer.status != 200:
                     raise InternalError(f"status {answer.status}: {data[:300]!r}")
-                return GenerateResult((self._peer.picture(data),), (), (seed,), {})
+                return GenerateResult((self._peer.image(data),), (), (seed,), {})
         except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
             raise DeadlineExceeded(f"no answer within {timeout_s} s") from error
         except (OSError, ValueError, LookupError, aiohttp.ClientError) as error:

@@ -6,7 +6,7 @@ import base64
 import json
 from pathlib import Path
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 from perf.peers.server import BATCHES, Peer, PeerClient
 
 NAME = "triton"
@@ -21,7 +21,7 @@ def _image_of_json(answer: bytes) -> bytes:
 PEER = Peer(
     f"plain Triton, a python model with `dynamic_batching`: {BATCHES}",
     draw_path="/v2/models/dynamic_batching/generate",
-    picture=_image_of_json,
+    image=_image_of_json,
 )
 
 
@@ -30,7 +30,7 @@ class PlainTritonServer(EmbeddedServer):
 
     Args:
         checkpoint: folder of a diffusers checkpoint.
-        side_px: width and height of the pictures.
+        side_px: width and height of the images.
 
     Raises:
         ServerError: on entering, when it does not get ready.

@@ -16,12 +16,12 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from PIL import Image, ImageDraw
 
-from deploy.child_process import free_port
-from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer
-from deploy.image_host import image_host as loopback_host
-from deploy.random_checkpoint import make_checkpoint
-from deploy.serve import REPOSITORY, other_checkpoint
+from checkpoint.random_checkpoint import make_checkpoint
+from imagegen.launch.child_process import free_port
+from imagegen.launch.embedded_frontend import EmbeddedFrontend
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.image_host import image_host as loopback_host
+from imagegen.launch.serve import REPOSITORY, other_checkpoint
 from perf import wanted
 
 _DATATYPES = {
@@ -45,12 +45,12 @@ class Reply:
     metadata: dict[str, Any]
 
     @property
-    def pictures(self) -> list[Image.Image]:
-        return [Image.open(io.BytesIO(picture)) for picture in self.raw]
+    def images(self) -> list[Image.Image]:
+        return [Image.open(io.BytesIO(image)) for image in self.raw]
 
     @property
     def pixels(self) -> list[np.ndarray[Any, Any]]:
-        return [np.asarray(picture.convert("RGB")).astype(np.int16) for picture in self.pictures]
+        return [np.asarray(image.convert("RGB")).astype(np.int16) for image in self.images]
 
 
 Infer = Callable[..., Reply]
@@ -142,7 +142,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> 
 
 @pytest.fixture(scope="session")
 def scene() -> Image.Image:
-    """A picture with structure: 128x128, a yellow disc on blue with a green strip."""
+    """An image with structure: 128x128, a yellow disc on blue with a green strip."""
     return Image.open(io.BytesIO(wanted.scene_png())).convert("RGB")
 
 
@@ -176,7 +176,7 @@ def image_host(tmp_path_factory: pytest.TempPathFactory, scene_png: bytes) -> It
 
 @dataclass(frozen=True)
 class OpenAIServer:
-    """A Triton server that stores pictures in a folder, and the frontend before it that shows them."""
+    """A Triton server that stores images in a folder, and the frontend before it that shows them."""
 
     triton: EmbeddedServer
     frontend: EmbeddedFrontend

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen_client import Progress
 
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.child_process import ServerError
-from deploy.embedded_server import EmbeddedServer
-from deploy.supervisor import TICK_S, Backoff, State, Supervisor
+from imagegen.launch.child_process import ServerError
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.supervisor import TICK_S, Backoff, State, Supervisor
 
 
 class SupervisedServer(threading.Thread):

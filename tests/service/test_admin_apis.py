@@ -9,7 +9,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.embedded_frontend import EmbeddedFrontend
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY, other_checkpoint
 from imagegen_client import HttpImageClient, ImageClient
 from imagegen_client.errors import Cancelled
 from perf.locust_load import run_locust

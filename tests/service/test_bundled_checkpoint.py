@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from checkpoint import measure, paint
 from checkpoint.captions import parse
 from checkpoint.scenes import Background, Placed
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
 from imagegen_client import GenerateResult, ImageClient
 
 WHITE = Background("plain", ("white",))
@@ -28,12 +28,12 @@ def client() -> Iterator[ImageClient]:
 
 
 def pixels(result: GenerateResult) -> list[np.ndarray[Any, Any]]:
-    return [np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")) for picture in result.images]
+    return [np.asarray(Image.open(io.BytesIO(image)).convert("RGB")) for image in result.images]
 
 
-def png(picture: np.ndarray[Any, Any]) -> bytes:
+def png(image: np.ndarray[Any, Any]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -50,7 +50,7 @@ def png(picture: np.ndarray[Any, Any]) -> bytes:
 )
 def test_text_to_image_shows_what_the_prompt_says(client: ImageClient, prompt: str) -> None:
     result = client.generate(prompt, n=3, seed=1, num_inference_steps=20, guidance_scale=5.0)
-    verdicts = [measure.judge(picture, parse(prompt)) for picture in pixels(result)]
+    verdicts = [measure.judge(image, parse(prompt)) for image in pixels(result)]
     right = [
         all(answer is not False for answer in (v.background, v.colour, v.position, v.count, v.relation))
         and all(seen for _, seen in v.shapes)
@@ -60,7 +60,7 @@ def test_text_to_image_shows_what_the_prompt_says(client: ImageClient, prompt: s
 
 
 def test_image_to_image_changes_the_colour_and_keeps_the_layout(client: ImageClient) -> None:
-    drawn = paint.picture([Placed("circle", "red", 0.3, 0.6, 0.22)], WHITE, 128, Random(0))
+    drawn = paint.image([Placed("circle", "red", 0.3, 0.6, 0.22)], WHITE, 128, Random(0))
     result = client.generate(
         "a large blue circle on a white background",
         image=png(drawn),
@@ -76,7 +76,7 @@ def test_image_to_image_changes_the_colour_and_keeps_the_layout(client: ImageCli
 
 
 def test_inpainting_follows_the_prompt_inside_and_keeps_the_outside(client: ImageClient) -> None:
-    drawn = paint.picture([Placed("circle", "red", 0.5, 0.5, 0.22)], WHITE, 128, Random(0))
+    drawn = paint.image([Placed("circle", "red", 0.5, 0.5, 0.22)], WHITE, 128, Random(0))
     mask = Image.new("L", (128, 128), 0)
     ImageDraw.Draw(mask).rectangle((24, 24, 103, 103), fill=255)
     result = client.generate(
@@ -88,8 +88,8 @@ def test_inpainting_follows_the_prompt_inside_and_keeps_the_outside(client: Imag
         num_inference_steps=20,
         guidance_scale=5.0,
     )
-    picture = pixels(result)[0]
-    (thing, *_) = measure.things(picture)
+    image = pixels(result)[0]
+    (thing, *_) = measure.things(image)
     assert (thing.colour, thing.shape) == ("green", "square")
     outside = np.asarray(mask) == 0
-    assert np.array_equal(picture[outside], drawn[outside])
+    assert np.array_equal(image[outside], drawn[outside])

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen_client import (
     AsyncHttpImageClient,
     AsyncImageClient,
@@ -75,12 +75,12 @@ def pixels(content: bytes) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), dtype=np.int16)
 
 
-def same_picture(one: bytes, other: bytes) -> bool:
+def same_image(one: bytes, other: bytes) -> bool:
     """Equal but for the last bit, which may depend on who shared the batch."""
     return bool(np.abs(pixels(one) - pixels(other)).max() <= 1)
 
 
-def test_all_clients_get_the_same_pictures(server: EmbeddedServer) -> None:
+def test_all_clients_get_the_same_images(server: EmbeddedServer) -> None:
     answers = [
         generator(transport, server)("a red circle", n=2, seed=7, num_inference_steps=2) for transport in TRANSPORTS
     ]
@@ -89,8 +89,8 @@ def test_all_clients_get_the_same_pictures(server: EmbeddedServer) -> None:
         assert answer.urls == ()
         assert answer.metadata["task"] == "text-to-image"
         assert pixels(answer.images[0]).shape == (128, 128, 3)
-        assert all(map(same_picture, answer.images, answers[0].images))
-    assert not same_picture(*answers[0].images)
+        assert all(map(same_image, answer.images, answers[0].images))
+    assert not same_image(*answers[0].images)
 
 
 def test_every_argument_is_accepted(generate: Generate, scene_png: bytes, mask_png: bytes) -> None:
@@ -120,7 +120,7 @@ def test_every_argument_is_accepted(generate: Generate, scene_png: bytes, mask_p
     assert answer.metadata["guidance_scale"] == 0
 
 
-def test_an_image_in_every_form_gives_the_same_picture(
+def test_an_image_in_every_form_gives_the_same_image(
     client: Generate, scene_png: bytes, image_host: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "scene.png"
@@ -129,7 +129,7 @@ def test_an_image_in_every_form_gives_the_same_picture(
     forms = [scene_png, file, [file], text, f"data:image/png;base64,{text}", f"{image_host}/scene.png"]
     answers = [client("a green square", image=form, seed=7, num_inference_steps=4) for form in forms]
     assert {answer.metadata["task"] for answer in answers} == {"image-to-image"}
-    assert all(same_picture(answer.images[0], answers[0].images[0]) for answer in answers)
+    assert all(same_image(answer.images[0], answers[0].images[0]) for answer in answers)
 
 
 def test_refusals_name_the_field(generate: Generate, scene_png: bytes) -> None:
@@ -137,7 +137,7 @@ def test_refusals_name_the_field(generate: Generate, scene_png: bytes) -> None:
         generate("x", n=99)
     assert refused.value.field == "n"
     with pytest.raises(ImageRejected) as rejected:
-        generate("x", image=[scene_png, b"\x89PNG\r\n\x1a\nnot a picture"])
+        generate("x", image=[scene_png, b"\x89PNG\r\n\x1a\nnot an image"])
     assert rejected.value.field == "image[1]"
     with pytest.raises(InvalidArgument) as shape:  # refused by Triton itself, which names it in prose only
         generate("x", size=["128x128", "64x64"])
@@ -198,7 +198,7 @@ def command(request: pytest.FixtureRequest, server: EmbeddedServer, tmp_path: Pa
     return lambda *argv: main(["generate", *where, *argv])
 
 
-def test_command_writes_pictures_and_leaves_older_ones_alone(
+def test_command_writes_images_and_leaves_older_ones_alone(
     command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("A red circle!", "-n", "2", "--seed", "7") == 0
@@ -217,7 +217,7 @@ def test_command_writes_pictures_and_leaves_older_ones_alone(
     assert command("A red circle!", "--seed", "7") == 0
     assert (tmp_path / names[0]).read_bytes() == b"mine"
     assert command("A red circle!", "--seed", "7", "--overwrite") == 0
-    assert same_picture((tmp_path / names[0]).read_bytes(), first)
+    assert same_image((tmp_path / names[0]).read_bytes(), first)
 
 
 def test_command_writes_previews_as_they_come(
@@ -226,11 +226,11 @@ def test_command_writes_previews_as_they_come(
     where = ["--url", server.grpc_url, "--out", str(tmp_path), "--output-format", "webp"]
     assert main(["generate", "A red circle!", *where, "--steps", "8", "-n", "2", "--seed", "7", "--preview"]) == 0
     previews = [f"a-red-circle-{image}-preview{index}.webp" for image in range(2) for index in range(3)]
-    pictures = ["a-red-circle-seed7-0.webp", "a-red-circle-seed8-1.webp"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(previews + pictures)
-    for name in previews + pictures:
-        with Image.open(tmp_path / name) as picture:
-            assert (picture.format, picture.size) == ("WEBP", (128, 128))
+    images = ["a-red-circle-seed7-0.webp", "a-red-circle-seed8-1.webp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(previews + images)
+    for name in previews + images:
+        with Image.open(tmp_path / name) as image:
+            assert (image.format, image.size) == ("WEBP", (128, 128))
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
@@ -285,8 +285,8 @@ def test_command_repaints_and_prints_json(
     path = tmp_path / "x-seed7-0.jpeg"
     assert answer["images"] == [{"path": str(path), "seed": 7}]
     assert answer["metadata"]["task"] == "inpainting"
-    with Image.open(path) as picture:
-        assert (picture.format, picture.size) == ("JPEG", (128, 128))
+    with Image.open(path) as image:
+        assert (image.format, image.size) == ("JPEG", (128, 128))
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 from tests.service.conftest import OpenAIServer
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 
 
 @pytest.mark.parametrize(
-    ("example", "pictures"),
+    ("example", "images"),
     [
         ("triton_http.py", ["red-circle.png"]),
         ("triton_grpc.py", ["repainted.png"]),
@@ -27,7 +27,7 @@ CLIENT = Path(__file__).resolve().parents[2] / "client"
         ("python_client.py", ["drawn.png", "repainted.png", "varied.png"]),
     ],
 )
-def test_example(example: str, pictures: list[str], server: EmbeddedServer, scene_png: bytes, tmp_path: Path) -> None:
+def test_example(example: str, images: list[str], server: EmbeddedServer, scene_png: bytes, tmp_path: Path) -> None:
     path = CLIENT / "examples" / example
     url = server.http_url if example in ("triton_http.py", "curl_generate.sh") else server.grpc_url
     arguments = [url]
@@ -45,11 +45,11 @@ def test_example(example: str, pictures: list[str], server: EmbeddedServer, scen
     )
     assert (run.returncode, run.stderr) == (0, "")
     (tmp_path / "in.png").unlink(missing_ok=True)
-    assert sorted(file.name for file in tmp_path.iterdir()) == pictures
-    for name in pictures:
+    assert sorted(file.name for file in tmp_path.iterdir()) == images
+    for name in images:
         assert name in run.stdout
-        with Image.open(tmp_path / name) as picture:
-            assert (picture.format, picture.size) == ("PNG", (128, 128))
+        with Image.open(tmp_path / name) as image:
+            assert (image.format, image.size) == ("PNG", (128, 128))
 
 
 def test_openai_example(openai_server: OpenAIServer, tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_openai_example(openai_server: OpenAIServer, tmp_path: Path) -> None:
     names = ["drawn.png", "preview-0.png", "preview-1.png", "repainted.png", "streamed.png"]
     assert sorted(file.name for file in tmp_path.iterdir()) == names
     for name in names:
-        with Image.open(tmp_path / name) as picture:
-            assert picture.format == "PNG"
+        with Image.open(tmp_path / name) as image:
+            assert image.format == "PNG"
 
 
 def test_curl_example_shows_the_servers_error(tmp_path: Path, server: EmbeddedServer) -> None:

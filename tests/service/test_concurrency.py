@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen_client import AsyncImageClient
 
 
@@ -18,7 +18,7 @@ def test_64_mixed_requests_get_their_own_n_and_size(server: EmbeddedServer, scen
 
     def arguments(index: int) -> dict[str, Any]:
         chosen: dict[str, Any] = {
-            "prompt": f"picture {index}",
+            "prompt": f"image {index}",
             "n": dice.choice((1, 1, 2, 3)),
             "size": dice.choice(("64x64", "96x64", "64x128")),
             "num_inference_steps": dice.choice((2, 4, 9)),
@@ -38,10 +38,10 @@ def test_64_mixed_requests_get_their_own_n_and_size(server: EmbeddedServer, scen
             return await asyncio.gather(*(client.generate(**chosen) for chosen in wanted))
 
     for chosen, answer in zip(wanted, asyncio.run(all_at_once()), strict=True):
-        assert answer.seeds == tuple(chosen["seed"] + picture for picture in range(chosen["n"]))
+        assert answer.seeds == tuple(chosen["seed"] + image for image in range(chosen["n"]))
         assert answer.metadata["num_inference_steps"] == chosen["num_inference_steps"]
-        for picture in answer.images:
-            with Image.open(io.BytesIO(picture)) as opened:
+        for image in answer.images:
+            with Image.open(io.BytesIO(image)) as opened:
                 assert "{}x{}".format(*opened.size) == chosen["size"]
 
 
@@ -53,4 +53,4 @@ def test_requests_share_forwards(server: EmbeddedServer) -> None:
 
     answers = asyncio.run(all_at_once())
     rows = [answer.metadata["mean_batch_rows"] for answer in answers]
-    assert min(rows) > 2.5, rows  # alone, a picture has 1 row without guidance and 2 with it
+    assert min(rows) > 2.5, rows  # alone, an image has 1 row without guidance and 2 with it

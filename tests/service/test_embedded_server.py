@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.child_process import ServerError
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from imagegen.launch.child_process import ServerError
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
 from imagegen_client import ImageClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +75,7 @@ def serving() -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     command = [
         sys.executable,
         "-m",
-        "deploy.serve",
+        "imagegen.launch.serve",
         "--http-port=0",
         "--grpc-port=0",
         "--metrics-port=0",
@@ -197,7 +197,7 @@ def test_serve_says_which_port_is_busy_in_one_line() -> None:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = busy.getsockname()[1]
-        command = [sys.executable, "-m", "deploy.serve", f"--http-port={port}"]
+        command = [sys.executable, "-m", "imagegen.launch.serve", f"--http-port={port}"]
         ended = subprocess.run(
             command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60
         )

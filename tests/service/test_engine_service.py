@@ -12,7 +12,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen_client import AsyncImageClient, DeadlineExceeded, ImageClient, Unavailable
 from tests.service.conftest import tensors
 from tests.service.server_metrics import active, metric, steps, wait_until
@@ -64,7 +64,7 @@ def pending(server: EmbeddedServer) -> float:
 
 
 def test_a_deadline_ends_a_request_while_it_is_drawn_and_while_it_waits_in_line(narrow: EmbeddedServer) -> None:
-    with ImageClient(narrow.grpc_url) as client, pytest.raises(DeadlineExceeded, match="before the picture was fin"):
+    with ImageClient(narrow.grpc_url) as client, pytest.raises(DeadlineExceeded, match="before the image was fin"):
         client.generate("x", timeout_ms=300, **LONG)
     wait_until(lambda: active(narrow) == 0)  # metrics come now and then: the next 1 shall be the next one's
 
@@ -77,7 +77,7 @@ def test_a_deadline_ends_a_request_while_it_is_drawn_and_while_it_waits_in_line(
             return list(await asyncio.gather(drawn, *waiting, return_exceptions=True))
 
     drawn, *waited = asyncio.run(line())
-    assert "before the picture was finished" in str(drawn)
+    assert "before the image was finished" in str(drawn)
     assert all("before the request was started" in str(error) for error in waited), waited
     wait_until(lambda: active(narrow) == 0)
 

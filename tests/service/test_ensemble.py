@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 
 STEPS = 3
 STAGES = {"preprocess", "queue", "encode", "denoise", "decode", "diffusion", "postprocess"}
@@ -26,9 +26,9 @@ def png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def test_text_to_image_gives_n_pictures_of_the_size_with_reported_seeds(infer: Infer) -> None:
+def test_text_to_image_gives_n_images_of_the_size_with_reported_seeds(infer: Infer) -> None:
     answer = infer(prompt="a red circle", n=3, size="96x64", num_inference_steps=STEPS, seed=5)
-    assert [(p.format, p.size, p.mode) for p in answer.pictures] == [("PNG", (96, 64), "RGB")] * 3
+    assert [(p.format, p.size, p.mode) for p in answer.images] == [("PNG", (96, 64), "RGB")] * 3
     assert answer.seeds == [5, 6, 7]
     assert answer.metadata["task"] == "text-to-image"
     assert answer.metadata["size"] == "96x64"
@@ -40,19 +40,19 @@ def test_text_to_image_gives_n_pictures_of_the_size_with_reported_seeds(infer: I
 
 def test_every_default_is_reported(infer: Infer) -> None:
     answer = infer(prompt="x", num_inference_steps=STEPS)
-    assert answer.pictures[0].size == (128, 128)
+    assert answer.images[0].size == (128, 128)
     assert answer.metadata["guidance_scale"] == 7.5
     assert answer.metadata["scheduler"] == "ddim"
     assert answer.metadata["warnings"] == []
 
 
-def test_a_used_seed_gives_the_same_picture_again(infer: Infer) -> None:
+def test_a_used_seed_gives_the_same_image_again(infer: Infer) -> None:
     several = infer(prompt="a red circle", n=3, num_inference_steps=STEPS)
     again = infer(prompt="a red circle", num_inference_steps=STEPS, seed=several.seeds[2])
     assert np.abs(several.pixels[2] - again.pixels[0]).max() <= 1
 
 
-def test_a_seed_for_each_picture(infer: Infer) -> None:
+def test_a_seed_for_each_image(infer: Infer) -> None:
     answer = infer(prompt="x", n=2, num_inference_steps=STEPS, seed=[9, 9])
     assert answer.seeds == [9, 9]
     assert np.abs(answer.pixels[0] - answer.pixels[1]).max() <= 1
@@ -66,16 +66,16 @@ def test_image_to_image_from_every_source(infer: Infer, form: str, scene_png: by
     )
     answer = infer(prompt="x", image=image, num_inference_steps=STEPS, strength=0.5, seed=1)
     assert answer.metadata["task"] == "image-to-image"
-    assert answer.pictures[0].size == (128, 128)
+    assert answer.images[0].size == (128, 128)
     raw = infer(prompt="x", image=scene_png, num_inference_steps=STEPS, strength=0.5, seed=1)
     assert np.abs(answer.pixels[0] - raw.pixels[0]).max() <= 1
 
 
-def test_image_to_image_depends_on_the_image_and_takes_one_for_each_picture(
+def test_image_to_image_depends_on_the_image_and_takes_one_for_each_image(
     infer: Infer, scene_png: bytes, small_png: bytes
 ) -> None:
     answer = infer(prompt="x", image=[scene_png, small_png], n=2, num_inference_steps=STEPS, strength=0.4, seed=[3, 3])
-    assert [p.size for p in answer.pictures] == [(128, 128)] * 2
+    assert [p.size for p in answer.images] == [(128, 128)] * 2
     assert np.abs(answer.pixels[0] - answer.pixels[1]).max() > 8
 
 
@@ -94,7 +94,7 @@ def test_size_auto_keeps_proportions_and_a_size_cuts_the_middle_out(infer: Infer
     image = png(Image.fromarray(wide))
     mask = png(Image.new("L", (203, 64), 0))
     answer = infer(prompt="x", image=image, mask=mask, num_inference_steps=STEPS)
-    assert answer.pictures[0].size == (200, 64)
+    assert answer.images[0].size == (200, 64)
     answer = infer(prompt="x", image=image, mask=mask, num_inference_steps=STEPS, size="64x64")
     assert answer.pixels[0].min() == 255
 
@@ -116,7 +116,7 @@ def test_inpainting_keeps_every_pixel_outside_the_mask(
 @pytest.mark.parametrize(("name", "pillow_name"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
 def test_output_formats(infer: Infer, name: str, pillow_name: str) -> None:
     answer = infer(prompt="x", num_inference_steps=1, output_format=name, output_compression=50)
-    assert answer.pictures[0].format == pillow_name
+    assert answer.images[0].format == pillow_name
     assert answer.metadata["output_format"] == name
 
 

@@ -13,9 +13,9 @@ import tritonclient.grpc as triton_grpc
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
-from tests.picture_server import PictureServer, picture_server
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
+from tests.image_server import ImageServer, image_server
 
 PUBLIC, PUBLIC_HOST, FORBIDDEN_HOST = "93.184.216.34", "127.0.0.2", "127.0.0.1"
 Ask = Callable[[str], str]
@@ -66,11 +66,11 @@ def forbidden() -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def public(forbidden: socket.socket) -> Iterator[PictureServer]:
+def public(forbidden: socket.socket) -> Iterator[ImageServer]:
     """What 93.184.216.34 leads to, on the same port; serves /a.png."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG")
-    with picture_server(PUBLIC_HOST, forbidden.getsockname()[1]) as running:
+    with image_server(PUBLIC_HOST, forbidden.getsockname()[1]) as running:
         running.url = f"http://{PUBLIC}:{running.port}"
         running.serve("/a.png", file.getvalue(), Connection="close", Cache_Control="no-store")
         yield running
@@ -84,13 +84,13 @@ def no_connection(listener: socket.socket) -> bool:
     return False
 
 
-def test_a_public_address_is_fetched_from(ask: Ask, public: PictureServer, forbidden: socket.socket) -> None:
+def test_a_public_address_is_fetched_from(ask: Ask, public: ImageServer, forbidden: socket.socket) -> None:
     assert ask(public.url + "/a.png") == "pixels"
     assert no_connection(forbidden)
 
 
 def test_a_name_that_changes_its_answer_between_check_and_use(
-    ask: Ask, public: PictureServer, forbidden: socket.socket
+    ask: Ask, public: ImageServer, forbidden: socket.socket
 ) -> None:
     """What was judged is what is connected to; the next fetch asks again, and is refused."""
     url = f"http://rebinds.test:{public.port}/a.png"
@@ -114,7 +114,7 @@ def test_a_peer_that_is_not_what_was_judged_gets_no_byte(ask: Ask, forbidden: so
     "target", ["http://127.0.0.1:{port}/", "http://2130706433:{port}/", "//[::1]:{port}/", "file:///"]
 )
 def test_a_redirect_to_a_forbidden_address(
-    ask: Ask, public: PictureServer, forbidden: socket.socket, target: str
+    ask: Ask, public: ImageServer, forbidden: socket.socket, target: str
 ) -> None:
     url = public.redirect("/away", target.replace("{port}", str(public.port)))
     assert ask(url).startswith("url_not_allowed: ")

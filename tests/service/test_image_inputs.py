@@ -23,16 +23,16 @@ import tritonclient.grpc as triton_grpc
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
-from tests.picture_server import PictureServer, picture_server
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
+from tests.image_server import ImageServer, image_server
 
 _ANSWER_S = 60  # far above every deadline of the server, so that only what hangs runs into it
 _LINE = 100
 RED = (255, 0, 0)
 
 
-def picture(colour: tuple[int, int, int] = RED, **options: Any) -> bytes:
+def image(colour: tuple[int, int, int] = RED, **options: Any) -> bytes:
     """A PNG of 16x8 pixels."""
     file = io.BytesIO()
     Image.new("RGB", (16, 8), colour).save(file, "PNG", **options)
@@ -104,8 +104,8 @@ def preprocess(server: EmbeddedServer) -> Iterator[Preprocess]:
 
 
 @pytest.fixture
-def host() -> Iterator[PictureServer]:
-    with picture_server() as running:
+def host() -> Iterator[ImageServer]:
+    with image_server() as running:
         yield running
 
 
@@ -121,7 +121,7 @@ DOWN = b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n"
 TIMED_OUT = "fetch_failed: timed out"
 BROKEN = "fetch_failed: the connection failed or broke off"
 TOO_LARGE = "too_large: is larger than 1000000 bytes"
-FAULTS: dict[str, tuple[Callable[[PictureServer], str], str]] = {
+FAULTS: dict[str, tuple[Callable[[ImageServer], str], str]] = {
     "slow drip": (lambda h: h.raw("/x", OK, b"Content-Length: 9999\r\n\r\n", then_repeat=b"a", every_s=0.1), TIMED_OUT),
     "silence": (lambda h: h.hold("/x", b"")[0], TIMED_OUT),
     "endless body": (lambda h: h.raw("/x", OK, b"\r\n", then_repeat=bytes(65536)), TOO_LARGE),
@@ -131,9 +131,9 @@ FAULTS: dict[str, tuple[Callable[[PictureServer], str], str]] = {
         ),
         TOO_LARGE,
     ),
-    "Content-Length too high": (lambda h: h.raw("/x", OK, b"Content-Length: 5000\r\n\r\n", picture()), BROKEN),
+    "Content-Length too high": (lambda h: h.raw("/x", OK, b"Content-Length: 5000\r\n\r\n", image()), BROKEN),
     "Content-Length too low": (
-        lambda h: h.raw("/x", OK, b"Content-Length: 60\r\n\r\n", picture()),
+        lambda h: h.raw("/x", OK, b"Content-Length: 60\r\n\r\n", image()),
         "invalid_image: is a damaged or incomplete PNG file",
     ),
     "Content-Length over the cap": (lambda h: h.raw("/x", OK, b"Content-Length: 1000001\r\n\r\n"), TOO_LARGE),
@@ -156,20 +156,20 @@ FAULTS: dict[str, tuple[Callable[[PictureServer], str], str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_host_that_misbehaves_is_refused_by_code_and_index(
-    preprocess: Preprocess, host: PictureServer, fault: str
+    preprocess: Preprocess, host: ImageServer, fault: str
 ) -> None:
     set_up, problem = FAULTS[fault]
-    assert preprocess.refusal(picture(), set_up(host)) == f"image[1]: {problem}"
-    assert preprocess(host.serve("/good.png", picture()))[0].shape == (1, 8, 16, 3)
+    assert preprocess.refusal(image(), set_up(host)) == f"image[1]: {problem}"
+    assert preprocess(host.serve("/good.png", image()))[0].shape == (1, 8, 16, 3)
 
 
-def test_a_missing_content_length_is_no_fault(preprocess: Preprocess, host: PictureServer) -> None:
-    pixels, _ = preprocess(host.raw("/x", OK, b"\r\n", picture()))
+def test_a_missing_content_length_is_no_fault(preprocess: Preprocess, host: ImageServer) -> None:
+    pixels, _ = preprocess(host.raw("/x", OK, b"\r\n", image()))
     assert tuple(pixels[0, 0, 0]) == RED
 
 
-def test_429_with_retry_after_and_a_reset_are_tried_again(preprocess: Preprocess, host: PictureServer) -> None:
-    body = picture()
+def test_429_with_retry_after_and_a_reset_are_tried_again(preprocess: Preprocess, host: ImageServer) -> None:
+    body = image()
     answers = BUSY, OK + b"Content-Length: 5000\r\n\r\nabc", OK + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
     started_s = time.monotonic()
     assert preprocess(host.in_turn("/x", *answers))[0].shape == (1, 8, 16, 3)
@@ -177,17 +177,17 @@ def test_429_with_retry_after_and_a_reset_are_tried_again(preprocess: Preprocess
     assert host.count("/x") == 3
 
 
-def test_a_host_that_closes_kept_connections_is_no_fault(preprocess: Preprocess, host: PictureServer) -> None:
+def test_a_host_that_closes_kept_connections_is_no_fault(preprocess: Preprocess, host: ImageServer) -> None:
     """It promises keep-alive and hangs up after each answer."""
-    body = picture()
+    body = image()
     answer = OK + f"Content-Length: {len(body)}\r\nConnection: keep-alive\r\nCache-Control: no-store\r\n\r\n".encode()
     url = host.in_turn("/x", *[answer + body] * 5)
     for _ in range(5):
         assert preprocess(url)[0].shape == (1, 8, 16, 3)
 
 
-def test_the_problems_of_all_images_come_together(preprocess: Preprocess, host: PictureServer) -> None:
-    message = preprocess.refusal(host.url + "/nothing", picture(), b"GIF89a", "AA*A", picture()[:60])
+def test_the_problems_of_all_images_come_together(preprocess: Preprocess, host: ImageServer) -> None:
+    message = preprocess.refusal(host.url + "/nothing", image(), b"GIF89a", "AA*A", image()[:60])
     assert [part.split(": ")[:2] for part in message.split("; image")] == [
         ["image[0]", "fetch_failed"],
         ["[2]", "unsupported_media_type"],
@@ -197,10 +197,10 @@ def test_the_problems_of_all_images_come_together(preprocess: Preprocess, host: 
 
 
 def test_a_hundred_requests_for_a_slow_url_cause_one_download_and_hold_up_nobody(
-    preprocess: Preprocess, host: PictureServer
+    preprocess: Preprocess, host: ImageServer
 ) -> None:
-    slow, released = host.hold("/slow.png", picture())
-    fast = host.serve("/fast.png", picture())
+    slow, released = host.hold("/slow.png", image())
+    fast = host.serve("/fast.png", image())
 
     def insist(url: str) -> Any:
         while True:
@@ -221,7 +221,7 @@ def test_a_hundred_requests_for_a_slow_url_cause_one_download_and_hold_up_nobody
                 break
             assert time.monotonic() < give_up_s
         assert preprocess()[0] is None
-        assert preprocess(base64.b64encode(picture()))[0].shape == (1, 8, 16, 3)
+        assert preprocess(base64.b64encode(image()))[0].shape == (1, 8, 16, 3)
         released.set()
         answers = [request.result() for request in waiting]
     assert overloaded.status() == "StatusCode.UNAVAILABLE"
@@ -231,12 +231,12 @@ def test_a_hundred_requests_for_a_slow_url_cause_one_download_and_hold_up_nobody
     assert preprocess(fast)[0].shape == (1, 8, 16, 3)
 
 
-def test_32_requests_with_32_urls_are_fetched_at_the_same_time(preprocess: Preprocess, host: PictureServer) -> None:
+def test_32_requests_with_32_urls_are_fetched_at_the_same_time(preprocess: Preprocess, host: ImageServer) -> None:
     """The host answers none of them before all 32 have come."""
     together = threading.Barrier(32)
     urls = []
     for index in range(32):
-        held, released = host.hold(f"/{index}.png", picture((index, 0, 0)))
+        held, released = host.hold(f"/{index}.png", image((index, 0, 0)))
         answer = host.answers[f"/{index}.png"]
 
         def answer_together(handler: Any, answer: Any = answer, released: threading.Event = released) -> None:
@@ -252,10 +252,10 @@ def test_32_requests_with_32_urls_are_fetched_at_the_same_time(preprocess: Prepr
 
 
 def test_originals_are_kept_and_their_paths_reported(
-    preprocess: Preprocess, host: PictureServer, inputs_folder: Path
+    preprocess: Preprocess, host: ImageServer, inputs_folder: Path
 ) -> None:
-    body = picture((1, 2, 3))
-    _, report = preprocess(body, host.serve("/x", body), picture((4, 5, 6)))
+    body = image((1, 2, 3))
+    _, report = preprocess(body, host.serve("/x", body), image((4, 5, 6)))
     paths = [Path(report["input_paths"][f"image[{index}]"]) for index in range(3)]
     assert paths[0] == paths[1] != paths[2]
     assert paths[0].parent == inputs_folder
@@ -264,12 +264,12 @@ def test_originals_are_kept_and_their_paths_reported(
 
 def test_the_report_warns_of_an_animation(preprocess: Preprocess) -> None:
     frames = [Image.new("RGB", (16, 8), colour) for colour in ("green", "blue")]
-    _, report = preprocess(picture(save_all=True, append_images=frames))
+    _, report = preprocess(image(save_all=True, append_images=frames))
     assert report["warnings"] == ["image[0]: has 3 frames; the first is used"]
 
 
-def test_metrics_are_exported(server: EmbeddedServer, preprocess: Preprocess, host: PictureServer) -> None:
-    preprocess(host.serve("/x", picture()), picture())
+def test_metrics_are_exported(server: EmbeddedServer, preprocess: Preprocess, host: ImageServer) -> None:
+    preprocess(host.serve("/x", image()), image())
     preprocess.refusal(b"GIF89a")
     wanted = [
         'images_total{instance="image_preprocess_0_0",source="url"}',

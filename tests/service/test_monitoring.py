@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 
-from deploy.status_endpoint import status_endpoint
-from deploy.supervisor import Supervisor
-from imagegen.errors import InternalError, StorageFailed
+from imagegen.api.errors import InternalError, StorageFailed
+from imagegen.launch.status_endpoint import status_endpoint
+from imagegen.launch.supervisor import Supervisor
 from imagegen_client import ImageClient, InvalidArgument
 from tests.monitoring_queries import Selector, grouping_labels, queries, selectors
 from tests.service.conftest import OpenAIServer, tensors

@@ -28,10 +28,10 @@ def client(openai_server: OpenAIServer) -> Iterator[openai.OpenAI]:
 
 
 def pixels(base64_text: str | None) -> np.ndarray[Any, Any]:
-    return np.asarray(picture(base64_text).convert("RGB")).astype(np.int16)
+    return np.asarray(image(base64_text).convert("RGB")).astype(np.int16)
 
 
-def picture(base64_text: str | None) -> Image.Image:
+def image(base64_text: str | None) -> Image.Image:
     assert base64_text is not None
     return Image.open(io.BytesIO(base64.b64decode(base64_text, validate=True)))
 
@@ -87,7 +87,7 @@ def test_formats(client: openai.OpenAI, output_format: Any) -> None:
         prompt="x", output_format=output_format, output_compression=50, user="alice", extra_body=OURS
     )
     assert answer.output_format == output_format
-    assert picture(data(answer)[0].b64_json).format == output_format.upper()
+    assert image(data(answer)[0].b64_json).format == output_format.upper()
 
 
 def test_an_address_can_be_fetched(client: openai.OpenAI) -> None:
@@ -101,7 +101,7 @@ def test_an_address_can_be_fetched(client: openai.OpenAI) -> None:
     assert content == base64.b64decode(whole.b64_json)
 
 
-def test_two_previews_and_the_picture_come_in_order(client: openai.OpenAI) -> None:
+def test_two_previews_and_the_image_come_in_order(client: openai.OpenAI) -> None:
     stream = client.images.generate(
         prompt="a red circle",
         stream=True,
@@ -116,8 +116,8 @@ def test_two_previews_and_the_picture_come_in_order(client: openai.OpenAI) -> No
         "image_generation.completed",
     ]
     assert [event.partial_image_index for event in events[:2]] == [0, 1]
-    assert all(picture(event.b64_json).format == "JPEG" for event in events)
-    assert picture(events[2].b64_json).size == (128, 128)
+    assert all(image(event.b64_json).format == "JPEG" for event in events)
+    assert image(events[2].b64_json).size == (128, 128)
     assert events[0].b64_json != events[1].b64_json
     assert events[2].usage.total_tokens > 0
     assert events[2].seed == 7

@@ -18,9 +18,9 @@ from typing import Any
 import openai
 import pytest
 
-from deploy.child_process import ServerError, free_port
-from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.child_process import ServerError, free_port
+from imagegen.launch.embedded_frontend import EmbeddedFrontend
+from imagegen.launch.embedded_server import EmbeddedServer
 from tests.service.conftest import OpenAIServer
 from tests.service.http_pieces import answer, connect, head, json_request
 from tests.service.server_metrics import active, wait_until
@@ -178,7 +178,7 @@ def test_not_ready_without_a_server_that_draws() -> None:
 
 def test_without_triton_it_is_503_and_live(tmp_path: Path) -> None:
     port = free_port("OpenAI", 0)
-    command = [sys.executable, "-m", "openai_frontend", "--port", str(port), "--triton-url", "127.0.0.1:1"]
+    command = [sys.executable, "-m", "imagegen.openai", "--port", str(port), "--triton-url", "127.0.0.1:1"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
@@ -220,7 +220,7 @@ def test_a_drain_is_bounded(openai_server: OpenAIServer) -> None:
 
 def test_serve_starts_and_ends_both(random_checkpoint: str, tmp_path: Path) -> None:
     port = free_port("OpenAI", 0)
-    command = [sys.executable, "-m", "deploy.serve", "--http-port=0", "--grpc-port=0", "--metrics-port=0"]
+    command = [sys.executable, "-m", "imagegen.launch.serve", "--http-port=0", "--grpc-port=0", "--metrics-port=0"]
     command += [f"--openai-port={port}", f"--model={random_checkpoint}", "--openai=log-prompts="]
     command += [f"--set={model}.output_url=file://{tmp_path}" for model in ("image_preprocess", "image_postprocess")]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}"}

@@ -1,4 +1,4 @@
-"""The web page in headless Chromium: prompt, progress, picture, an edit with a painted mask, and cancel."""
+"""The web page in headless Chromium: prompt, progress, image, an edit with a painted mask, and cancel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from deploy.page_picture import browser
+from tests.page_screenshot import browser
 from tests.service.conftest import OpenAIServer
 from tests.service.server_metrics import active, wait_until
 
@@ -63,7 +63,7 @@ def wait(page: WebDriver, true: Any, seconds: float = 60) -> Any:
 
 
 def pixels(page: WebDriver, card: WebElement) -> np.ndarray[Any, Any]:
-    """The picture that a card shows, as the browser has it."""
+    """The image that a card shows, as the browser has it."""
     encoded = page.execute_async_script(
         """
         const [image, done] = arguments;
@@ -79,7 +79,7 @@ def pixels(page: WebDriver, card: WebElement) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")).astype(np.int16)
 
 
-def test_from_a_prompt_by_way_of_progress_to_a_picture(page: WebDriver) -> None:
+def test_from_a_prompt_by_way_of_progress_to_a_image(page: WebDriver) -> None:
     put(page, prompt="a red circle", steps=50, seed=7, size="256x256")
     page.find_element(By.ID, "draw").click()
     (card,) = wait(page, lambda: cards(page))
@@ -92,10 +92,10 @@ def test_from_a_prompt_by_way_of_progress_to_a_picture(page: WebDriver) -> None:
     assert "seed 7" in card.text
     assert pixels(page, card).shape == (256, 256, 3)
     assert not page.find_element(By.ID, "cancel").is_enabled()
-    assert page.find_element(By.ID, "status").get_attribute("textContent") == "The picture is done"
+    assert page.find_element(By.ID, "status").get_attribute("textContent") == "The image is done"
 
 
-def test_several_pictures_are_drawn_together_each_with_its_seed(page: WebDriver) -> None:
+def test_several_images_are_drawn_together_each_with_its_seed(page: WebDriver) -> None:
     put(page, prompt="a red circle", steps=4, seed=7, n=3)
     page.find_element(By.ID, "prompt").send_keys(Keys.CONTROL, Keys.ENTER)
     done = wait(page, lambda: len(found := cards(page, "[aria-busy=false]")) == 3 and found)

@@ -140,7 +140,7 @@ FORMS: dict[str, tuple[str, list[tuple[str, bytes]], int, str | None]] = {
     "n no number": (EDITS, [("prompt", b"x"), ("n", b"two"), ("image", b"SCENE")], 400, "n"),
     "guidance NaN": (EDITS, [("prompt", b"x"), ("guidance_scale", b"nan"), ("image", b"SCENE")], 400, "guidance_scale"),
     "unknown": (EDITS, [("prompt", b"x"), ("colour", b"red"), ("image", b"SCENE")], 400, "colour"),
-    "no picture": (EDITS, [("prompt", b"x"), ("image", b"no picture at all!")], 400, "image"),
+    "not an image": (EDITS, [("prompt", b"x"), ("image", b"no image at all!")], 400, "image"),
     "corrupt": (EDITS, [("prompt", b"x"), ("image", PNG)], 400, "image"),
     "GIF": (EDITS, [("prompt", b"x"), ("image", b"GIF89a")], 400, "image"),
     "empty image": (EDITS, [("prompt", b"x"), ("image", b"")], 400, "image"),
@@ -233,7 +233,7 @@ def test_routes_that_are_none(openai_server: OpenAIServer, method: str, path: st
         "",
     ],
 )
-def test_only_pictures_of_the_store_are_files(openai_server: OpenAIServer, key: str) -> None:
+def test_only_images_of_the_store_are_files(openai_server: OpenAIServer, key: str) -> None:
     assert exchange(openai_server, head(f"/v1/images/files/{key}", None, 0, method="GET"))[0] == 404
 
 

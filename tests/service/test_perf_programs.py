@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen_client.errors import ServerUnreachable
 from imagegen_client.transport import MODEL
 from perf.analyzer_inputs import TEXT, URL, write_input_data
@@ -26,7 +26,7 @@ from perf.answer_check import WRONG_SIZE
 from perf.locust_load import run_locust
 from perf.locust_report import read_csv
 from perf.peers.triton_server import PlainTritonServer
-from tests.openai_stand_in import openai_stand_in, pictures
+from tests.openai_stand_in import images, openai_stand_in
 
 _ROOT = Path(__file__).resolve().parents[2]
 needs_analyzer = pytest.mark.skipif(not PROGRAM.exists(), reason="no perf_analyzer; ./build.sh test installs it")
@@ -81,7 +81,7 @@ def test_png(tmp_path: Path) -> None:
     report, raw = measure("png", tmp_path)
     for encoder in ("imageio default", "Pillow default", "level 1", "level 0", "Z_RLE", "ours (isal)"):
         assert f"{encoder} |" in report
-    for part in ("natural", "photo-like", "noise", "flat", "1280x720", "pictures of one request", "isal 1."):
+    for part in ("natural", "photo-like", "noise", "flat", "1280x720", "images of one request", "isal 1."):
         assert part in report
     assert len(raw["samples"]) == 4 * 6
     with Image.open(tmp_path / "png_plot.png") as plot:
@@ -161,7 +161,7 @@ def test_locust_load(tmp_path: Path, random_checkpoint: str) -> None:
 
 
 def test_a_wrong_answer_makes_locust_fail(tmp_path: Path) -> None:
-    with openai_stand_in(lambda _, body: pictures(body, (32, 32))) as url:
+    with openai_stand_in(lambda _, body: images(body, (32, 32))) as url:
         options = ["OpenAIUser", "--headless", "--users", "1", "--run-time", "3s", "--openai-url", url]
         assert run_locust([*options, "--csv", str(tmp_path / "wrong")], timeout_s=60) == 1
     assert {line["Error"] for line in read_csv(tmp_path / "wrong", "failures")} == {WRONG_SIZE}
@@ -199,7 +199,7 @@ def test_plain_triton_draws_batches_and_answers_each(random_checkpoint: str) -> 
             [statistics] = json.load(answer)["model_stats"]
         alone = asyncio.run(draw(server, together=False))
     assert statistics["execution_count"] < statistics["inference_count"] == len(requests)
-    assert {(picture.size, picture.format) for picture in drawn} == {((64, 64), "PNG")}
-    assert len({picture.tobytes() for picture in drawn}) == len(requests)
+    assert {(image.size, image.format) for image in drawn} == {((64, 64), "PNG")}
+    assert len({image.tobytes() for image in drawn}) == len(requests)
     for one, other in zip(drawn, alone, strict=True):
         assert max(ImageChops.difference(one, other).tobytes()) <= 2

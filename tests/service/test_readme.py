@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 from tests.service.conftest import OpenAIServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def test_the_curl_call_returns_a_png(server: EmbeddedServer) -> None:
     assert base64.b64decode(json.loads(printed)["generated_image"]).startswith(b"\x89PNG")
 
 
-def test_the_streaming_curl_call_shows_previews_and_the_picture(server: EmbeddedServer) -> None:
+def test_the_streaming_curl_call_shows_previews_and_the_image(server: EmbeddedServer) -> None:
     command = _here(_block("bash", "generate_stream"), server)
     printed = subprocess.check_output(["bash", "-c", command], text=True, timeout=120)
     events = [json.loads(line.removeprefix("data: "))["event"] for line in printed.splitlines() if line]
@@ -63,12 +63,12 @@ def test_the_openai_block_streams(openai_server: OpenAIServer) -> None:
     assert kinds == ["partial_image", "partial_image", "completed"]
 
 
-def test_the_command_writes_its_pictures(server: EmbeddedServer, tmp_path: Path) -> None:
+def test_the_command_writes_its_images(server: EmbeddedServer, tmp_path: Path) -> None:
     command = _here(_block("bash", ".venv/bin/imagegen"), server).replace(
         ".venv/bin/imagegen generate", f"{sys.executable} -m imagegen_client generate --url {server.grpc_url}"
     )
     subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True, capture_output=True, timeout=120)
-    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    names = sorted(path.name for path in (tmp_path / "images").iterdir())
     assert names == ["two-white-stars-at-night-seed7-0.png", "two-white-stars-at-night-seed8-1.png"]
 
 
@@ -79,8 +79,8 @@ def test_the_verbs_exist(words: str) -> None:
     assert [verb for verb in verbs if not re.search(rf"^  {verb} ", listed, re.MULTILINE)] == []
 
 
-def test_the_demo_makes_three_kinds_of_pictures(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "deploy.demo", "--out", str(tmp_path / "pictures")]
+def test_the_demo_makes_three_kinds_of_images(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "imagegen.launch.demo", "--out", str(tmp_path / "images")]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr

@@ -20,11 +20,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer
-from deploy.random_checkpoint import make_checkpoint
-from deploy.serve import REPOSITORY, other_checkpoint
-from deploy.supervisor import Backoff, State
+from checkpoint.random_checkpoint import make_checkpoint
+from imagegen.launch.embedded_frontend import EmbeddedFrontend
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.supervisor import Backoff, State
 from imagegen_client import HttpImageClient, ImageClient
 from imagegen_client.errors import Unavailable
 from tests.service.supervised_server import SupervisedServer

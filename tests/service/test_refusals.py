@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 
 Infer = Callable[..., Any]
 BAD_REQUEST = {"400", "StatusCode.INVALID_ARGUMENT"}
@@ -28,7 +28,7 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "prompt of the wrong type": ({"prompt": ("INT32", np.ones(1, np.int32))}, ["prompt", "INT32"]),
     "negative_prompt too long": ({"negative_prompt": "a" * 32_001}, ["negative_prompt", "32001", "0..32000"]),
     "image of nothing": ({"image": ""}, ["image[0]", "empty"]),
-    "image of text": ({"image": "no picture at all!"}, ["image[0]"]),
+    "image of text": ({"image": "no image at all!"}, ["image[0]"]),
     "image from a file": ({"image": "file:///etc/passwd"}, ["image[0]", "url_not_allowed"]),
     "image corrupt": ({"image": PNG}, ["image[0]", "invalid_image", "damaged"]),
     "image of another format": ({"image": b"GIF89a"}, ["image[0]", "unsupported_media_type", "GIF", "WEBP"]),

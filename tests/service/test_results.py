@@ -1,4 +1,4 @@
-"""`response_format=url`, the whole way: pictures lie where the deployment wants them and a plain GET fetches them."""
+"""`response_format=url`, the whole way: images lie where the deployment wants them and a plain GET fetches them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from PIL import Image
-from s3_server import CREDENTIALS, FaultyProxy, S3Server
 from tritonclient.utils import InferenceServerException
 
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
 from imagegen_client import HttpImageClient, ImageClient
+from tests.s3_server import CREDENTIALS, FaultyProxy, S3Server
 
 STEPS = 2
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """A server that stores pictures in a folder, which a web server shows."""
+    """A server that stores images in a folder, which a web server shows."""
 
     server: EmbeddedServer
     folder: Path
@@ -70,21 +70,21 @@ def get(url: str) -> tuple[bytes, str]:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 @pytest.mark.parametrize("output_format", ["png", "jpeg"])
-def test_a_plain_get_fetches_the_pictures_that_bytes_would_have_been(
+def test_a_plain_get_fetches_the_images_that_bytes_would_have_been(
     gallery: Gallery, protocol: str, output_format: str
 ) -> None:
     client = ImageClient(gallery.server.grpc_url) if protocol == "grpc" else HttpImageClient(gallery.server.http_url)
     with client:
         asked: dict[str, Any] = {"n": 2, "seed": 3, "num_inference_steps": STEPS, "output_format": output_format}
         result = client.generate("a red circle", response_format="url", user="alice", **asked)
-        pictures = client.generate("a red circle", **asked).images
+        images = client.generate("a red circle", **asked).images
     assert result.images == ()
     assert result.metadata["milliseconds"]["store"] > 0
-    for url, picture in zip(result.urls, pictures, strict=True):
+    for url, image in zip(result.urls, images, strict=True):
         assert re.fullmatch(
             gallery.url + r"/users/alice/generations/[0-9a-zA-Z_-]+/[0-9a-f]{32}\." + output_format, url
         )
-        assert get(url) == (picture, f"image/{output_format}")
+        assert get(url) == (image, f"image/{output_format}")
 
 
 def test_the_key_holds_the_id_of_the_request_and_the_file_how_it_was_made(gallery: Gallery) -> None:
@@ -138,12 +138,12 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedS
     (folder / "repository").mkdir()
     (folder / "repository" / "image_postprocess").symlink_to(REPOSITORY / "image_postprocess")
     store = S3Server(folder / "log")
-    store.new_bucket("pictures")
+    store.new_bucket("images")
     proxy = FaultyProxy(store.port)
     with pytest.MonkeyPatch.context() as environment, proxy.running() as url:
         for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": url}.items():
             environment.setenv(name, value)
-        parameters = {"image_postprocess.output_url": "s3://pictures/results"}
+        parameters = {"image_postprocess.output_url": "s3://images/results"}
         with EmbeddedServer(folder / "repository", parameters=parameters) as server:
             yield server, proxy, store
     store.close()
@@ -172,7 +172,7 @@ def postprocess(server: EmbeddedServer, frames: Any, **texts: str) -> list[bytes
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
 
 
-def test_pictures_go_to_s3_and_signed_urls_come_back(faulty: tuple[EmbeddedServer, FaultyProxy, S3Server]) -> None:
+def test_images_go_to_s3_and_signed_urls_come_back(faulty: tuple[EmbeddedServer, FaultyProxy, S3Server]) -> None:
     server, proxy, _ = faulty
     proxy.fault = lambda method, number: None
     urls = postprocess(server, FRAMES, response_format="url")
@@ -186,13 +186,13 @@ def test_a_store_that_fails_in_the_middle_fails_the_request_and_keeps_nothing(
     faulty: tuple[EmbeddedServer, FaultyProxy, S3Server],
 ) -> None:
     server, proxy, store = faulty
-    before = store.keys("pictures")
+    before = store.keys("images")
     puts = proxy.requests.count("PUT")
     proxy.fault = lambda method, number: "lose" if method == "PUT" and number >= puts + 2 else None
-    with pytest.raises(InferenceServerException, match="storage_failed: the pictures could not be stored") as failed:
+    with pytest.raises(InferenceServerException, match="storage_failed: the images could not be stored") as failed:
         postprocess(server, FRAMES, response_format="url")
     assert failed.value.status() == "StatusCode.UNAVAILABLE"
-    assert store.keys("pictures") == before
+    assert store.keys("images") == before
     assert len(postprocess(server, FRAMES)) == 4  # those who want no URL do not notice
 
 

@@ -15,7 +15,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from PIL import Image
 
-from deploy.embedded_server import EmbeddedServer
+from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen_client import (
     AsyncImageClient,
     DeadlineExceeded,
@@ -59,13 +59,13 @@ def test_progress_comes_after_each_step_and_then_what_the_unary_model_answers(cl
 
 
 @pytest.mark.parametrize("partial_images", [0, 1, 2, 3])
-def test_each_picture_has_its_previews_evenly_spread_and_in_order(client: ImageClient, partial_images: int) -> None:
+def test_each_image_has_its_previews_evenly_spread_and_in_order(client: ImageClient, partial_images: int) -> None:
     events = news(client.stream("x", n=2, num_inference_steps=8, partial_images=partial_images))
     for image_index in range(2):
         own = [event for event in events if isinstance(event, Preview) and event.image_index == image_index]
         assert [preview.preview_index for preview in own] == list(range(partial_images))
         expected = [8 * (index + 1) // (partial_images + 1) for index in range(partial_images)]
-        # Of several pictures the slowest counts, and another may be a step further.
+        # Of several images the slowest counts, and another may be a step further.
         assert all(0 <= wanted - preview.step <= 1 for preview, wanted in zip(own, expected, strict=True))
     assert all(event.total_steps == 8 for event in events[:-1] if not isinstance(event, GenerateResult))
     assert isinstance(events[-1], GenerateResult)
@@ -80,7 +80,7 @@ def test_fewer_steps_have_fewer_previews(client: ImageClient, steps: int, previe
 
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
 @pytest.mark.parametrize("response_format", ["bytes", "b64_json"])
-def test_previews_are_small_images_in_the_format_of_the_picture(
+def test_previews_are_small_images_in_the_format_of_the_image(
     client: ImageClient, output_format: str, response_format: str
 ) -> None:
     arguments: dict[str, Any] = {"output_format": output_format, "response_format": response_format}
@@ -106,7 +106,7 @@ def test_image_to_image_streams_the_steps_that_its_strength_leaves(client: Image
         ({"partial_images": 4}, InvalidArgument, "partial_images"),
         ({"partial_images": -1}, InvalidArgument, "partial_images"),
         ({"scheduler": "lcm"}, InvalidArgument, "scheduler"),
-        ({"image": b"no picture"}, ImageRejected, "image[0]"),
+        ({"image": b"no image"}, ImageRejected, "image[0]"),
         ({"response_format": "url"}, InvalidArgument, "response_format"),
         ({"timeout_ms": 1, "num_inference_steps": 100}, DeadlineExceeded, None),
     ],
@@ -201,7 +201,7 @@ def test_many_streams_at_once_each_have_their_own_events(server: EmbeddedServer)
     asyncio.run(draw_all())
 
 
-def test_pictures_of_a_stream_are_the_same_with_and_without_previews(client: ImageClient) -> None:
+def test_images_of_a_stream_are_the_same_with_and_without_previews(client: ImageClient) -> None:
     arguments: dict[str, Any] = {"seed": 5, "num_inference_steps": 4}
     with_, without = (list(client.stream("x", partial_images=count, **arguments))[-1] for count in (3, 0))
     assert isinstance(with_, GenerateResult)

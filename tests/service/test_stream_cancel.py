@@ -18,8 +18,8 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY, other_checkpoint
 from imagegen_client import (
     AsyncImageClient,
     Cancelled,

@@ -1,4 +1,4 @@
-"""Previews of the bundled checkpoint look more and more like the picture that they become."""
+"""Previews of the bundled checkpoint look more and more like the image that they become."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, Preview
 
 
@@ -25,7 +25,7 @@ def client() -> Iterator[ImageClient]:
 
 
 def likeness(one: bytes, other: bytes) -> float:
-    """Correlation of two pictures, -1..1."""
+    """Correlation of two images, -1..1."""
     first, second = pixels(one), pixels(other)
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
@@ -38,13 +38,13 @@ def pixels(content: bytes) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("scheduler", [None, "euler", "dpmpp_2m", "ddpm"])
-def test_each_preview_is_an_earlier_stage_of_its_own_picture(client: ImageClient, scheduler: str | None) -> None:
+def test_each_preview_is_an_earlier_stage_of_its_own_image(client: ImageClient, scheduler: str | None) -> None:
     events = list(client.stream("a red circle on white", n=2, seed=3, partial_images=3, scheduler=scheduler))
     result = events[-1]
     assert isinstance(result, GenerateResult)
-    for image_index, picture in enumerate(result.images):
+    for image_index, image in enumerate(result.images):
         own = [event.image for event in events if isinstance(event, Preview) and event.image_index == image_index]
-        similarity = [likeness(preview, picture) for preview in own]
+        similarity = [likeness(preview, image) for preview in own]
         assert similarity == sorted(similarity), similarity
         assert similarity[-1] > 0.7, similarity
         assert similarity[-1] > likeness(own[-1], result.images[1 - image_index])

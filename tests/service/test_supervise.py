@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from deploy.child_process import free_ports
-from deploy.embedded_frontend import EmbeddedFrontend
-from deploy.embedded_server import EmbeddedServer
-from deploy.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.child_process import free_ports
+from imagegen.launch.embedded_frontend import EmbeddedFrontend
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.serve import REPOSITORY, other_checkpoint
 from imagegen_client import HttpImageClient, ImageClient
 from imagegen_client.errors import Unavailable
 from tests.service.server_metrics import wait_until
@@ -64,7 +64,7 @@ def container(random_checkpoint: str, tmp_path_factory: pytest.TempPathFactory) 
     program, *options = EmbeddedServer(REPOSITORY).program(folder)
     ports = list(free_ports(dict.fromkeys("abcd", 0)).values())
     named = zip(("http", "grpc", "metrics", "status"), ports, strict=True)
-    command = [sys.executable, "-m", "deploy.supervise", f"--model-repository={REPOSITORY}"]
+    command = [sys.executable, "-m", "imagegen.launch.supervise", f"--model-repository={REPOSITORY}"]
     command += [f"--tritonserver={program}", "--status-address=127.0.0.1", "--drain-timeout-s=120"]
     command += [f"--{name}-port={port}" for name, port in named]
     parameters = {"diffusion.cpu_threads": "1", "diffusion.warmup_sizes": "none", **other_checkpoint(random_checkpoint)}

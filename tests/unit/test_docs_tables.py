@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-import loading_metrics
-import measures
-import postprocess_measures
-from deploy.triton_options import OPTIONS
-from diffusion_settings import DiffusionSettings
-from imagegen import tensors
-from imagegen.errors import ImageGenError
-from imagegen.request import Caps
-from loading_settings import LoadingSettings
-from openai_frontend.measures import Measures as FrontendMeasures
-from postprocess_settings import PostprocessSettings
-from refusal import Refused
-from stream_settings import StreamSettings
+from imagegen.api import tensors
+from imagegen.api.errors import ImageGenError
+from imagegen.api.request import Caps
+from imagegen.engine import metrics as measures
+from imagegen.engine.settings import DiffusionSettings
+from imagegen.images.input import metrics as loading_metrics
+from imagegen.images.input.errors import Refused
+from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.output import metrics as postprocess_measures
+from imagegen.images.output.settings import PostprocessSettings
+from imagegen.launch.triton_options import OPTIONS
+from imagegen.openai.metrics import Measures as FrontendMeasures
+from imagegen.triton.stream_settings import StreamSettings
 from tests.monitoring_queries import alerts
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,21 +6,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffusion_settings import DiffusionSettings
-from generator import Generator
-from imagegen.config import read_parameters
-from imagegen.side_channel import CancelServer, EventSender
-from imagegen.triton import Answer, TritonSeries, end_process, is_waking_request, send_waking_request, start_process
-from measures import Measures
-from pipelines import load_pipelines
-from queue_waker import QueueWaker
+from imagegen.engine.generator import Generator
+from imagegen.engine.metrics import Measures
+from imagegen.engine.settings import DiffusionSettings
+from imagegen.pipelines.checkpoint import load_pipelines
+from imagegen.triton.adapter import (
+    Answer,
+    TritonSeries,
+    end_process,
+    is_waking_request,
+    send_waking_request,
+    start_process,
+)
+from imagegen.triton.parameters import read_parameters
+from imagegen.triton.queue_waker import QueueWaker
+from imagegen.triton.side_channel import CancelServer, EventSender
 
 
 class TritonPythonModel:
     """Adapter; `generator` draws the way of a request."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the checkpoint, start the device thread and draw the warmup pictures."""
+        """Load the checkpoint, start the device thread and draw the warmup images."""
         folder = self._folder = start_process()
         settings = read_parameters(args["model_config"], DiffusionSettings)
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"

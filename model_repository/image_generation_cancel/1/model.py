@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from imagegen.request import parse_request_id
-from imagegen.side_channel import Canceller
-from imagegen.triton import Arrays, RequestThreads, answer_with, end_process, start_process
+from imagegen.api.request import parse_request_id
+from imagegen.triton.adapter import Arrays, RequestThreads, answer_with, end_process, start_process
+from imagegen.triton.side_channel import Canceller
 
 _THREADS = 8
 

@@ -1,13 +1,13 @@
-"""`image_generation_stream`: the public request in, progress, previews and the pictures out, until the client goes."""
+"""`image_generation_stream`: the public request in, progress, previews and the images out, until the client goes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from imagegen.config import read_parameters
-from imagegen.triton import RequestThreads, call_model, end_process, start_process
-from stream_settings import StreamSettings
-from streams import Streams
+from imagegen.triton.adapter import RequestThreads, call_model, end_process, start_process
+from imagegen.triton.parameters import read_parameters
+from imagegen.triton.stream_settings import StreamSettings
+from imagegen.triton.streams import Streams
 
 
 class TritonPythonModel:

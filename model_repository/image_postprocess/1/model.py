@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from imagegen.config import read_parameters
-from imagegen.triton import RequestThreads, TritonSeries, answer_with, end_process, start_process
-from postprocess import Postprocessor
-from postprocess_measures import PostprocessMeasures
-from postprocess_settings import PostprocessSettings
+from imagegen.images.output.metrics import PostprocessMeasures
+from imagegen.images.output.postprocess import Postprocessor
+from imagegen.images.output.settings import PostprocessSettings
+from imagegen.triton.adapter import RequestThreads, TritonSeries, answer_with, end_process, start_process
+from imagegen.triton.parameters import read_parameters
 
 
 class TritonPythonModel:

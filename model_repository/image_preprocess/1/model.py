@@ -11,12 +11,12 @@ import time
 from functools import partial
 from typing import Any
 
-from freed_memory import return_freed_memory
-from imagegen.config import read_parameters
-from imagegen.drain import is_draining
-from imagegen.errors import Unavailable
-from imagegen.request import parse_request
-from imagegen.triton import (
+from imagegen.api.errors import Unavailable
+from imagegen.api.request import parse_request
+from imagegen.images.input.load import ImageLoader
+from imagegen.images.input.settings import LoadingSettings
+from imagegen.malloc import return_freed_memory
+from imagegen.triton.adapter import (
     Answer,
     Arrays,
     RequestThreads,
@@ -26,8 +26,8 @@ from imagegen.triton import (
     start_process,
     text_tensor,
 )
-from load import ImageLoader
-from loading_settings import LoadingSettings
+from imagegen.triton.drain import is_draining
+from imagegen.triton.parameters import read_parameters
 
 _log = logging.getLogger(__name__)
 

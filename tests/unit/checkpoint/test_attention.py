@@ -13,7 +13,7 @@ HALF[:, 1, :, 2:] = 1
 END = torch.tensor([10])
 
 
-def test_watching_changes_neither_pictures_nor_weights() -> None:
+def test_watching_changes_neither_images_nor_weights() -> None:
     torch.manual_seed(0)
     unet = networks.make_unet()
     inputs = torch.randn(2, 4, 16, 16), torch.tensor([3, 900]), torch.randn(2, 77, 96)

@@ -31,7 +31,7 @@ def test_it_loads_through_every_auto_pipeline(family: type) -> None:
     assert pipeline.unet.config.sample_size * pipeline.vae_scale_factor == 128
 
 
-def test_pictures_show_what_their_captions_say() -> None:
+def test_images_show_what_their_captions_say() -> None:
     """A short form of the whole check: lower floors, since 64 captions scatter more, and few steps, to be quick."""
     verdicts = evaluate.judged(evaluate.load(BUNDLED), evaluate.unseen_captions(64), steps=10, guidance=5.0, seeds=1)
     scores = evaluate.scores(verdicts)

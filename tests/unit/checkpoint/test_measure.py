@@ -1,4 +1,4 @@
-"""Drawn pictures are read back right, so that a wrong score is the model's and not the measure's."""
+"""Drawn images are read back right, so that a wrong score is the model's and not the measure's."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_drawn_scenes_score_full_marks(side_px: int) -> None:
     for _ in range(100):
         scene = random_scene(rng)
         assert scene.background is not None
-        picture = paint.picture(place(scene, rng), scene.background, side_px, rng)
-        verdicts.append(measure.judge(picture, scene))
+        image = paint.image(place(scene, rng), scene.background, side_px, rng)
+        verdicts.append(measure.judge(image, scene))
     assert min(scores(verdicts).values()) >= 0.97
 
 
@@ -28,25 +28,25 @@ def test_drawn_scenes_score_full_marks(side_px: int) -> None:
 def test_another_shape_colour_place_count_or_background_is_a_wrong_answer(shape: str) -> None:
     white = Background("plain", ("white",))
     drawn = [Placed(shape, "red", 0.25, 0.25, 0.15)]
-    picture = paint.picture(drawn, white, 128, Random(0))
+    image = paint.image(drawn, white, 128, Random(0))
     asked = Scene((Thing(shape, "red"),), white, place="top left")
-    assert measure.judge(picture, asked) == measure.Verdict(True, True, True, None, None, ((shape, True),))
+    assert measure.judge(image, asked) == measure.Verdict(True, True, True, None, None, ((shape, True),))
 
     other = SHAPES[(SHAPES.index(shape) + 1) % len(SHAPES)]
     wrong = Scene((Thing(other, "blue"),), Background("night"), place="bottom right")
-    assert measure.judge(picture, wrong) == measure.Verdict(False, False, False, None, None, ((other, False),))
+    assert measure.judge(image, wrong) == measure.Verdict(False, False, False, None, None, ((other, False),))
     two = Scene((Thing(shape, "red", count=2),), white)
-    assert measure.judge(picture, two).count is False
+    assert measure.judge(image, two).count is False
 
 
 def test_the_order_of_a_pair_decides_its_relation() -> None:
     white = Background("plain", ("white",))
     drawn = [Placed("star", "red", 0.25, 0.5, 0.15), Placed("ring", "blue", 0.75, 0.5, 0.15)]
-    picture = paint.picture(drawn, white, 128, Random(0))
+    image = paint.image(drawn, white, 128, Random(0))
     star, ring = Thing("star", "red"), Thing("ring", "blue")
-    assert measure.judge(picture, Scene((star, ring), white, relation="left of")).relation is True
-    assert measure.judge(picture, Scene((ring, star), white, relation="left of")).relation is False
-    assert measure.judge(picture, Scene((star, ring), white, relation="above")).relation is False
+    assert measure.judge(image, Scene((star, ring), white, relation="left of")).relation is True
+    assert measure.judge(image, Scene((ring, star), white, relation="left of")).relation is False
+    assert measure.judge(image, Scene((star, ring), white, relation="above")).relation is False
 
 
 def test_a_blob_has_no_shape_and_noise_no_things() -> None:
@@ -54,7 +54,7 @@ def test_a_blob_has_no_shape_and_noise_no_things() -> None:
     blob = np.exp(
         -4 * (grid[:, None] ** 2 + grid[None] ** 2) ** 0.5 * (1.3 + np.sin(3 * np.arctan2(*np.meshgrid(grid, grid))))
     )
-    picture = (255 - blob[..., None] * (255 - np.array(COLOURS["red"]))).astype(np.uint8)
-    assert [seen.shape for seen in measure.things(picture)] in ([], [None])
+    image = (255 - blob[..., None] * (255 - np.array(COLOURS["red"]))).astype(np.uint8)
+    assert [seen.shape for seen in measure.things(image)] in ([], [None])
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
     assert measure.things(noise) == []

@@ -1,4 +1,4 @@
-"""Pictures of scenes: the same scene at every size, clean edges, nothing over the border."""
+"""Images of scenes: the same scene at every size, clean edges, nothing over the border."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_shape_fills_its_box_and_has_soft_edges(shape: str) -> None:
     assert ((cover > 0.1) & (cover < 0.9)).any()
 
 
-def test_a_scene_is_the_same_picture_at_every_size() -> None:
+def test_a_scene_is_the_same_image_at_every_size() -> None:
     rng = Random(4)
     for _ in range(20):
         scene = random_scene(rng)
@@ -44,8 +44,8 @@ def test_a_scene_is_the_same_picture_at_every_size() -> None:
         if scene.background.kind == "night":  # stars are whole pixels
             continue
         things = place(scene, rng)
-        small = paint.picture(things, scene.background, 64, Random(1))
-        large = Image.fromarray(paint.picture(things, scene.background, 256, Random(1))).resize(
+        small = paint.image(things, scene.background, 64, Random(1))
+        large = Image.fromarray(paint.image(things, scene.background, 256, Random(1))).resize(
             (64, 64), Image.Resampling.BOX
         )
         assert np.abs(small.astype(int) - np.asarray(large)).mean() < 3
@@ -72,9 +72,9 @@ def test_things_stand_nearest_to_where_the_layout_says() -> None:
 
 
 def test_a_thing_near_the_border_is_cut_off_there() -> None:
-    picture = paint.picture([Placed("square", "red", 0.0, 0.0, 0.2)], Background("plain", ("white",)), 64, Random(0))
-    assert tuple(picture[0, 0]) == COLOURS["red"]
-    assert tuple(picture[63, 63]) == COLOURS["white"]
+    image = paint.image([Placed("square", "red", 0.0, 0.0, 0.2)], Background("plain", ("white",)), 64, Random(0))
+    assert tuple(image[0, 0]) == COLOURS["red"]
+    assert tuple(image[63, 63]) == COLOURS["white"]
 
 
 @pytest.mark.parametrize("kind", SCENERY)

@@ -75,23 +75,23 @@ def test_every_stage_has_a_gradient_for_all_it_trains() -> None:
     assert all(weight.grad is not None for weight in (*encoder.parameters(), *reader.parameters()))
 
     text, unet = networks.make_text_encoder(tokenizer), networks.make_unet()
-    pictures, covers, tokens = (tensor[:2] for tensor in train_denoiser.batch(0, 0, tokenizer)[:3])
+    images, covers, tokens = (tensor[:2] for tensor in train_denoiser.batch(0, 0, tokenizer)[:3])
     vae.requires_grad_(False)
-    drawn = pictures, covers, tokens, train_denoiser.PHASES[-1]
+    drawn = images, covers, tokens, train_denoiser.PHASES[-1]
     train_denoiser.loss(unet, text, vae, drawn, noise, attention.watch(unet), {}).backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad is not None for weight in (*text.parameters(), *unet.parameters()))
 
 
-def test_folding_statistics_changes_the_latents_and_not_the_pictures() -> None:
+def test_folding_statistics_changes_the_latents_and_not_the_images() -> None:
     torch.manual_seed(0)
     vae = networks.make_vae()
-    pictures = train_vae.batch(0, 0)
+    images = train_vae.batch(0, 0)
     with torch.no_grad():
-        before = vae.encode(pictures).latent_dist
+        before = vae.encode(images).latent_dist
         mean, std = before.mean.mean((0, 2, 3)), before.mean.std((0, 2, 3))
         shown = vae.decode(before.mean).sample
         networks.fold_statistics(vae, mean, std)
-        after = vae.encode(pictures).latent_dist
+        after = vae.encode(images).latent_dist
         assert torch.allclose(after.mean.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
         assert torch.allclose(after.mean.std((0, 2, 3)), torch.ones(4), atol=1e-4)
         assert torch.allclose(after.std * std.view(4, 1, 1), before.std, rtol=1e-3)

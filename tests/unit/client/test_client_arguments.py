@@ -14,7 +14,7 @@ import tritonclient.http
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagegen.tensors import INPUTS, STREAM_INPUTS
+from imagegen.api.tensors import INPUTS, STREAM_INPUTS
 from imagegen_client import (
     AsyncHttpImageClient,
     AsyncImageClient,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tritonclient.utils import InferenceServerException
 
-import imagegen.errors as server
+import imagegen.api.errors as server
 from imagegen_client import errors
 from imagegen_client.errors import ImageGenerationError, from_triton
 
@@ -24,7 +24,7 @@ def translated(message: str, status: str | None) -> ImageGenerationError:
         server.Cancelled("the client went away"),
         server.DeadlineExceeded("timeout_ms: 500 passed"),
         server.Unavailable("shutting down"),
-        server.StorageFailed("the pictures could not be stored"),
+        server.StorageFailed("the images could not be stored"),
         server.InternalError("the server log has the reason"),
     ],
 )

@@ -20,10 +20,10 @@ class Arrays(dict[str, npt.NDArray[Any]]):
         return self.get(name)
 
 
-def outputs(*pictures: bytes, metadata: bytes = b'{"task": "text-to-image"}') -> Arrays:
+def outputs(*images: bytes, metadata: bytes = b'{"task": "text-to-image"}') -> Arrays:
     return Arrays(
-        generated_image=np.array(pictures, dtype=np.object_),
-        used_seed=np.arange(7, 7 + len(pictures), dtype=np.int64),
+        generated_image=np.array(images, dtype=np.object_),
+        used_seed=np.arange(7, 7 + len(images), dtype=np.int64),
         metadata=np.array([metadata], dtype=np.object_),
     )
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.supervise import _parse as supervise_parse
 from imagegen import __version__
-from openai_frontend.__main__ import _parser as frontend_parser
+from imagegen.launch.supervise import _parse as supervise_parse
+from imagegen.openai.__main__ import _parser as frontend_parser
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 TEXT = (DEPLOY / "compose.yaml").read_text()
@@ -62,7 +62,7 @@ def test_every_variable_is_in_the_example() -> None:
 def test_the_store_is_configured_in_json() -> None:
     configured = json.loads(COMPOSE["configs"]["store"]["content"])
     anonymous, owner = configured["identities"]
-    assert anonymous == {"name": "anonymous", "actions": ["Read:pictures"]}
+    assert anonymous == {"name": "anonymous", "actions": ["Read:images"]}
     assert owner["credentials"][0]["accessKey"] == SERVICES["triton"]["environment"]["AWS_ACCESS_KEY_ID"]
 
 
@@ -74,16 +74,16 @@ def test_prometheus_asks_the_services() -> None:
 
 def test_the_frontend_takes_its_arguments() -> None:
     command = SERVICES["openai"]["command"]
-    assert command[:3] == ["python3", "-m", "openai_frontend"]
+    assert command[:3] == ["python3", "-m", "imagegen.openai"]
     assert frontend_parser().parse_args(command[3:]).triton_url == "triton:8001"
 
 
 def test_the_supervisor_tells_both_ends_of_the_ensemble_where_the_store_is() -> None:
     command = SERVICES["triton"]["command"]
-    assert command[:3] == ["python3", "-m", "deploy.supervise"]
+    assert command[:3] == ["python3", "-m", "imagegen.launch.supervise"]
     given = supervise_parse(command[3:])
     settings = dict(given.set)
-    assert settings["image_preprocess.output_url"] == settings["image_postprocess.output_url"] == "s3://pictures"
+    assert settings["image_preprocess.output_url"] == settings["image_postprocess.output_url"] == "s3://images"
     assert int(SERVICES["triton"]["stop_grace_period"].removesuffix("s")) > given.drain_timeout_s + 10
 
 

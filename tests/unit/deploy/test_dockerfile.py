@@ -64,8 +64,8 @@ def test_it_does_not_run_as_root() -> None:
 
 
 def test_health_labels_and_command() -> None:
-    assert _all("HEALTHCHECK")[0].endswith('CMD ["python3", "-m", "deploy.ready"]')
-    assert _all("CMD") == ['["python3", "-m", "deploy.supervise"]']
+    assert _all("HEALTHCHECK")[0].endswith('CMD ["python3", "-m", "imagegen.launch.ready"]')
+    assert _all("CMD") == ['["python3", "-m", "imagegen.launch.supervise"]']
     (labels,) = _all("LABEL")
     for name in ("title", "description", "licenses", "version", "revision", "created", "base.name"):
         assert f"org.opencontainers.image.{name}=" in labels

@@ -1,4 +1,4 @@
-"""perf_analyzer gets the same requests however the picture travels."""
+"""perf_analyzer gets the same requests however the image travels."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import base64
 import json
 from pathlib import Path
 
-from imagegen.tensors import INPUTS
+from imagegen.api.tensors import INPUTS
 from perf.analyzer_inputs import BASE64, TEXT, URL, file_stem, input_rows, write_input_data
 from perf.wanted import scene_png
 
 ROWS = input_rows(4, "64x96", "http://127.0.0.1:1")
 
 
-def test_every_kind_has_the_same_requests_but_for_the_picture() -> None:
+def test_every_kind_has_the_same_requests_but_for_the_image() -> None:
     without = [[{**row, "image": None} for row in rows] for rows in ROWS.values()]
     assert without[0] == without[1] == without[2]
     assert {row["size"] for row in without[0]} == {"64x96"}
     assert len({row["prompt"] for row in without[0]}) == len(without[0]) == 8
 
 
-def test_the_picture_travels_as_the_kind_says() -> None:
+def test_the_image_travels_as_the_kind_says() -> None:
     assert not any("image" in row for row in ROWS[TEXT])
     assert {base64.b64decode(row["image"]) for row in ROWS[BASE64]} == {scene_png()}
     urls = [row["image"] for row in ROWS[URL]]

@@ -16,7 +16,7 @@ WANTED = Wanted(TEXT_TO_IMAGE, (96, 64), 4, 1, 5, "a star")
 TWO = Wanted(TEXT_TO_IMAGE, (96, 64), 4, 2, 4, "a star")
 
 
-def picture(width: int = 96, height: int = 64, *, brighter: int = 0, format_name: str = "PNG") -> bytes:
+def image(width: int = 96, height: int = 64, *, brighter: int = 0, format_name: str = "PNG") -> bytes:
     rows, columns = np.mgrid[0:height, 0:width]
     pixels = np.stack([rows, columns, rows + columns], axis=2).astype(np.uint8) + np.uint8(brighter)
     file = io.BytesIO()
@@ -33,23 +33,23 @@ def flat() -> bytes:
 def test_a_right_answer_passes_again_and_again() -> None:
     check = AnswerCheck()
     for brighter in (0, 2, 1):
-        check.check(WANTED, [picture(brighter=brighter)], [5])
-    check.check(TWO, [picture(brighter=40), picture()], [4, 5])
+        check.check(WANTED, [image(brighter=brighter)], [5])
+    check.check(TWO, [image(brighter=40), image()], [4, 5])
 
 
 @pytest.mark.parametrize(
     ("images", "seeds", "kind"),
     [
         ([], [], answer_check.WRONG_COUNT),
-        ([picture(), picture()], [5, 6], answer_check.WRONG_COUNT),
-        ([picture()], [6], answer_check.WRONG_SEED),
-        ([picture()], [5, 6], answer_check.WRONG_SEED),
-        ([b""], [5], answer_check.NO_PICTURE),
-        ([b"<html>"], [5], answer_check.NO_PICTURE),
-        ([picture()[:-200]], [5], answer_check.NO_PICTURE),
-        ([picture(format_name="JPEG")], [5], answer_check.NO_PICTURE),
-        ([picture(64, 96)], [5], answer_check.WRONG_SIZE),
-        ([picture(95, 64)], [5], answer_check.WRONG_SIZE),
+        ([image(), image()], [5, 6], answer_check.WRONG_COUNT),
+        ([image()], [6], answer_check.WRONG_SEED),
+        ([image()], [5, 6], answer_check.WRONG_SEED),
+        ([b""], [5], answer_check.NO_IMAGE),
+        ([b"<html>"], [5], answer_check.NO_IMAGE),
+        ([image()[:-200]], [5], answer_check.NO_IMAGE),
+        ([image(format_name="JPEG")], [5], answer_check.NO_IMAGE),
+        ([image(64, 96)], [5], answer_check.WRONG_SIZE),
+        ([image(95, 64)], [5], answer_check.WRONG_SIZE),
         ([flat()], [5], answer_check.ONE_COLOUR),
     ],
 )
@@ -59,15 +59,15 @@ def test_a_wrong_answer_is_told_by_its_kind(images: list[bytes], seeds: list[int
     assert wrong.value.kind == kind
 
 
-def test_another_picture_for_the_same_request_is_wrong() -> None:
+def test_another_image_for_the_same_request_is_wrong() -> None:
     check = AnswerCheck()
-    check.check(WANTED, [picture()], [5])
-    with pytest.raises(WrongAnswer, match=answer_check.OTHER_PICTURE):
-        check.check(WANTED, [picture(brighter=3)], [5])
+    check.check(WANTED, [image()], [5])
+    with pytest.raises(WrongAnswer, match=answer_check.OTHER_IMAGE):
+        check.check(WANTED, [image(brighter=3)], [5])
 
 
-def test_the_pictures_of_a_request_are_compared_with_those_asked_for_alone() -> None:
+def test_the_images_of_a_request_are_compared_with_those_asked_for_alone() -> None:
     check = AnswerCheck()
-    check.check(WANTED, [picture()], [5])
-    with pytest.raises(WrongAnswer, match=answer_check.OTHER_PICTURE):
-        check.check(TWO, [picture(), picture(brighter=40)], [4, 5])
+    check.check(WANTED, [image()], [5])
+    with pytest.raises(WrongAnswer, match=answer_check.OTHER_IMAGE):
+        check.check(TWO, [image(), image(brighter=40)], [4, 5])

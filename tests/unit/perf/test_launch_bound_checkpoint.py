@@ -1,4 +1,4 @@
-"""The forwards measured are those that drawing a picture makes."""
+"""The forwards measured are those that drawing an image makes."""
 
 from __future__ import annotations
 

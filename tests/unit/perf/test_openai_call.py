@@ -10,7 +10,7 @@ from imagegen_client.errors import ServerUnreachable
 from perf.answer_check import AnswerCheck, WrongAnswer
 from perf.openai_call import OpenAIClient
 from perf.wanted import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Wanted
-from tests.openai_stand_in import number, openai_stand_in, pictures
+from tests.openai_stand_in import images, number, openai_stand_in
 
 TEXT = Wanted(TEXT_TO_IMAGE, (96, 64), 4, 2, 5, "a star")
 
@@ -21,7 +21,7 @@ def asked(wanted: Wanted) -> tuple[str, bytes]:
 
     def answer(path: str, body: bytes) -> tuple[int, bytes]:
         seen.append((path, body))
-        return pictures(body, wanted.size)
+        return images(body, wanted.size)
 
     with openai_stand_in(answer) as url:
         client = OpenAIClient(url)
@@ -47,7 +47,7 @@ def test_text_alone_is_a_generation() -> None:
 
 
 @pytest.mark.parametrize(("task", "masks"), [(IMAGE_TO_IMAGE, 0), (INPAINTING, 1)])
-def test_what_starts_from_a_picture_is_an_edit(task: str, masks: int) -> None:
+def test_what_starts_from_a_image_is_an_edit(task: str, masks: int) -> None:
     path, body = asked(Wanted(task, (96, 64), 50, 1, 5, "a star"))
     assert path == "/v1/images/edits"
     assert body.count(b'filename="image.png"') == 1

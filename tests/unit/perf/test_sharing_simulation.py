@@ -1,4 +1,4 @@
-"""Leaving long pictures out of short ones' forwards is worth it where rows cost, and harmless where they do not."""
+"""Leaving long images out of short ones' forwards is worth it where rows cost, and harmless where they do not."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from PIL import Image
 from perf.traces import LONG_STEPS, SHORT_STEPS
 from perf.wanted import (
     IMAGE_TO_IMAGE,
+    IMAGES_SHARES,
     INPAINTING,
-    PICTURES_SHARES,
     SIZE_SHARES,
     TASK_SHARES,
     TEXT_TO_IMAGE,
@@ -34,7 +34,7 @@ def test_the_mix_is_as_promised() -> None:
     for shares, found in (
         (TASK_SHARES, Counter(wanted.task for wanted in everything)),
         (SIZE_SHARES, Counter(wanted.size for wanted in everything)),
-        (PICTURES_SHARES, Counter(wanted.n for wanted in everything)),
+        (IMAGES_SHARES, Counter(wanted.n for wanted in everything)),
         ({SHORT_STEPS: 0.7, LONG_STEPS: 0.3}, Counter(wanted.num_inference_steps for wanted in everything)),
     ):
         assert sum(shares.values()) == pytest.approx(1)
@@ -50,7 +50,7 @@ def test_requests_repeat() -> None:
     assert most >= 10
 
 
-def test_the_second_picture_is_that_of_the_next_seed_alone() -> None:
+def test_the_second_image_is_that_of_the_next_seed_alone() -> None:
     two = Wanted(TEXT_TO_IMAGE, (64, 64), SHORT_STEPS, 2, 7, "a star")
     assert two.seeds == (7, 8)
     assert two.each() == [Wanted(TEXT_TO_IMAGE, (64, 64), SHORT_STEPS, 1, seed, "a star") for seed in (7, 8)]
@@ -64,8 +64,8 @@ def test_images_are_sent_where_the_task_needs_them(task: str, images: set[str]) 
     assert set(values) == {"prompt", "size", "num_inference_steps", "n", "seed"} | images
     assert values["size"] == "96x64"
     for name in images:
-        with Image.open(io.BytesIO(values[name])) as picture:
-            assert picture.size == (128, 128)
+        with Image.open(io.BytesIO(values[name])) as image:
+            assert image.size == (128, 128)
 
 
 def test_short_and_long_requests_are_counted_apart() -> None:

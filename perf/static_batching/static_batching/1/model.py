@@ -61,7 +61,7 @@ class TritonPythonModel:
                 sender.send(response, flags=_FINAL)
 
     def _draw(self, group: list[dict[str, Any]]) -> list[Any]:
-        pictures = self._pipeline(
+        images = self._pipeline(
             prompt=[inputs["prompt"].decode() for inputs in group],
             width=self._side_px,
             height=self._side_px,
@@ -69,14 +69,12 @@ class TritonPythonModel:
             guidance_scale=float(group[0]["guidance_scale"]),
             generator=[torch.Generator("cpu").manual_seed(int(inputs["seed"])) for inputs in group],
         ).images
-        return [
-            _response(picture, int(inputs["seed"]), len(group)) for picture, inputs in zip(pictures, group, strict=True)
-        ]
+        return [_response(image, int(inputs["seed"]), len(group)) for image, inputs in zip(images, group, strict=True)]
 
 
-def _response(picture: Any, seed: int, together: int) -> Any:
+def _response(image: Any, seed: int, together: int) -> Any:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # as image_postprocess does
+    image.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # as image_postprocess does
     outputs = {
         "generated_image": np.array([buffer.getvalue()], dtype=np.object_),
         "used_seed": np.array([seed], dtype=np.int64),

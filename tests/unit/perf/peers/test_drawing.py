@@ -1,4 +1,4 @@
-"""Peers draw equal requests together, and every client gets its own picture."""
+"""Peers draw equal requests together, and every client gets its own image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from deploy.random_checkpoint import make_checkpoint
+from checkpoint.random_checkpoint import make_checkpoint
 from perf.peers.drawing import CHECKPOINT, SIDE_PX, DrawRequest, PeerPipeline, equal_groups
 
 
@@ -23,7 +23,7 @@ def test_requests_of_equal_steps_and_guidance_are_one_group() -> None:
     assert equal_groups([]) == []
 
 
-def test_a_batch_gives_the_pictures_of_its_requests_in_their_order(
+def test_a_batch_gives_the_images_of_its_requests_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_checkpoint(tmp_path / "checkpoint")
@@ -41,8 +41,8 @@ def test_a_batch_gives_the_pictures_of_its_requests_in_their_order(
     requests = [request(1, seed=1), request(2, seed=2), request(1, seed=3)]
     together = pipeline.draw_batch(requests)
     assert calls == [2, 1]
-    for picture, one in zip(together, requests, strict=True):
-        opened = Image.open(io.BytesIO(picture)).convert("RGB")
+    for image, one in zip(together, requests, strict=True):
+        opened = Image.open(io.BytesIO(image)).convert("RGB")
         alone = Image.open(io.BytesIO(pipeline.draw_batch([one])[0])).convert("RGB")
         assert opened.size == (64, 64)
         differences = (abs(a - b) for a, b in zip(opened.tobytes(), alone.tobytes(), strict=True))

@@ -1,4 +1,4 @@
-"""A peer's answer becomes a picture, and one that is none becomes an error of the client package."""
+"""A peer's answer becomes an image, and one that is none becomes an error of the client package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imagegen_client import GenerateResult
 from imagegen_client.errors import DeadlineExceeded, InternalError, ServerUnreachable
 from perf.peers.server import PEERS, PeerClient
 
-PICTURE = b"a picture"
+IMAGE = b"an image"
 
 
 @contextmanager
@@ -58,20 +58,20 @@ def draw(url: str, name: str, timeout_s: float = 30) -> GenerateResult:
     return asyncio.run(ask())
 
 
-def test_a_file_is_the_picture() -> None:
-    with stand_in(200, PICTURE) as (url, asked):
+def test_a_file_is_the_image() -> None:
+    with stand_in(200, IMAGE) as (url, asked):
         result = draw(url, "fastapi")
-    assert (result.images, result.seeds) == ((PICTURE,), (3,))
+    assert (result.images, result.seeds) == ((IMAGE,), (3,))
     assert asked == [{"prompt": "a star", "seed": 3, "num_inference_steps": 4, "guidance_scale": 7.5}]
 
 
 def test_bentoml_gets_and_gives_lists() -> None:
-    with stand_in(200, json.dumps([base64.b64encode(PICTURE).decode()]).encode()) as (url, asked):
-        assert draw(url, "bentoml").images == (PICTURE,)
+    with stand_in(200, json.dumps([base64.b64encode(IMAGE).decode()]).encode()) as (url, asked):
+        assert draw(url, "bentoml").images == (IMAGE,)
     assert len(asked[0]["requests"]) == 1
 
 
-def test_what_is_no_picture_is_an_error() -> None:
+def test_what_is_no_image_is_an_error() -> None:
     with stand_in(503, b"overloaded") as (url, _), pytest.raises(InternalError, match="503"):
         draw(url, "fastapi")
     with stand_in(200, b"[]") as (url, _), pytest.raises(ServerUnreachable):
@@ -81,5 +81,5 @@ def test_what_is_no_picture_is_an_error() -> None:
 
 
 def test_an_answer_that_is_late_is_an_error() -> None:
-    with stand_in(200, PICTURE, delay_s=1.0) as (url, _), pytest.raises(DeadlineExceeded):
+    with stand_in(200, IMAGE, delay_s=1.0) as (url, _), pytest.raises(DeadlineExceeded):
         draw(url, "fastapi", timeout_s=0.2)

@@ -25,7 +25,7 @@ class TritonPythonModel:
         self._pipeline = PeerPipeline({CHECKPOINT: setting["model"], SIDE_PX: setting["side_px"]})
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Requests of one picture each; all are answered when all are drawn."""
+        """Requests of one image each; all are answered when all are drawn."""
         files = self._pipeline.draw_batch([_draw_request(request) for request in requests])
         return [
             pb_utils.InferenceResponse(

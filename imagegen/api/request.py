@@ -1,0 +1,319 @@
+"""The public request: arrays as Triton delivers them in, one frozen, validated `ImageRequest` out.
+
+Parsed once at the edge of each model, trusted afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imagegen.api import tensors
+from imagegen.api.errors import InvalidArgument
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_SHOWN_CHARACTERS = 60  # of a refused value, so that a 50 MB field is not echoed
+_SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.ASCII)
+_INT32_MAX = 2**31 - 1
+_TABLE = {tensor.name: tensor for tensor in tensors.INPUTS}
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Caps that a deployment sets, on top of the fixed rules of `imagegen.tensors`.
+
+    Attributes:
+        max_num_inference_steps: cap of num_inference_steps.
+        max_guidance_scale: cap of guidance_scale.
+        max_side_px: longest side of an image.
+        max_area_px: most pixels of an image.
+    """
+
+    max_num_inference_steps: int = 100
+    max_guidance_scale: float = 30.0
+    max_side_px: int = 2048
+    max_area_px: int = 2048 * 2048
+
+    def __post_init__(self) -> None:
+        for name in ("max_num_inference_steps", "max_side_px", "max_area_px"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"parameter {name}: {getattr(self, name)} is not 1 or more")
+        if not 0 <= self.max_guidance_scale < math.inf:
+            raise ValueError(f"parameter max_guidance_scale: {self.max_guidance_scale} is not 0 or more")
+
+
+@dataclass(frozen=True)
+class OutputChoice:
+    """How the images are to be handed over.
+
+    Attributes:
+        output_format: one of `tensors.OUTPUT_FORMATS`.
+        output_compression: 0..100, or None when absent.
+        response_format: one of `tensors.RESPONSE_FORMATS`.
+        user: opaque id, or None.
+    """
+
+    output_format: str = "png"
+    output_compression: int | None = None
+    response_format: str = "bytes"
+    user: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """What a client asked for. None means that the input was absent.
+
+    Attributes:
+        prompt: 1..32000 characters.
+        negative_prompt: 0..32000 characters.
+        images: the encoded or referenced input images, still as bytes; empty for text-to-image.
+        mask: the encoded or referenced mask, still as bytes.
+        n: number of images, 1..10.
+        size: (width, height) in pixels; None for "auto".
+        num_inference_steps: 1 or more.
+        guidance_scale: finite, 0 or more.
+        strength: in (0, 1]; None when absent.
+        scheduler: one of `tensors.SCHEDULERS`.
+        timeout_ms: 1 or more.
+        seeds: empty for random, one value, or n values, each 0..2^63-1.
+        output: how the images are to be handed over.
+    """
+
+    prompt: str
+    negative_prompt: str | None = None
+    images: tuple[bytes, ...] = ()
+    mask: bytes | None = None
+    n: int = 1
+    size: tuple[int, int] | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    strength: float | None = None
+    scheduler: str | None = None
+    timeout_ms: int | None = None
+    seeds: tuple[int, ...] = ()
+    output: OutputChoice = OutputChoice()
+
+
+def parse_output_choice(arrays: Arrays, *, has_store: bool = False) -> OutputChoice:
+    """Check the inputs that say how images are handed over; the others are left alone.
+
+    Args:
+        arrays: as for `parse_request`.
+        has_store: whether a result store is configured, for the response format "url".
+
+    Raises:
+        InvalidArgument: as `parse_request`; also for "url" without a store.
+    """
+    response_format = _choice(arrays, "response_format", tensors.RESPONSE_FORMATS) or "bytes"
+    if response_format == "url" and not has_store:
+        raise InvalidArgument("response_format", '"url" needs a result store and none is configured; use b64_json')
+    return OutputChoice(
+        output_format=_choice(arrays, "output_format", tensors.OUTPUT_FORMATS) or "png",
+        output_compression=_integer(arrays, "output_compression", 0, 100),
+        response_format=response_format,
+        user=_text(arrays, "user", 1, tensors.MAX_USER_CHARACTERS),
+    )
+
+
+def parse_request(
+    arrays: Arrays,
+    caps: Caps,
+    *,
+    granularity_px: int = 1,
+    has_images: bool | None = None,
+    has_store: bool = False,
+) -> ImageRequest:
+    """Check every public input against its rule.
+
+    Args:
+        arrays: the inputs that are present, by public name; BYTES as object arrays of `bytes`.
+        caps: the deployment's caps.
+        granularity_px: both sides of `size` are multiples of this.
+        has_images: whether the request carries images, where that is known otherwise than from `image`
+            (the diffusion model receives pixels); None to go by `image`.
+        has_store: whether a result store is configured.
+
+    Raises:
+        InvalidArgument: names the first field that breaks its rule, its value and what is allowed.
+    """
+    for name in arrays:
+        if name not in _TABLE:
+            raise InvalidArgument(name, "no such input; inputs are " + ", ".join(_TABLE))
+    n = _integer(arrays, "n", 1, tensors.MAX_N)
+    n = 1 if n is None else n
+    images = _blobs(arrays, "image", tensors.MAX_IMAGES)
+    mask = _blobs(arrays, "mask", 1)
+    if has_images is None:
+        has_images = bool(images)
+    strength = _number(arrays, "strength", 0.0, 1.0, above_lowest=True)
+    if mask and not has_images:
+        raise InvalidArgument("mask", "given without image; a mask says which part of an image to repaint")
+    if strength is not None and not has_images:
+        raise InvalidArgument("strength", "given without image; it says how far to move away from an image")
+    prompt = _text(arrays, "prompt", 1, tensors.MAX_PROMPT_CHARACTERS)
+    if prompt is None:
+        raise InvalidArgument("prompt", "missing; it is required")
+    return ImageRequest(
+        prompt=prompt,
+        negative_prompt=_text(arrays, "negative_prompt", 0, tensors.MAX_PROMPT_CHARACTERS),
+        images=images,
+        mask=mask[0] if mask else None,
+        n=n,
+        size=_size(arrays, caps, granularity_px),
+        num_inference_steps=_integer(arrays, "num_inference_steps", 1, caps.max_num_inference_steps),
+        guidance_scale=_number(arrays, "guidance_scale", 0.0, caps.max_guidance_scale),
+        strength=strength,
+        scheduler=_choice(arrays, "scheduler", tensors.SCHEDULERS),
+        timeout_ms=_integer(arrays, "timeout_ms", 1, tensors.MAX_TIMEOUT_MS),
+        seeds=_seeds(arrays, n),
+        output=parse_output_choice(arrays, has_store=has_store),
+    )
+
+
+def parse_partial_images(arrays: Arrays) -> int:
+    """How many previews of each image a stream asks for, 0..3; the other inputs are left alone.
+
+    Raises:
+        InvalidArgument: as `parse_request`.
+    """
+    return _integer(arrays, "partial_images", 0, tensors.MAX_PARTIAL_IMAGES) or 0
+
+
+def parse_request_id(arrays: Arrays) -> str:
+    """The Triton request id that is to be cancelled.
+
+    Raises:
+        InvalidArgument: it is missing, empty or too long.
+    """
+    request_id = _text(arrays, "request_id", 1, tensors.MAX_REQUEST_ID_CHARACTERS)
+    if request_id is None:
+        raise InvalidArgument("request_id", "missing; it is required")
+    return request_id
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def _one(arrays: Arrays, name: str) -> Any:
+    """The single value of an input of shape [1], or None when it is absent."""
+    array = arrays.get(name)
+    if array is None:
+        return None
+    if array.shape != (1,):
+        raise InvalidArgument(name, f"shape {list(array.shape)}; the shape is [1]")
+    return array[0]
+
+
+def _text(arrays: Arrays, name: str, shortest: int, longest: int) -> str | None:
+    value = _one(arrays, name)
+    if value is None:
+        return None
+    try:
+        text = value if isinstance(value, str) else bytes(value).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(name, f"not valid UTF-8 at byte {error.start}; text is UTF-8") from None
+    if not shortest <= len(text) <= longest:
+        raise InvalidArgument(name, f"{len(text)} characters; {shortest}..{longest} characters are allowed")
+    return text
+
+
+def _choice(arrays: Arrays, name: str, allowed: tuple[str, ...]) -> str | None:
+    text = _text(arrays, name, 0, _INT32_MAX)
+    if text is not None and text not in allowed:
+        raise InvalidArgument(name, f"{_shown(text)} is not one of {', '.join(allowed)}")
+    return text
+
+
+def _integer(arrays: Arrays, name: str, lowest: int, highest: int) -> int | None:
+    value = _one(arrays, name)
+    if value is None:
+        return None
+    if not lowest <= int(value) <= highest:
+        raise InvalidArgument(name, f"{int(value)} is outside {lowest}..{highest}")
+    return int(value)
+
+
+def _number(arrays: Arrays, name: str, lowest: float, highest: float, *, above_lowest: bool = False) -> float | None:
+    value = _one(arrays, name)
+    if value is None:
+        return None
+    number = float(np.format_float_positional(np.float32(value), unique=True))  # 0.8, not 0.800000011920929
+    low_enough = number > lowest if above_lowest else number >= lowest
+    if not (math.isfinite(number) and low_enough and number <= highest):
+        allowed = f"above {lowest:g}, up to {highest:g}" if above_lowest else f"{lowest:g}..{highest:g}"
+        raise InvalidArgument(name, f"{number:g} is outside the allowed range, {allowed}")
+    return number
+
+
+def _blobs(arrays: Arrays, name: str, most: int) -> tuple[bytes, ...]:
+    array = arrays.get(name)
+    if array is None:
+        return ()
+    if array.ndim != 1 or array.size < 1:
+        raise InvalidArgument(name, f"shape {list(array.shape)}; 1..{most} elements in one dimension are allowed")
+    if array.size > most:
+        allowed = f"{most} is allowed" if most == 1 else f"{most} are allowed"
+        raise InvalidArgument(name, f"too_large: {array.size} {name}s; at most {allowed}")
+    # An empty one is left to the loader, which reports it together with the other bad images.
+    return tuple(item.encode() if isinstance(item, str) else bytes(item) for item in array)
+
+
+def _size(arrays: Arrays, caps: Caps, granularity_px: int) -> tuple[int, int] | None:
+    text = _text(arrays, "size", 0, _INT32_MAX)
+    if text is None or text == "auto":
+        return None
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise InvalidArgument("size", f'{_shown(text)} is neither "auto" nor "WxH" in pixels, as in "512x512"')
+    size = int(match[1]), int(match[2])
+    check_size(size, caps, granularity_px)
+    return size
+
+
+def check_size(size: tuple[int, int], caps: Caps, granularity_px: int) -> None:
+    """Raise InvalidArgument when `size`, (width, height) in pixels, breaks the caps or the granularity."""
+    width, height = size
+    grain = granularity_px
+    fits = min(size) >= grain and max(size) <= caps.max_side_px and width * height <= caps.max_area_px
+    if not fits or width % grain or height % grain:
+        multiple = f", a multiple of {grain}" if grain > 1 else ""
+        raise InvalidArgument(
+            "size",
+            f'"{width}x{height}" is not allowed: each side is {grain}..{caps.max_side_px} pixels{multiple},'
+            f" and width x height at most {caps.max_area_px}",
+        )
+
+
+def fit_within(size: tuple[int, int], caps: Caps, granularity_px: int = 1) -> tuple[int, int]:
+    """The (width, height) of an image scaled down, never up, to the caps, rounded down to the granularity."""
+    longest, area = max(size), size[0] * size[1]
+
+    def fitted(side: int) -> int:  # in whole numbers: a float just below a multiple would lose a whole one
+        by_side = side * caps.max_side_px // longest
+        by_area = math.isqrt(side * side * caps.max_area_px // area)
+        return max(granularity_px, min(side, by_side, by_area) // granularity_px * granularity_px)
+
+    return fitted(size[0]), fitted(size[1])
+
+
+def _seeds(arrays: Arrays, n: int) -> tuple[int, ...]:
+    array = arrays.get("seed")
+    if array is None:
+        return ()
+    if array.ndim != 1 or array.size not in (1, n):
+        raise InvalidArgument("seed", f"shape {list(array.shape)}; one seed or n={n} seeds are allowed")
+    seeds = tuple(int(seed) for seed in array)
+    highest = tensors.MAX_SEED - (n - 1 if len(seeds) == 1 else 0)
+    for seed in seeds:
+        if not 0 <= seed <= highest:
+            raise InvalidArgument("seed", f"{seed} is outside 0..{highest}")
+    return seeds

@@ -1,0 +1,140 @@
+"""The public tensors of `image_generation` and `image_generation_stream`, defined once.
+
+Validation (`imagegen.request`), the `config.pbtxt` files, the client's arguments and the tables in
+docs/api.md come from this list or are compared with it by a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_IMAGES = 16  # OpenAI's images API: at most 16 input images
+MAX_N = 10  # OpenAI's images API: n is 1..10
+MAX_PROMPT_CHARACTERS = 32_000  # OpenAI's images API
+MAX_USER_CHARACTERS = 256
+MAX_TIMEOUT_MS = 3_600_000  # one hour: longer is a mistake in the unit
+MAX_REQUEST_ID_CHARACTERS = 1024
+MAX_SEED = 2**63 - 1  # INT64
+MAX_PARTIAL_IMAGES = 3  # OpenAI's images API: partial_images is 0..3
+
+MASK_FROM_ALPHA = "alpha"  # as `mask`: where the first image is transparent
+
+OUTPUT_FORMATS = ("png", "jpeg", "webp")
+RESPONSE_FORMATS = ("bytes", "b64_json", "url")
+SCHEDULERS = (
+    "ddim",
+    "ddpm",
+    "deis",
+    "dpmpp_2m",
+    "dpmpp_sde",
+    "euler",
+    "euler_ancestral",
+    "heun",
+    "lcm",
+    "pndm",
+    "unipc",
+)
+
+
+@dataclass(frozen=True)
+class PublicTensor:
+    """One row of the documented table.
+
+    Attributes:
+        name: the tensor's name, lower case, as in OpenAI's images API or diffusers.
+        data_type: Triton's name of the element type in `config.pbtxt`, without the `TYPE_` prefix.
+        dims: Triton dims; -1 is any length.
+        default: what applies when the input is absent, as documented.
+        rule: the values accepted and what they mean, as documented.
+    """
+
+    name: str
+    data_type: str
+    dims: tuple[int, ...]
+    default: str
+    rule: str
+
+
+INPUTS = (
+    PublicTensor("prompt", "STRING", (1,), "required", "1..32000 characters, UTF-8"),
+    PublicTensor("negative_prompt", "STRING", (1,), '""', "0..32000 characters, UTF-8"),
+    PublicTensor(
+        "image",
+        "STRING",
+        (-1,),
+        "none",
+        "1..16 images, each an http(s) URL, `data:image/...;base64,`, bare base64, or raw PNG/JPEG/WEBP bytes;"
+        " selects image-to-image; one for all images, or one for each of the n",
+    ),
+    PublicTensor(
+        "mask",
+        "STRING",
+        (1,),
+        "none",
+        "as image, same size as the first image; alpha 0 or white = repaint; or the word alpha: the transparent parts"
+        " of the first image, if it has any; needs image; selects inpainting",
+    ),
+    PublicTensor("n", "INT32", (1,), "1", "1..10 images"),
+    PublicTensor(
+        "size", "STRING", (1,), '"auto"', '"WxH" in pixels, or "auto": the model\'s native size, or the input image\'s'
+    ),
+    PublicTensor("num_inference_steps", "INT32", (1,), "the model's", "1..the configured cap; above it an error"),
+    PublicTensor("guidance_scale", "FP32", (1,), "the model's", "0..the configured cap; 0 is a value, not unset"),
+    PublicTensor("strength", "FP32", (1,), "0.8", "above 0, up to 1; only with image"),
+    PublicTensor(
+        "scheduler", "STRING", (1,), "the model's", "one of " + ", ".join(SCHEDULERS) + " that fits the model"
+    ),
+    PublicTensor("timeout_ms", "INT32", (1,), "none", "1..3600000, counted from arrival at the diffusion model"),
+    PublicTensor("seed", "INT64", (-1,), "random", "0..2^63-1; one value (image i gets seed+i) or n values"),
+    PublicTensor("output_format", "STRING", (1,), "png", "one of " + ", ".join(OUTPUT_FORMATS)),
+    PublicTensor(
+        "output_compression",
+        "INT32",
+        (1,),
+        "none",
+        "0..100: zlib effort for png, quality for jpeg (90 when absent) and webp (80 when absent; 100 is lossless)",
+    ),
+    PublicTensor("response_format", "STRING", (1,), "bytes", "one of " + ", ".join(RESPONSE_FORMATS)),
+    PublicTensor("user", "STRING", (1,), "none", "1..256 characters: opaque id for storage paths and logs"),
+)
+
+OUTPUTS = (
+    PublicTensor("generated_image", "STRING", (-1,), "", "n encoded images, base64 texts, or URLs"),
+    PublicTensor("used_seed", "INT64", (-1,), "", "n seeds; one of them with n=1 gives the same image again"),
+    PublicTensor(
+        "metadata",
+        "STRING",
+        (1,),
+        "",
+        "JSON: model, task, size, num_inference_steps, guidance_scale, strength, scheduler, output_format,"
+        " milliseconds by stage, mean_batch_rows, warnings; input_paths where the server keeps input images",
+    ),
+)
+
+STREAM_INPUTS = (
+    *INPUTS,
+    PublicTensor("partial_images", "INT32", (1,), "0", "0..3 previews of each image, evenly spread over its steps"),
+)
+
+EVENTS = ("progress", "preview", "completed")
+
+STREAM_OUTPUTS = (
+    PublicTensor("event", "STRING", (1,), "", "one of " + ", ".join(EVENTS)),
+    PublicTensor("step", "INT32", (1,), "", "denoising steps done; of several images, those of the slowest"),
+    PublicTensor("total_steps", "INT32", (1,), "", "denoising steps in all; 0 while the request waits for its turn"),
+    PublicTensor(
+        "preview",
+        "STRING",
+        (1,),
+        "",
+        "only of preview: a small image in output_format; base64 text where response_format is not bytes",
+    ),
+    PublicTensor("preview_index", "INT32", (1,), "", "only of preview: which of the image's previews, from 0"),
+    PublicTensor("image_index", "INT32", (1,), "", "only of preview: which of the n images, from 0"),
+    *(
+        PublicTensor(tensor.name, tensor.data_type, tensor.dims, "", "only of completed: as image_generation answers")
+        for tensor in OUTPUTS
+    ),
+)
+
+INPUT_NAMES = tuple(tensor.name for tensor in INPUTS)

@@ -1,0 +1,168 @@
+"""Merges denoiser calls of several images into one forward and splits the output again.
+
+Each argument gets a recipe: how to merge it, with all that must be equal for it. The recipes are the call's
+signature, so calls of equal signature merge by construction.
+An argument of an unknown kind gives the call a signature of its own: it runs alone, exactly as it was made.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE
+from imagegen.engine.merge_rules import MAIN, PER_ROW, CannotMergeError, Recipe, merge, per_row, recipe_of
+
+
+@dataclass(eq=False)
+class Call:
+    """One module call of one image.
+
+    Attributes:
+        module: the real module.
+        args, given: the positional and keyword arguments as the pipeline gave them.
+        kwargs: all arguments by name, in mergeable form; empty when the call runs alone.
+        recipes: how to merge each argument, by name; None when the call runs alone.
+        signature: calls of equal signature may share a forward.
+        rows: length of the batch dimension, 1 or more.
+        pixels: rows times pixels per row.
+        around: entered for a forward that runs alone: cache contexts and the like.
+        forward_rows: rows of the forward that the call took part in, without padding; 0 before it.
+    """
+
+    module: Any
+    args: tuple[Any, ...]
+    given: dict[str, Any]
+    rows: int
+    pixels: int
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    recipes: tuple[tuple[str, Recipe], ...] | None = None
+    signature: Hashable = field(default_factory=object)
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext
+    forward_rows: int = 0
+
+
+def describe(
+    module: Any,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    pixels_per_row: int,
+    around: Callable[[], AbstractContextManager[Any]] | None = None,
+) -> Call:
+    """Find out with what a call may share a forward.
+
+    Args:
+        module: the denoiser, a torch module; compiled ones too.
+        args, kwargs: as for `module(*args, **kwargs)`.
+        pixels_per_row: pixels of the image.
+        around: makes the call run alone, inside this context.
+    """
+    names = _parameter_names(module)
+    bound = dict(zip(names, args, strict=False)) | kwargs
+    main = next((bound[name] for name in (*names[:1], *MAIN) if bound.get(name) is not None), None)
+    rows = _rows(main)
+    call = Call(module, tuple(args), kwargs, rows, rows * pixels_per_row, around=around or nullcontext)
+    if around is not None or main is None or len(args) > len(names):
+        return call
+    recipes = []
+    family = type(_uncompiled(module)).__name__
+    try:
+        bound = PREPARE.get(family, dict)(bound)
+        for name, value in bound.items():
+            if name in PER_ROW and value is not None:
+                bound[name] = value = per_row(value, rows, main)
+            recipes.append((name, recipe_of(name, value, rows, SAMPLE_LENGTH_MULTIPLE.get((family, name), 1))))
+    except CannotMergeError:
+        return call
+    call.kwargs = bound
+    call.recipes = tuple(sorted(recipes))  # names are unique: no two recipes are ever compared
+    call.signature = (id(module), call.recipes)
+    return call
+
+
+def forward(calls: Sequence[Call], row_buckets: Sequence[int] = ()) -> list[Any]:
+    """Run calls of one signature in one forward.
+
+    A single call runs with its arguments untouched, unless there are row buckets.
+
+    Args:
+        calls: one or more, of equal signature.
+        row_buckets: ascending row counts. The merged rows are padded to the next one by repeating the last row,
+            so that only these row counts ever occur: a row's bits then do not depend on its neighbours, and a
+            compiled module meets few shapes. More rows than the last bucket run unpadded.
+
+    Returns:
+        each call's own output, in order; tensors are views of the shared output.
+
+    Raises:
+        ValueError: the module's output cannot be split by rows. Whatever the module raises.
+    """
+    rows = sum(call.rows for call in calls)
+    for call in calls:
+        call.forward_rows = rows if call.recipes is not None else call.rows
+    first = calls[0]
+    if first.recipes is None or (len(calls) == 1 and not row_buckets):
+        return [_run_alone(call) for call in calls]
+    total = next((bucket for bucket in row_buckets if bucket >= rows), rows)
+    merged = {name: merge(part, [call.kwargs[name] for call in calls], total) for name, part in first.recipes}
+    output = first.module(**merged)
+    spans, start = [], 0
+    for call in calls:
+        spans.append(slice(start, start + call.rows))
+        start += call.rows
+    samples = any(part[0] == "samples" for _, part in first.recipes)
+    return _split(output, spans, total, samples)
+
+
+def _run_alone(call: Call) -> Any:
+    with call.around():
+        return call.module(*call.args, **call.given)
+
+
+_names_of: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def _parameter_names(module: Any) -> tuple[str, ...]:
+    """Names that positional arguments bind to."""
+    names = _names_of.get(module)
+    if names is None:
+        parameters = inspect.signature(_uncompiled(module).forward).parameters.values()
+        names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+        _names_of[module] = names
+    return names
+
+
+def _uncompiled(module: Any) -> Any:
+    return getattr(module, "_orig_mod", module)
+
+
+def _rows(main: Any) -> int:
+    if isinstance(main, torch.Tensor) and main.ndim:
+        return max(1, main.shape[0])
+    return max(1, len(main)) if isinstance(main, (list, tuple)) else 1
+
+
+def _split(output: Any, spans: Sequence[slice], total: int, samples: bool) -> list[Any]:
+    """The calls' shares of an output of `total` rows. `samples`: the module works on lists of per-row tensors."""
+    if isinstance(output, torch.Tensor):
+        if output.ndim == 0 or output.shape[0] != total:
+            raise ValueError(f"the module's output has shape {list(output.shape)}; {total} rows were expected")
+        return [output[span] for span in spans]
+    if isinstance(output, dict):
+        parts = {key: _split(value, spans, total, samples) for key, value in output.items()}
+        shares = [{key: part[i] for key, part in parts.items()} for i in range(len(spans))]
+        return shares if type(output) is dict else [type(output)(**share) for share in shares]
+    if isinstance(output, list) and samples and len(output) == total:
+        return [output[span] for span in spans]
+    if isinstance(output, (list, tuple)):
+        elements = [_split(value, spans, total, samples) for value in output]
+        return [type(output)(part[i] for part in elements) for i in range(len(spans))]
+    if output is None:
+        return [None] * len(spans)
+    raise ValueError(f"the module's output holds a {type(output).__name__}; it cannot be split by rows")

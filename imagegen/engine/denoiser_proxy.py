@@ -1,0 +1,196 @@
+"""Puts a hub between an unmodified pipeline and its denoisers."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from imagegen.engine.attention_swap import AttentionSwap
+from imagegen.engine.collate import Call, describe
+from imagegen.engine.module_proxy import Delegate, undelegated
+
+Park = Callable[[Call], Any]
+
+# Where diffusers pipelines keep what they call at every step.
+DENOISERS = ("unet", "transformer", "transformer_2", "controlnet", "prior", "decoder")
+
+# Parts of pipeline class names. The first kind sets attention processors on the shared denoiser for the length of a
+# call, which can be kept apart. The second also hooks into its layers or differentiates through it.
+_SWAPS_ATTENTION = ("PAG", "LEdits")
+_UNSUPPORTED = ("SAGPipeline", "AttendAndExcite", "Pix2PixZero", "TextToVideoZero")
+
+_run_numbers = itertools.count()
+
+
+@dataclass
+class Tally:
+    """What a proxy has seen.
+
+    Attributes:
+        calls: calls made.
+        rows: their rows.
+        forward_rows: rows of the forwards they took part in, their own included; equal to `rows` when
+            nothing was shared.
+    """
+
+    calls: int = 0
+    rows: int = 0
+    forward_rows: int = 0
+
+
+class DenoiserProxy(Delegate):
+    """Stands in for a denoiser in one image's pipeline: its calls are parked until the hub has done them.
+
+    Modules with caches between steps run each image's calls alone, under the image's own cache contexts.
+
+    Args:
+        module: the real denoiser.
+        park: does one `Call` and returns its output, `Hub.call`.
+        pixels_per_row: pixels of the image.
+        swaps_attention: the pipeline sets attention processors on the module while it runs; its calls run alone.
+
+    Attributes:
+        tally: what this proxy has seen.
+
+    Raises:
+        ValueError: the module has a cache whose state cannot be kept apart between images.
+    """
+
+    __slots__ = ("_context", "_park", "_pixels_per_row", "_state_managers", "_suffix", "_swap", "_used", "tally")
+
+    def __init__(self, module: Any, park: Park, pixels_per_row: int, *, swaps_attention: bool = False) -> None:
+        super().__init__(module)
+        self._park = park
+        self._pixels_per_row = pixels_per_row
+        self._state_managers = _state_managers(module)
+        self._suffix = f"@{next(_run_numbers)}"
+        self._context: tuple[str, dict[str, Any]] = ("", {})
+        self._used: set[str] = set()  # names of this image's cache contexts
+        self._swap = AttentionSwap(module) if swaps_attention else None
+        self.tally = Tally()
+        if self._state_managers:  # also for an image that fails
+            weakref.finalize(self, _forget, self._state_managers, self._used)
+        if self._swap is not None:
+            weakref.finalize(self, self._swap.restore)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's output for these arguments."""
+        if self._swap is not None:
+            self._swap.park()
+        alone = self._swap is not None or bool(self._state_managers)
+        around = self._around() if alone else None
+        call = describe(self._module, args, kwargs, self._pixels_per_row, around)
+        output = self._park(call)
+        self.tally.calls += 1
+        self.tally.rows += call.rows
+        self.tally.forward_rows += call.forward_rows
+        return output
+
+    forward = __call__
+
+    @contextmanager
+    def cache_context(self, name: str, **kwargs: Any) -> Iterator[None]:
+        """Remember the context for this image's calls; the module enters it only for their forwards."""
+        outer = self._context
+        self._context = (name, kwargs)
+        try:
+            yield
+        finally:
+            self._context = outer
+
+    def _reset_stateful_cache(self, recurse: bool = True) -> None:
+        """Forget this image's cache contexts, not those of others. Pipelines call it when they end."""
+        _forget(self._state_managers, self._used)
+
+    def _around(self) -> Callable[[], AbstractContextManager[Any]]:
+        name, details = self._context
+        module, swap = self._module, self._swap
+        cached = bool(self._state_managers)
+        own_name = name + self._suffix
+        if cached:
+            self._used.add(own_name)
+
+        @contextmanager
+        def entered() -> Iterator[None]:
+            with ExitStack() as stack:
+                if swap is not None:
+                    stack.enter_context(swap.own())
+                if cached:
+                    stack.enter_context(module.cache_context(own_name, **details))
+                yield
+
+        return entered
+
+
+def attach(pipeline: Any, park: Park, pixels_per_row: int) -> Any:
+    """A pipeline for one image whose denoiser calls go through `park`.
+
+    Call it between forwards, on the thread that runs the images.
+
+    Args:
+        pipeline: any diffusers pipeline; stays as it is. Its text encoders and VAE may be proxies.
+        park: does one `Call` and returns its output, `Hub.call`.
+        pixels_per_row: pixels of the image.
+
+    Returns:
+        A shallow copy that shares all modules and has its own schedulers.
+
+    Raises:
+        ValueError: the pipeline, or a cache of its denoiser, cannot share its modules with other images.
+    """
+    family = type(pipeline).__name__
+    if any(part in family for part in _UNSUPPORTED):
+        raise ValueError(f"{family} changes its denoiser while it runs; it cannot be served beside other requests")
+    swaps_attention = any(part in family for part in _SWAPS_ATTENTION)
+    attached = copy.copy(pipeline)
+    for name, value in pipeline.__dict__.items():  # not setattr: it writes to the configuration, which is shared
+        if name in DENOISERS and isinstance(value, torch.nn.Module):
+            proxy = DenoiserProxy(undelegated(value), park, pixels_per_row, swaps_attention=swaps_attention)
+            attached.__dict__[name] = proxy
+        elif "scheduler" in name:
+            # Not from_config: it drops what the pipeline patched at load.
+            attached.__dict__[name] = copy.deepcopy(value)
+    return attached
+
+
+def denoiser_proxies(pipeline: Any) -> list[DenoiserProxy]:
+    """The proxies that `attach` put into a pipeline."""
+    return [value for value in pipeline.__dict__.values() if type(value) is DenoiserProxy]
+
+
+def _state_managers(module: Any) -> list[Any]:
+    """Where the cache hooks of a diffusers model keep their state by context; empty without such hooks.
+
+    Raises:
+        ValueError: a hook keeps one state for all contexts (FasterCache, PyramidAttentionBroadcast).
+    """
+    if not getattr(module, "is_cache_enabled", False):
+        return []
+    registry = module._diffusers_hook
+    managers: dict[int, Any] = {}
+    for child in (registry, *registry._get_child_registries()):
+        for hook in child.hooks.values():
+            if not hook._is_stateful:
+                continue
+            own = [value for value in vars(hook).values() if hasattr(value, "_state_cache")]
+            if not own:
+                raise ValueError(
+                    f"cache {type(module._cache_config).__name__} keeps one state for all requests; allowed are caches "
+                    "with a state per cache context: FirstBlockCache, MagCache, SeaCache, TaylorSeerCache, TextKVCache"
+                )
+            managers |= {id(manager): manager for manager in own}
+    return list(managers.values())
+
+
+def _forget(managers: list[Any], contexts: set[str]) -> None:
+    for manager in managers:
+        for name in contexts:
+            manager._state_cache.pop(name, None)
+    contexts.clear()

@@ -1,0 +1,72 @@
+"""Learns how a forward's time grows with its rows, while the server works."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from imagegen.engine.device_clock import has_passed, mark, seconds_between
+
+_KEPT_SIGNATURES = 256  # more kinds of calls than are ever drawn at the same time
+_KEPT_TIMES, _LEAST_TIMES = 5, 3  # whose median counts: a first forward that allocates or compiles must not
+
+
+class ForwardCosts:
+    """Times of recent forwards by signature and rows. For one thread.
+
+    Args:
+        device: where forwards run.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._seconds: OrderedDict[Hashable, dict[int, deque[float]]] = OrderedDict()
+        self._running: deque[tuple[Hashable, int, Any, Any]] = deque()  # with marks before and after
+
+    @contextmanager
+    def timed(self, signature: Hashable, rows: int) -> Iterator[None]:
+        """Around one forward of that many rows. One that raises is forgotten."""
+        self._collect()
+        before = mark(self._device)
+        yield
+        self._running.append((signature, rows, before, mark(self._device)))
+
+    def note(self, signature: Hashable, rows: int, seconds: float) -> None:
+        """A forward of that many rows took so long."""
+        times = self._seconds.setdefault(signature, {})
+        self._seconds.move_to_end(signature)
+        times.setdefault(rows, deque(maxlen=_KEPT_TIMES)).append(seconds)
+        if len(self._seconds) > _KEPT_SIGNATURES:
+            self._seconds.popitem(last=False)
+
+    def fixed_rows(self, signature: Hashable) -> float:
+        """What a forward costs whatever its size, in rows; infinite as long as rows are not known to cost anything."""
+        self._collect()
+        times = self._seconds.get(signature, {})
+        return fixed_rows_of(
+            {rows: statistics.median(seconds) for rows, seconds in times.items() if len(seconds) >= _LEAST_TIMES}
+        )
+
+    def _collect(self) -> None:
+        """Note what the device has finished."""
+        while self._running and has_passed(self._running[0][3]):
+            signature, rows, before, after = self._running.popleft()
+            self.note(signature, rows, seconds_between(before, after))
+
+
+def fixed_rows_of(seconds: Mapping[int, float]) -> float:
+    """Fixed cost over cost of a row, by the straight line that fits best; 0 or more, infinite without a rising line.
+
+    Args:
+        seconds: of a forward, by rows.
+    """
+    if len(seconds) < 2:
+        return math.inf
+    per_row, fixed = statistics.linear_regression(list(seconds), list(seconds.values()))
+    return max(0.0, fixed) / per_row if per_row > 0 else math.inf

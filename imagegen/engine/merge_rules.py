@@ -1,0 +1,128 @@
+"""How one argument of a denoiser call merges with the same argument of other calls.
+
+A *recipe* is a tuple: the kind of merging, then all that must be equal between merged calls. Equal recipes
+therefore merge by construction. Kinds:
+
+    rows     batched tensors: concatenated
+    samples  lists of per-row tensors: concatenated lists
+    list     lists of batched tensors: each position merged by its own recipe
+    dict     each entry merged by its own recipe
+    repeat   lists of one and the same entry for each row
+    same     no batch dimension: equal by content, the first is taken
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+
+from imagegen.engine.content_hash import content_key, row_key
+
+# Argument names of diffusers' denoisers and ControlNets. Names come first because a shape can fit by accident.
+MAIN = ("sample", "hidden_states", "x")  # whose batch dimension counts the rows
+PER_ROW = {"timestep", "timesteps", "t", "timestep_r", "timestep_ratio", "guidance"}  # one number a row, in any form
+_SAME_FOR_ALL = {  # no batch dimension: rope ids and tables, attention masks of IP-Adapters
+    *("img_ids", "txt_ids", "image_rotary_emb", "rotary_emb", "freqs_cis", "freqs_cos", "freqs_sin"),
+    *("ip_adapter_masks", "skip_layers", "conditioning_scale", "control_type_idx"),
+}
+_ONE_PER_ROW = {"img_shapes"}  # a list with an entry a row, although some pipelines pass fewer
+_SAMPLES = {"x", "cap_feats", "control_context"}  # may be a list of per-row tensors without batch dimension
+_LISTS_OF_BATCHES = {  # may be a list of tensors that each have the batch dimension
+    *("down_block_additional_residuals", "down_intrablock_additional_residuals", "controlnet_block_samples"),
+    *("controlnet_single_block_samples", "block_controlnet_hidden_states", "controlnet_cond", "image_embeds"),
+    *("ip_hidden_states", "ip_adapter_image_embeds"),
+}
+_NEVER_MERGED = {"encoder_hidden_states_llama3"}  # HiDream: [layers, B, L, D]
+
+_FLOAT32_EXACT = (torch.int32, torch.int64, torch.float64)
+
+Recipe = tuple[Any, ...]
+
+
+class CannotMergeError(Exception):
+    """An argument is of an unknown kind: its call has to run alone."""
+
+
+def per_row(value: Any, rows: int, main: Any) -> Any:
+    """A number a row: number, 0-d, [1] or [B] -> [B] on the device of the main argument."""
+    if isinstance(value, (int, float)):
+        value = torch.tensor(value, dtype=torch.float32)
+    if not isinstance(value, torch.Tensor):
+        raise CannotMergeError
+    if value.numel() == 1:
+        device = main.device if isinstance(main, torch.Tensor) else main[0].device
+        value = value.reshape(1).to(device).expand(rows)
+    if value.dtype in _FLOAT32_EXACT:  # schedulers differ; timestep embeddings are computed in float32 anyway
+        value = value.to(torch.float32)
+    return value
+
+
+def recipe_of(name: str, value: Any, rows: int, multiple: int = 1) -> Recipe:
+    """How to merge a value, and all that must be equal for it."""
+    if isinstance(value, torch.Tensor):
+        return _tensor_recipe(name, value, rows)
+    if isinstance(value, dict) and type(value) is dict:
+        return ("dict", tuple((key, recipe_of(str(key), element, rows)) for key, element in value.items()))
+    if name in _ONE_PER_ROW and isinstance(value, list) and value:
+        if any(element != value[0] for element in value):
+            raise CannotMergeError
+        return ("repeat", _by_content(value[0]))
+    if isinstance(value, (list, tuple)) and name not in _SAME_FOR_ALL and not _is_plain(value):
+        if name in _SAMPLES and len(value) == rows and all(isinstance(sample, torch.Tensor) for sample in value):
+            kinds = {(s.dtype, s.device, -(-s.shape[0] // multiple) * multiple, *s.shape[1:]) for s in value}
+            return ("samples", frozenset(kinds))
+        if name in _LISTS_OF_BATCHES and type(value) in (list, tuple):
+            return ("list", type(value), tuple(recipe_of(name, element, rows) for element in value))
+        raise CannotMergeError
+    return ("same", _by_content(value))
+
+
+def _tensor_recipe(name: str, value: torch.Tensor, rows: int) -> Recipe:
+    if name in _NEVER_MERGED:
+        raise CannotMergeError
+    if name.endswith("_ids") and name in _SAME_FOR_ALL and value.ndim == 3 and value.shape[0] == rows:
+        # Batched ids: some models read only the first row's, some each row's. Equal rows suit both.
+        key = row_key(value)
+        if key is None:
+            raise CannotMergeError
+        return ("rows", key)
+    if name in _SAME_FOR_ALL or value.ndim == 0:
+        return ("same", _by_content(value))
+    if value.shape[0] != rows:
+        raise CannotMergeError
+    return ("rows", value.dtype, value.device, tuple(value.shape[1:]))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _by_content(value: Any) -> Hashable:
+    try:
+        return content_key(value)
+    except TypeError:
+        raise CannotMergeError from None
+
+
+def merge(recipe: Recipe, values: list[Any], total: int) -> Any:
+    """One value for `total` rows out of the calls' values; rows that are missing repeat the last one."""
+    kind = recipe[0]
+    if kind == "same":
+        return values[0]
+    if kind == "repeat":
+        return [values[0][0]] * total
+    if kind == "rows":
+        missing = total - sum(value.shape[0] for value in values)
+        padding = [values[-1][-1:].expand(missing, *values[-1].shape[1:])] if missing else []
+        return torch.cat([*values, *padding])
+    if kind == "samples":
+        samples = [sample for value in values for sample in value]
+        return samples + samples[-1:] * (total - len(samples))
+    if kind == "dict":
+        return {key: merge(part, [value[key] for value in values], total) for key, part in recipe[1]}
+    parts = (merge(part, [value[i] for value in values], total) for i, part in enumerate(recipe[2]))
+    return recipe[1](parts)

@@ -1,0 +1,102 @@
+"""What the diffusion model counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from imagegen.api.errors import Cancelled, as_client_error
+from imagegen.engine.caches import ContentCache
+from imagegen.engine.collate import Call
+from imagegen.metrics import Family, Metrics, Series
+
+_ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
+_P = "imagegen_diffusion_"
+
+FAMILIES = (
+    Family(_P + "active_requests", "gauge", "Requests that are being drawn"),
+    Family(_P + "waiting_requests", "gauge", "Requests taken from Triton's queue that wait for a slot (0 or 1)"),
+    Family(_P + "forwards_total", "counter", "Denoiser forwards run"),
+    Family(_P + "steps_total", "counter", "Denoiser calls made by images; over forwards_total: the sharing"),
+    Family(_P + "forward_rows", "histogram", "Rows of a denoiser forward", _ROWS),
+    Family(_P + "row_limit", "gauge", "Most rows of a forward at the moment; lowered by out-of-memory"),
+    Family(_P + "stage_seconds", "histogram", "Seconds of a request by stage", _SECONDS),
+    Family(_P + "images_total", "counter", "Images by task and outcome"),
+    Family(_P + "cancellations_total", "counter", "Requests that ended because their client walked away"),
+    Family(_P + "isolation_retries_total", "counter", "Forwards that failed and were run again in halves"),
+    Family(_P + "cache_hits_total", "counter", "Cache look-ups that found something"),
+    Family(_P + "cache_misses_total", "counter", "Cache look-ups that found nothing"),
+    Family(_P + "cache_evictions_total", "counter", "Cache entries dropped for want of room"),
+    Family(_P + "cache_bytes", "gauge", "Bytes held by a cache"),
+    Family(_P + "device_memory_bytes", "gauge", "GPU memory that torch holds for tensors"),
+)
+
+
+class Measures:
+    """Counts what the generator does.
+
+    Args:
+        new_series: makes a series of the metrics backend.
+        caches: by name.
+        device: where the model computes.
+    """
+
+    def __init__(
+        self,
+        new_series: Callable[[Family, dict[str, str]], Series],
+        caches: dict[str, ContentCache],
+        device: torch.device,
+    ) -> None:
+        self._caches = caches
+        self._device = device
+        self._metrics = Metrics(FAMILIES, new_series, self._collect)
+        self._metrics.set(_P + "active_requests", 0)
+        self._metrics.set(_P + "waiting_requests", 0)
+        self._metrics.start()
+
+    def waiting(self, count: int) -> None:
+        """How many requests wait for a slot."""
+        self._metrics.set(_P + "waiting_requests", count)
+
+    def active(self, count: int) -> None:
+        """How many requests are being drawn."""
+        self._metrics.set(_P + "active_requests", count)
+
+    def forward(self, calls: Sequence[Call]) -> None:
+        """A denoiser forward has run for these calls."""
+        self._metrics.add(_P + "forwards_total")
+        self._metrics.add(_P + "steps_total", len(calls))
+        self._metrics.observe(_P + "forward_rows", sum(call.rows for call in calls))
+
+    def hub(self, row_limit: int, isolation_retries: int) -> None:
+        """The hub's state."""
+        self._metrics.set(_P + "row_limit", row_limit)
+        self._metrics.add_up_to(_P + "isolation_retries_total", isolation_retries)
+
+    def drawn(self, task: str, seconds: dict[str, float], images: int) -> None:
+        """A request was answered with images."""
+        self._metrics.add(_P + "images_total", images, task=task, outcome="ok")
+        for stage, value in seconds.items():
+            self._metrics.observe(_P + "stage_seconds", value, stage=stage)
+
+    def failed(self, task: str, images: int, error: BaseException) -> None:
+        """A request was answered with an error."""
+        self._metrics.add(_P + "images_total", images, task=task, outcome=as_client_error(error).code)
+        if isinstance(error, Cancelled):
+            self._metrics.add(_P + "cancellations_total")
+
+    def close(self) -> None:
+        """Hand over the rest and end."""
+        self._metrics.close()
+
+    def _collect(self) -> None:
+        for name, cache in self._caches.items():
+            statistics = cache.statistics
+            self._metrics.add_up_to(_P + "cache_hits_total", statistics.hits, cache=name)
+            self._metrics.add_up_to(_P + "cache_misses_total", statistics.misses, cache=name)
+            self._metrics.add_up_to(_P + "cache_evictions_total", statistics.evictions, cache=name)
+            self._metrics.set(_P + "cache_bytes", statistics.bytes, cache=name)
+        if self._device.type == "cuda":
+            self._metrics.set(_P + "device_memory_bytes", torch.cuda.memory_allocated(self._device))

@@ -1,0 +1,169 @@
+"""Draws one image of a plan: one unmodified pipeline call, pixels in and out as uint8."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from imagegen.engine.denoiser_proxy import attach
+from imagegen.engine.device_clock import mark, seconds_between
+from imagegen.pipelines.checkpoint import Pipelines
+from imagegen.pipelines.plan import Pixels, Plan
+from imagegen.pipelines.steps import Step, followed
+
+_LONGEST_KNOWN_TOKENS = 1024  # a tokenizer that names more (some name 1e30) leaves the bound to its pipeline
+_SPECIAL_TOKENS = 2  # begin and end
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One finished image and what it took.
+
+    Attributes:
+        frame: uint8 [H, W, 3].
+        encode_s: seconds from the start to the first denoiser call: text encoding, and the VAE for images.
+        denoise_s: seconds from the first denoiser call to the end of the last.
+        decode_s: seconds from there to the frame.
+        forwards: denoiser calls made.
+        batch_rows: rows of the forwards those calls were part of, added up.
+        warnings: what the client should know though it is no error.
+    """
+
+    frame: Pixels
+    encode_s: float
+    denoise_s: float
+    decode_s: float
+    forwards: int
+    batch_rows: int
+    warnings: tuple[str, ...] = ()
+
+
+def draw(
+    plan: Plan,
+    index: int,
+    offers: Pipelines,
+    park: Callable[[Any], Any],
+    on_step: Callable[[Step], None] | None = None,
+) -> Drawing:
+    """Draw image `index` of `plan`.
+
+    Args:
+        plan: the request.
+        index: which of its images, 0..len(seeds)-1.
+        offers: the loaded checkpoint.
+        park: does one denoiser call, `Hub.call`.
+        on_step: called after each step of the denoising loop.
+
+    Returns:
+        The image. Outside an inpainting mask its pixels are the input's own.
+    """
+    meter = _Meter(park, offers.device)
+    width, height = plan.size
+    task = offers.tasks[plan.task]
+    pipeline = attach(task.pipeline, meter.park, width * height)
+    if plan.scheduler is not None:
+        pipeline.__dict__["scheduler"] = copy.deepcopy(offers.schedulers[plan.scheduler])
+    image = mask = None
+    if plan.images is not None:
+        image = _to_device(plan.images[index % len(plan.images)], plan.size, offers.device)
+    if plan.mask is not None:
+        mask = _mask_to_device(plan.mask, plan.size, offers.device)
+    asked = {
+        "prompt": plan.prompt,
+        "negative_prompt": plan.negative_prompt,
+        "width": width,
+        "height": height,
+        "num_inference_steps": plan.num_inference_steps,
+        task.guidance_argument: plan.guidance_scale,
+        "strength": plan.strength,
+        "image": image,
+        "mask_image": mask,
+        # On the CPU, so that a seed means the same image on every device.
+        "generator": torch.Generator("cpu").manual_seed(plan.seeds[index]),
+        "output_type": "pt",
+        "use_resolution_binning": False,  # PixArt and Sana would draw another size and rescale
+    }
+    arguments = {name: value for name, value in asked.items() if value is not None and name in task.accepts}
+    with nullcontext() if on_step is None else followed(getattr(pipeline, "scheduler", None), on_step):
+        output = pipeline(**arguments)
+    sample = output.images[0]  # [3, H, W], 0..1
+    frame = sample.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    if image is not None and mask is not None:
+        frame = torch.where(mask[0] >= 0.5, frame, image[0].mul(255).round().to(torch.uint8))
+    warnings = truncation_warnings(pipeline, plan.prompt)
+    if any(getattr(output, "nsfw_content_detected", None) or ()):
+        warnings += (f"image {index} was blacked out by the checkpoint's safety checker",)
+    return meter.drawing(np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy()), warnings)
+
+
+def truncation_warnings(pipeline: Any, prompt: str) -> tuple[str, ...]:
+    """A warning when no text encoder of the pipeline reads the whole prompt. Tokenizers belong to one thread."""
+    tokenizers = [getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
+    limits = {tokenizer.model_max_length: tokenizer for tokenizer in tokenizers if tokenizer is not None}
+    longest = max(limits, default=0)
+    if not 0 < longest <= _LONGEST_KNOWN_TOKENS or len(prompt.encode()) <= longest - _SPECIAL_TOKENS:
+        return ()
+    tokens = len(limits[longest](prompt, verbose=False).input_ids)
+    return (f"prompt: {tokens} tokens, of which the model reads {longest}",) if tokens > longest else ()
+
+
+class _Meter:
+    """Times the stages of an image by its denoiser calls; on a GPU by its own clock, for calls only queue work."""
+
+    def __init__(self, park: Callable[[Any], Any], device: torch.device) -> None:
+        self._park = park
+        self._device = device
+        self._started_s = self._first_call_s = time.monotonic()
+        self._first_mark = self._last_mark = mark(self._device)
+        self._forwards = self._batch_rows = 0
+
+    def park(self, call: Any) -> Any:
+        """Have a call done and note when."""
+        if not self._forwards:
+            self._first_call_s = time.monotonic()
+            self._first_mark = mark(self._device)
+        output = self._park(call)
+        self._last_mark = mark(self._device)
+        self._forwards += 1
+        self._batch_rows += call.forward_rows
+        return output
+
+    def drawing(self, frame: Pixels, warnings: tuple[str, ...]) -> Drawing:
+        """The finished image; `frame` has come from the device, so that all its work is done."""
+        encode_s = self._first_call_s - self._started_s
+        denoise_s = seconds_between(self._first_mark, self._last_mark)
+        return Drawing(
+            frame=frame,
+            encode_s=encode_s,
+            denoise_s=denoise_s,
+            decode_s=max(0.0, time.monotonic() - self._started_s - encode_s - denoise_s),
+            forwards=self._forwards,
+            batch_rows=self._batch_rows,
+            warnings=warnings,
+        )
+
+
+def _to_device(image: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """uint8 [H, W, 3] to float32 [1, 3, height, width] in 0..1."""
+    tensor = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float().div(255)
+    width, height = size
+    if tensor.shape[-2:] == (height, width):
+        return tensor
+    resized = torch.nn.functional.interpolate(tensor, (height, width), mode="bicubic", antialias=True)
+    return resized.clamp(0, 1)
+
+
+def _mask_to_device(mask: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """uint8 [H, W] to float32 [1, 1, height, width], 1 = repaint, nothing in between."""
+    tensor = torch.from_numpy(mask).to(device)[None, None].float().div(255)
+    width, height = size
+    if tensor.shape[-2:] != (height, width):
+        tensor = torch.nn.functional.interpolate(tensor, (height, width), mode="nearest")
+    return (tensor >= 0.5).float()

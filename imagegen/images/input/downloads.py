@@ -1,0 +1,112 @@
+"""What many requests want at once is fetched once.
+
+start(url) ─┬─ in the cache ──────────► done
+            ├─ being fetched ─────────► the same Future, with time for who came last
+            └─ a thread fetches it ───► cache, and everyone who waits
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from imagegen.images.input.errors import FetchFailed
+from imagegen.images.input.fetch import Fetched
+from imagegen.images.input.url_cache import UrlCache
+
+
+@dataclass
+class _Download:
+    """A URL in work. `deadline` is that of who asked last; `body` is set before anyone sees the download."""
+
+    deadline: float
+    body: Future[bytes] = field(init=False)
+
+
+class Downloads:
+    """Fetches URLs in threads of its own, each URL once at a time. Safe from any thread.
+
+    Nobody owns a download: who stops waiting for it leaves it to the others, and to the cache. A fetch that ran out of
+    time while somebody still has some is begun again, once for all of them.
+
+    Args:
+        fetch: fetches a URL by a deadline on the clock of `time.monotonic`, or raises `Refused`.
+        cache: where bodies are kept.
+        threads: most URLs in work, waiting for another attempt included; more wait for a thread.
+        timeout_s: longest time for a URL, from the last `start` of those that wait for it.
+        finished: called after each download with the seconds it took.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[str, float], Fetched],
+        cache: UrlCache,
+        threads: int,
+        timeout_s: float,
+        finished: Callable[[float], None],
+    ) -> None:
+        self._fetch = fetch
+        self._cache = cache
+        self._timeout_s = timeout_s
+        self._finished = finished
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="download")
+        self._lock = threading.Lock()
+        self._running: dict[str, _Download] = {}
+
+    def start(self, url: str) -> Future[bytes]:
+        """The body behind `url`, or `Refused`; others may wait for the same Future, so it is not to be cancelled."""
+        with self._lock:
+            deadline = time.monotonic() + self._timeout_s
+            running = self._running.get(url)
+            if running is not None:
+                running.deadline = deadline
+                return running.body
+            kept = self._cache.get(url)
+            if kept is not None:
+                done: Future[bytes] = Future()
+                done.set_result(kept)
+                return done
+            self._running[url] = started = _Download(deadline)
+            started.body = self._pool.submit(self._run, url, started)
+            return started.body
+
+    def close(self) -> None:
+        """Wait for what is being fetched. No `start` may follow."""
+        self._pool.shutdown()
+
+    def _run(self, url: str, download: _Download) -> bytes:
+        started_s = time.monotonic()
+        try:
+            while True:
+                deadline = download.deadline
+                try:
+                    return self._fetch_by(deadline, url)
+                except FetchFailed:
+                    if not self._has_more_time(url, download, deadline):
+                        raise
+        finally:
+            with self._lock:
+                self._forget(url, download)  # after it is in the cache, so that nobody in between fetches it again
+            self._finished(time.monotonic() - started_s)
+
+    def _fetch_by(self, deadline: float, url: str) -> bytes:
+        if time.monotonic() >= deadline:  # spent in line; whoever asked has given up
+            raise FetchFailed("timed out")
+        fetched = self._fetch(url, deadline)
+        self._cache.put(url, fetched)
+        return fetched.body
+
+    def _has_more_time(self, url: str, download: _Download, spent: float) -> bool:
+        """Whether a fetch failed for want of time only, and somebody has more; if not, nobody can join it any more."""
+        with self._lock:
+            if spent <= time.monotonic() < download.deadline:
+                return True
+            self._forget(url, download)
+            return False
+
+    def _forget(self, url: str, download: _Download) -> None:
+        if self._running.get(url) is download:
+            del self._running[url]

@@ -1,0 +1,88 @@
+"""The OpenAI-compatible frontend as a child process on loopback, beside an embedded server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from imagegen.launch.child_process import HOST, ChildProcess, free_port
+
+_ROOT = Path(__file__).resolve().parents[2]
+_STOP_MARGIN_S = 5.0
+
+
+class EmbeddedFrontend(ChildProcess):
+    """Starts on entering the context, ready: an image has been drawn through it. TERM and a drain on leaving.
+
+    Args:
+        triton_url: `host:port` of the server's gRPC endpoint.
+        options: of `python -m imagegen.openai`, such as `{"drain-timeout-s": "5"}`; several values as a list.
+        port: 0 picks a free one.
+        log_file: where its output goes; None for a temporary file, kept when the context ends with an error.
+        environment: variables on top of this process's.
+        drain_timeout_s: how long requests under way may take to finish.
+        ready_timeout_s: longest wait for the first image.
+
+    Raises:
+        ServerError: on entering, when the port is busy or the frontend does not get ready.
+    """
+
+    def __init__(
+        self,
+        triton_url: str,
+        *,
+        options: Mapping[str, str | list[str]] | None = None,
+        port: int = 0,
+        log_file: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        drain_timeout_s: float = 30.0,
+        ready_timeout_s: float = 300.0,
+    ) -> None:
+        super().__init__("openai_frontend", log_file=log_file, ready_timeout_s=ready_timeout_s)
+        self._options: dict[str, str | list[str]] = {
+            "triton-url": triton_url,
+            "drain-timeout-s": f"{drain_timeout_s:g}",
+            **(options or {}),
+        }
+        self._requested_port = port
+        self._environment = dict(environment or {})
+        self._drain_timeout_s = drain_timeout_s
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """`http://host:port`."""
+        return f"http://{HOST}:{self.port}"
+
+    def stop(self) -> int | None:
+        """Let requests under way finish, within bounds, and end it; its exit status. Safe to call twice."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(self._drain_timeout_s + _STOP_MARGIN_S)
+            process.kill()
+        return process.wait()
+
+    def _start(self) -> None:
+        self.port = free_port("OpenAI", self._requested_port)
+        command = [sys.executable, "-m", "imagegen.openai", "--host", HOST, "--port", str(self.port)]
+        for option, value in self._options.items():
+            command += [f"--{option}", *([value] if isinstance(value, str) else value)]
+        path = os.pathsep.join([str(_ROOT), str(_ROOT / "client"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        self._launch(command, {**os.environ, "PYTHONPATH": path, **self._environment})
+
+    @property
+    def _ready_url(self) -> str:
+        return f"{self.url}/health/ready"
+
+    def _reason(self) -> str:
+        lines = self.log_file.read_text(errors="replace").splitlines()
+        return " · ".join(lines[-3:]) + f" (log: {self.log_file})"

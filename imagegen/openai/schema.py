@@ -1,0 +1,181 @@
+"""The OpenAPI document: what each route takes, and every status it answers with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict
+
+from imagegen import __version__
+from imagegen.api import tensors
+from imagegen.openai import errors, sse
+from imagegen.openai.body import FORM, JSON
+from imagegen.openai.errors import ApiError
+from imagegen.openai.fields import EditFields, EditJson, GenerationFields, VariationFields
+
+_BODIES = (GenerationFields, EditJson, EditFields, VariationFields)
+_FILE = {"type": "string", "format": "binary", "description": "the file's bytes: PNG, JPEG or WebP"}
+_SSE = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}, "required": ["data"]}
+_REFERENCE = "#/components/schemas/{model}"
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong: `param` names the field."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """Every error's body."""
+
+    error: ErrorDetail
+
+
+class ImageObject(BaseModel):
+    """One image: base64 text or an address, and the seed that draws it again."""
+
+    b64_json: str | None = None
+    url: str | None = None
+    seed: int
+
+
+class InputTokens(BaseModel):
+    """Of the prompt and of the input images."""
+
+    text_tokens: int
+    image_tokens: int
+
+
+class Usage(BaseModel):
+    """Text tokens of the prompt; image tokens: one for each 16x16 pixels drawn."""
+
+    input_tokens: int
+    input_tokens_details: InputTokens
+    output_tokens: int
+    output_tokens_details: InputTokens
+    total_tokens: int
+
+
+class ImagesObject(BaseModel):
+    """The answer of a request without stream."""
+
+    model_config = ConfigDict(extra="allow")
+    created: int
+    data: list[ImageObject]
+    size: str
+    quality: str
+    background: str
+    output_format: str
+    usage: Usage | None = None
+    metadata: dict[str, Any]
+
+
+class Model(BaseModel):
+    """A model, as OpenAI lists it."""
+
+    id: str
+    object: str
+    created: int
+    owned_by: str
+
+
+class Models(BaseModel):
+    """All models."""
+
+    object: str
+    data: list[Model]
+
+
+class Status(BaseModel):
+    """Of a health route."""
+
+    status: str
+
+
+def failures(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` for errors."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        headers = {}
+        if kind in (errors.Busy, errors.NotAvailable):
+            headers = {"Retry-After": {"schema": {"type": "string"}, "description": "seconds"}}
+        description = (kind.__doc__ or "").partition("\n")[0]
+        described[kind.status] = {"model": ErrorBody, "description": description, "headers": headers}
+    return described
+
+
+DRAWING_FAILURES = failures(
+    errors.BadRequest,
+    errors.KeyRefused,
+    errors.NotFound,
+    errors.TooSlow,
+    errors.TooLarge,
+    errors.WrongContentType,
+    errors.Busy,
+    errors.Cancelled,
+    errors.Failed,
+    errors.NotAvailable,
+)
+
+
+def images_or_events(*, stream: bool) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` of a route that draws."""
+    whole: dict[str, Any] = {"model": ImagesObject, "description": "The images"}
+    if stream:
+        whole["description"] = "The images; with `stream`, server-sent events"
+        whole["content"] = {sse.CONTENT_TYPE.partition(";")[0]: {"schema": _SSE}}
+    return {200: whole, **DRAWING_FAILURES}
+
+
+def takes(*, json: str | None = None, form: str | None = None) -> dict[str, Any]:
+    """FastAPI's `openapi_extra` for a body that is read by hand: the name of the schema by content type."""
+    content = {
+        kind: {"schema": {"$ref": _REFERENCE.format(model=name)}} for kind, name in ((JSON, json), (FORM, form)) if name
+    }
+    return {"requestBody": {"required": True, "content": content}, "security": [{}, {"key": []}]}
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The document."""
+    document = get_openapi(
+        title="Images", version=__version__, description="OpenAI's images API on NVIDIA Triton.", routes=app.routes
+    )
+    schemas = document["components"]["schemas"]
+    for body in _BODIES:
+        schema = body.model_json_schema(ref_template=_REFERENCE)
+        schemas |= schema.pop("$defs", {})
+        schemas[body.__name__] = schema
+    for name, mask in (("EditFields", True), ("VariationFields", False)):
+        schemas[name] = _without_null(schemas[name])  # a form has no way to say it
+        _add_files(schemas[name], mask=mask)
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)  # FastAPI's own, which no route of ours answers with
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return document
+
+
+def _without_null(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {
+            name: _without_null(value) for name, value in schema.items() if not (name == "default" and value is None)
+        }
+    if isinstance(schema, list):
+        return [_without_null(item) for item in schema if item is not None and item != {"type": "null"}]
+    return schema
+
+
+def _add_files(schema: dict[str, Any], *, mask: bool) -> None:
+    """The files of a form."""
+    schema["properties"]["image"] = _FILE
+    schema["properties"]["image[]"] = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": tensors.MAX_IMAGES}
+    schema["anyOf"] = [{"required": ["image"]}, {"required": ["image[]"]}]
+    if mask:
+        schema["properties"]["mask"] = _FILE

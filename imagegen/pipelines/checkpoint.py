@@ -1,0 +1,201 @@
+"""One checkpoint on one device: its tasks, what it accepts and its defaults. All tasks share the weights."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoPipelineForImage2Image,
+    AutoPipelineForInpainting,
+    AutoPipelineForText2Image,
+    DiffusionPipeline,
+)
+
+from imagegen.engine.caches import CachedEncoder, CachedVae, ContentCache
+from imagegen.engine.settings import DiffusionSettings
+from imagegen.pipelines.previews import Projection, fit_projection
+from imagegen.pipelines.schedulers import fitting_schedulers
+from imagegen.pipelines.tuning import tune
+
+TEXT_TO_IMAGE = "text-to-image"
+IMAGE_TO_IMAGE = "image-to-image"
+INPAINTING = "inpainting"
+
+_FALLBACK_NATIVE_SIDE_PX = 1024
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TaskPipeline:
+    """A pipeline for one task.
+
+    Attributes:
+        pipeline: the diffusers pipeline; never called itself, copied for each image.
+        accepts: the names of its call arguments.
+        defaults: its call's default values by name.
+        guidance_argument: the call argument that a request's guidance_scale is for.
+    """
+
+    pipeline: Any
+    accepts: frozenset[str]
+    defaults: dict[str, Any]
+    guidance_argument: str = "guidance_scale"
+
+
+@dataclass(frozen=True)
+class Pipelines:
+    """What a loaded checkpoint offers.
+
+    Attributes:
+        name: how the checkpoint is called in metadata; a folder's last part only.
+        device: where it computes.
+        tasks: pipelines by task.
+        schedulers: by public name; deep-copied per image.
+        scheduler_name: the public name of the checkpoint's own scheduler, or its class name.
+        native_size: (width, height) in pixels of size "auto".
+        granularity_px: both sides of an image are multiples of this.
+        caches: what is remembered between requests, by name.
+        projection: makes previews; None where the checkpoint's latents are not understood.
+    """
+
+    name: str
+    device: torch.device
+    tasks: dict[str, TaskPipeline]
+    schedulers: dict[str, Any]
+    scheduler_name: str
+    native_size: tuple[int, int]
+    granularity_px: int
+    caches: dict[str, ContentCache]
+    projection: Projection | None = None
+
+
+def load_pipelines(settings: DiffusionSettings, folder: Path, instance_device: str) -> Pipelines:
+    """Load the checkpoint of `settings` with all tasks it can do.
+
+    Args:
+        settings: the model's configuration.
+        folder: where a relative `model` path starts.
+        instance_device: the device that Triton assigned to this instance, as torch names it.
+
+    Raises:
+        OSError: no such checkpoint.
+        ValueError: the checkpoint or a setting does not fit.
+    """
+    device = torch.device(instance_device if settings.device == "auto" else settings.device)
+    local = folder / settings.model
+    source = str(local) if local.is_dir() else settings.model
+    base = DiffusionPipeline.from_pretrained(
+        source, revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
+    ).to(device)
+    tune(base, settings, device)
+    return replace(describe_pipelines(base, settings, device), projection=fit_projection(base))
+
+
+def describe_pipelines(base: Any, settings: DiffusionSettings, device: torch.device) -> Pipelines:
+    """What the loaded pipeline `base` offers under `settings`."""
+    schedulers = fitting_schedulers(base.scheduler)
+    own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]
+    width, height = settings.native_size_px or _native_size_px(base)
+    if "ControlNet" in type(base).__name__:
+        raise ValueError(f"{type(base).__name__} needs a control image, which no request carries; it is not served")
+    tasks = _tasks(base)
+    caches = {"prompt": ContentCache(settings.prompt_cache_bytes), "image": ContentCache(settings.image_cache_bytes)}
+    for task in tasks.values():
+        _remember(task.pipeline, caches)
+    return Pipelines(
+        name=Path(settings.model).name,
+        device=device,
+        tasks=tasks,
+        schedulers=schedulers,
+        scheduler_name=own[0] if own else type(base.scheduler).__name__,
+        native_size=(width, height),
+        granularity_px=_granularity_px(base),
+        caches=caches,
+    )
+
+
+def _remember(pipeline: Any, caches: dict[str, ContentCache]) -> None:
+    """Put caches before the encoders of a pipeline."""
+    for name, module in list(vars(pipeline).items()):  # not setattr: it would write the proxies into the config
+        if isinstance(module, torch.nn.Module) and name.startswith(("text_encoder", "image_encoder")):
+            pipeline.__dict__[name] = CachedEncoder(module, caches["prompt"])
+        elif name == "vae" and hasattr(module, "encode"):
+            pipeline.__dict__[name] = CachedVae(module, caches["image"])
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        name = "float32" if device.type == "cpu" else "bfloat16"
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def _tasks(base: Any) -> dict[str, TaskPipeline]:
+    base.set_progress_bar_config(disable=True)
+    tasks = {_own_task(base): _task_pipeline(base)}
+    unet = getattr(base, "unet", None)
+    vae = getattr(base, "vae", None)
+    if unet is not None and vae is not None and unet.config.in_channels != vae.config.latent_channels:
+        return tasks  # the denoiser expects mask or image channels: it can do nothing but its own task
+    for task, auto in (
+        (TEXT_TO_IMAGE, AutoPipelineForText2Image),
+        (IMAGE_TO_IMAGE, AutoPipelineForImage2Image),
+        (INPAINTING, AutoPipelineForInpainting),
+    ):
+        if task not in tasks:
+            try:
+                derived = auto.from_pipe(base)
+            except ValueError:
+                _log.info("%s does no %s", type(base).__name__, task)
+                continue
+            derived.set_progress_bar_config(disable=True)
+            tasks[task] = _task_pipeline(derived)
+    return tasks
+
+
+def _own_task(pipeline: Any) -> str:
+    arguments = inspect.signature(pipeline.__call__).parameters
+    if "mask_image" in arguments:
+        return INPAINTING
+    return IMAGE_TO_IMAGE if "image" in arguments else TEXT_TO_IMAGE
+
+
+def _task_pipeline(pipeline: Any) -> TaskPipeline:
+    arguments = inspect.signature(pipeline.__call__).parameters
+    defaults = {name: a.default for name, a in arguments.items() if a.default is not inspect.Parameter.empty}
+    # Models that were not distilled with guidance ignore guidance_scale where there is a true_cfg_scale (Qwen-Image).
+    transformer = getattr(pipeline, "transformer", None)
+    distilled = transformer is not None and getattr(transformer.config, "guidance_embeds", False)
+    true_guidance = "true_cfg_scale" in arguments and not distilled
+    return TaskPipeline(
+        pipeline, frozenset(arguments), defaults, "true_cfg_scale" if true_guidance else "guidance_scale"
+    )
+
+
+def _granularity_px(pipeline: Any) -> int:
+    """What both sides must be multiples of: the VAE's factor times the denoiser's patch."""
+    processor = getattr(pipeline, "image_processor", None)
+    by_processor = processor.config.vae_scale_factor if processor is not None else 1
+    transformer = getattr(pipeline, "transformer", None)
+    patch = getattr(transformer.config, "patch_size", 1) if transformer is not None else 1
+    by_patch = getattr(pipeline, "vae_scale_factor", 8) * (patch if isinstance(patch, int) else 2)
+    # Pipelines with a UNet ask for multiples of 8, whatever the VAE.
+    return int(max(by_processor, by_patch, 8 if hasattr(pipeline, "unet") else 1))
+
+
+def _native_size_px(pipeline: Any) -> tuple[int, int]:
+    factor = getattr(pipeline, "vae_scale_factor", 8)
+    sample_size = getattr(pipeline, "default_sample_size", None)
+    if sample_size is None:
+        denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+        sample_size = getattr(denoiser.config, "sample_size", None) if denoiser is not None else None
+    if sample_size is None:
+        return _FALLBACK_NATIVE_SIDE_PX, _FALLBACK_NATIVE_SIDE_PX
+    height, width = sample_size if isinstance(sample_size, (list, tuple)) else (sample_size, sample_size)
+    return int(width * factor), int(height * factor)

@@ -1,0 +1,182 @@
+"""What one request will draw, every default resolved and every combination checked. Decided before any denoising."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from imagegen.api.errors import InvalidArgument
+from imagegen.api.request import ImageRequest, check_size, fit_within
+from imagegen.engine.settings import DiffusionSettings
+from imagegen.pipelines.checkpoint import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Pipelines, TaskPipeline
+
+Pixels = npt.NDArray[np.uint8]
+
+DEFAULT_STRENGTH = 0.8  # diffusers' image-to-image pipelines of Stable Diffusion
+_RANDOM_SEED_BITS = 32  # enough to be distinct, short enough to write down and exact in JSON
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One request, ready to be drawn.
+
+    Attributes:
+        task: one of the names in `pipelines`.
+        prompt, negative_prompt: text; negative_prompt is None when absent.
+        size: (width, height) in pixels.
+        num_inference_steps: 1 or more.
+        guidance_scale: None for pipelines that take none.
+        strength: None unless the task starts from an image.
+        scheduler: a public name, or None for the checkpoint's own.
+        seeds: one an image.
+        images: uint8 [N, H, W, 3], N is 1 or the number of images, or None.
+        mask: uint8 [H, W], 255 = repaint, or None.
+        timeout_ms: None for no deadline.
+        warnings: what the client should know though it is no error.
+    """
+
+    task: str
+    prompt: str
+    negative_prompt: str | None
+    size: tuple[int, int]
+    num_inference_steps: int
+    guidance_scale: float | None
+    strength: float | None
+    scheduler: str | None
+    seeds: tuple[int, ...]
+    images: Pixels | None
+    mask: Pixels | None
+    timeout_ms: int | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def expected_calls(self) -> int:
+        """Denoiser calls of an image, 1 or more; that some schedulers and pipelines make two a step is left out."""
+        return max(1, int(self.num_inference_steps * (self.strength or 1)))
+
+
+def make_plan(
+    request: ImageRequest, images: Pixels | None, mask: Pixels | None, offers: Pipelines, settings: DiffusionSettings
+) -> Plan:
+    """Resolve a request against what the checkpoint offers.
+
+    Args:
+        request: the validated public request.
+        images: uint8 [N, H, W, 3] or None.
+        mask: uint8 [1, H, W] or None.
+        offers: the loaded checkpoint.
+        settings: defaults and caps.
+
+    Raises:
+        InvalidArgument: the checkpoint cannot do what is asked.
+    """
+    if mask is not None and images is None:
+        raise InvalidArgument("mask", "given without image; a mask says which part of an image to repaint")
+    if images is not None and not images.size:
+        raise InvalidArgument("image", f"shape {list(images.shape)} has no pixels; every side is 1 or more")
+    task = TEXT_TO_IMAGE if images is None else IMAGE_TO_IMAGE if mask is None else INPAINTING
+    if task not in offers.tasks:
+        field = {TEXT_TO_IMAGE: "image", IMAGE_TO_IMAGE: "image", INPAINTING: "mask"}[task]
+        raise InvalidArgument(field, f"the model {offers.name} does no {task}; it does {', '.join(offers.tasks)}")
+    pipeline = offers.tasks[task]
+    if images is not None and len(images) not in (1, request.n):
+        raise InvalidArgument("image", f"{len(images)} images; give 1, or one for each of the n={request.n} images")
+    if mask is not None and images is not None and mask.shape[1:] != images.shape[1:3]:
+        raise InvalidArgument("mask", "its size differs from the image's; both must be the same")
+    if request.scheduler is not None and request.scheduler not in offers.schedulers:
+        fitting = ", ".join(offers.schedulers) or "only its own, which needs no name"
+        raise InvalidArgument("scheduler", f"{request.scheduler} does not fit this model; these do: {fitting}")
+    if request.negative_prompt and "negative_prompt" not in pipeline.accepts:
+        raise InvalidArgument("negative_prompt", f"the model {offers.name} takes none")
+    steps = _steps(request, pipeline, settings)
+    _check_scheduler_steps(request, steps, offers)
+    guidance = _guidance(request, pipeline, offers, settings)
+    strength = _strength(request, pipeline, steps)
+    warnings = []
+    if request.guidance_scale is not None and pipeline.guidance_argument == "true_cfg_scale":
+        if request.negative_prompt is None:
+            warnings.append("guidance_scale has no effect without negative_prompt on this model")
+    elif request.negative_prompt and guidance is not None and guidance <= 1:
+        warnings.append(f"negative_prompt has no effect at guidance_scale {guidance:g}")
+    return Plan(
+        task=task,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        size=_size(request, images, offers, settings),
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        strength=strength,
+        scheduler=request.scheduler,
+        seeds=_seeds(request),
+        images=images,
+        mask=None if mask is None else mask[0],
+        timeout_ms=request.timeout_ms,
+        warnings=tuple(warnings),
+    )
+
+
+def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: DiffusionSettings) -> int:
+    if request.num_inference_steps is not None:
+        return request.num_inference_steps
+    if settings.default_num_inference_steps is not None:
+        return settings.default_num_inference_steps
+    return min(int(pipeline.defaults.get("num_inference_steps") or 50), settings.max_num_inference_steps)
+
+
+def _check_scheduler_steps(request: ImageRequest, steps: int, offers: Pipelines) -> None:
+    """Consistency models are distilled for a number of steps that cannot be exceeded."""
+    scheduler = offers.schedulers.get(request.scheduler or offers.scheduler_name)
+    most = None if scheduler is None else scheduler.config.get("original_inference_steps")
+    if most is not None and steps > most:
+        raise InvalidArgument("num_inference_steps", f"{steps} is outside 1..{most}, the range of this scheduler")
+
+
+def _guidance(
+    request: ImageRequest, pipeline: TaskPipeline, offers: Pipelines, settings: DiffusionSettings
+) -> float | None:
+    if pipeline.guidance_argument not in pipeline.accepts:
+        if request.guidance_scale is not None:
+            raise InvalidArgument("guidance_scale", f"the model {offers.name} takes none")
+        return None
+    if request.guidance_scale is not None:
+        return request.guidance_scale
+    if settings.default_guidance_scale is not None:
+        return settings.default_guidance_scale
+    default = pipeline.defaults.get(pipeline.guidance_argument)
+    return None if default is None else float(default)
+
+
+def _strength(request: ImageRequest, pipeline: TaskPipeline, steps: int) -> float | None:
+    if "strength" not in pipeline.accepts:
+        if request.strength is not None:
+            raise InvalidArgument("strength", "the model edits by instruction and takes none")
+        return None
+    strength = DEFAULT_STRENGTH if request.strength is None else request.strength
+    if int(steps * strength) < 1:  # diffusers runs int(steps x strength) steps
+        least = math.ceil(1000 / steps) / 1000  # rounded up: 0.333 of 3 steps would again leave none
+        raise InvalidArgument("strength", f"{strength:g} of {steps} steps leaves no step; use {least:g} or more")
+    return strength
+
+
+def _size(
+    request: ImageRequest, images: Pixels | None, offers: Pipelines, settings: DiffusionSettings
+) -> tuple[int, int]:
+    if request.size is not None:
+        return request.size
+    if images is None:
+        return offers.native_size
+    height, width = images.shape[1:3]
+    size = fit_within((width, height), settings, offers.granularity_px)
+    check_size(size, settings, offers.granularity_px)
+    return size
+
+
+def _seeds(request: ImageRequest) -> tuple[int, ...]:
+    if len(request.seeds) == request.n:
+        return request.seeds
+    first = request.seeds[0] if request.seeds else secrets.randbits(_RANDOM_SEED_BITS)
+    return tuple(first + index for index in range(request.n))

@@ -1,0 +1,352 @@
+"""Every rule of the public table holds: what breaks it is refused by name, what fits comes out typed."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from imagegen.api import tensors
+from imagegen.api.errors import InvalidArgument
+from imagegen.api.request import (
+    Caps,
+    ImageRequest,
+    OutputChoice,
+    check_size,
+    fit_within,
+    parse_output_choice,
+    parse_partial_images,
+    parse_request,
+    parse_request_id,
+)
+
+Array = npt.NDArray[Any]
+DTYPES: dict[str, Any] = {"STRING": np.object_, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32}
+CAPS = Caps(max_num_inference_steps=100, max_guidance_scale=30.0, max_side_px=2048, max_area_px=1024 * 1024)
+IMAGE = [b"an image"]
+
+
+def tensor(name: str, values: Any) -> Array:
+    """An input as Triton delivers it."""
+    row = next(row for row in tensors.INPUTS if row.name == name)
+    if row.data_type == "STRING":
+        values = [value.encode() if isinstance(value, str) else value for value in values]
+    return np.array(values, dtype=DTYPES[row.data_type])
+
+
+def parse(granularity_px: int = 8, **values: Any) -> ImageRequest:
+    """Parse a request with a prompt and these inputs."""
+    given_values = {"prompt": ["a cat"], **values}
+    return parse_request(
+        {name: tensor(name, v) for name, v in given_values.items() if v is not None},
+        CAPS,
+        granularity_px=granularity_px,
+    )
+
+
+def test_only_the_prompt_is_needed_and_the_defaults_are_those_of_the_table() -> None:
+    assert parse() == ImageRequest(prompt="a cat", output=OutputChoice("png", None, "bytes", None))
+
+
+def test_every_input_comes_out_typed() -> None:
+    request = parse(
+        prompt=["ein Kätzchen 🐈"],
+        negative_prompt=[""],
+        image=[b"\x89PNG", b"http://host/a.png"],
+        mask=[b"\xff\xd8"],
+        n=[2],
+        size=["512x768"],
+        num_inference_steps=[4],
+        guidance_scale=[0.0],
+        strength=[0.8],
+        scheduler=["euler"],
+        timeout_ms=[60_000],
+        seed=[7, 5],
+        output_format=["webp"],
+        output_compression=[0],
+        response_format=["b64_json"],
+        user=["client 7"],
+    )
+    assert request == ImageRequest(
+        prompt="ein Kätzchen 🐈",
+        negative_prompt="",
+        images=(b"\x89PNG", b"http://host/a.png"),
+        mask=b"\xff\xd8",
+        n=2,
+        size=(512, 768),
+        num_inference_steps=4,
+        guidance_scale=0.0,
+        strength=0.8,
+        scheduler="euler",
+        timeout_ms=60_000,
+        seeds=(7, 5),
+        output=OutputChoice("webp", 0, "b64_json", "client 7"),
+    )
+
+
+# (inputs, the field that is refused, what the message says of value and allowed range)
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"prompt": None}, "prompt", "missing; it is required"),
+    ({"prompt": [""]}, "prompt", "0 characters; 1..32000"),
+    ({"prompt": ["x" * 32_001]}, "prompt", "32001 characters; 1..32000"),
+    ({"prompt": [b"ab\xff"]}, "prompt", "not valid UTF-8 at byte 2"),
+    ({"prompt": ["a", "b"]}, "prompt", "shape [2]; the shape is [1]"),
+    ({"prompt": [["a"]]}, "prompt", "shape [1, 1]; the shape is [1]"),
+    ({"prompt": []}, "prompt", "shape [0]; the shape is [1]"),
+    ({"negative_prompt": ["x" * 32_001]}, "negative_prompt", "32001 characters; 0..32000"),
+    ({"image": []}, "image", "shape [0]; 1..16 elements"),
+    ({"image": [b"i"] * 17}, "image", "too_large: 17 images; at most 16 are allowed"),
+    ({"image": [[b"i"]]}, "image", "shape [1, 1]; 1..16 elements"),
+    ({"image": IMAGE, "mask": [b"m", b"m"]}, "mask", "too_large: 2 masks; at most 1 is allowed"),
+    ({"mask": [b"m"]}, "mask", "given without image"),
+    ({"n": [0]}, "n", "0 is outside 1..10"),
+    ({"n": [11]}, "n", "11 is outside 1..10"),
+    ({"n": [-1]}, "n", "-1 is outside 1..10"),
+    ({"n": [1, 2]}, "n", "shape [2]"),
+    ({"size": ["big"]}, "size", '\'big\' is neither "auto" nor "WxH"'),
+    ({"size": [""]}, "size", "'' is neither"),
+    ({"size": ["512 x512"]}, "size", "'512 x512' is neither"),
+    ({"size": ["512x512\n"]}, "size", "neither"),
+    ({"size": ["-512x512"]}, "size", "neither"),
+    ({"size": ["٥١٢x512"]}, "size", "neither"),  # digits, but not ASCII ones
+    ({"size": ["0x512"]}, "size", '"0x512" is not allowed: each side is 8..2048 pixels, a multiple of 8'),
+    ({"size": ["513x512"]}, "size", '"513x512" is not allowed'),
+    ({"size": ["512x516"]}, "size", '"512x516" is not allowed'),
+    ({"size": ["2056x8"]}, "size", "each side is 8..2048"),
+    ({"size": ["1032x1024"]}, "size", "width x height at most 1048576"),
+    ({"size": ["999999999x999999999"]}, "size", "is not allowed"),
+    ({"num_inference_steps": [0]}, "num_inference_steps", "0 is outside 1..100"),
+    ({"num_inference_steps": [101]}, "num_inference_steps", "101 is outside 1..100"),
+    ({"guidance_scale": [-0.5]}, "guidance_scale", "-0.5 is outside the allowed range, 0..30"),
+    ({"guidance_scale": [30.5]}, "guidance_scale", "30.5 is outside the allowed range, 0..30"),
+    ({"guidance_scale": [math.nan]}, "guidance_scale", "nan is outside the allowed range"),
+    ({"guidance_scale": [math.inf]}, "guidance_scale", "inf is outside the allowed range"),
+    ({"image": IMAGE, "strength": [0.0]}, "strength", "0 is outside the allowed range, above 0, up to 1"),
+    ({"image": IMAGE, "strength": [1.01]}, "strength", "1.01 is outside the allowed range, above 0, up to 1"),
+    ({"image": IMAGE, "strength": [math.nan]}, "strength", "nan is outside"),
+    ({"strength": [0.5]}, "strength", "given without image"),
+    ({"scheduler": ["magic"]}, "scheduler", "'magic' is not one of ddim, ddpm,"),
+    ({"scheduler": ["DDIM"]}, "scheduler", "'DDIM' is not one of"),
+    ({"timeout_ms": [0]}, "timeout_ms", "0 is outside 1..3600000"),
+    ({"timeout_ms": [3_600_001]}, "timeout_ms", "3600001 is outside 1..3600000"),
+    ({"seed": [-1]}, "seed", "-1 is outside 0..9223372036854775807"),
+    ({"seed": []}, "seed", "shape [0]; one seed or n=1 seeds"),
+    ({"seed": [[1]]}, "seed", "shape [1, 1]; one seed"),
+    ({"n": [3], "seed": [1, 2]}, "seed", "shape [2]; one seed or n=3 seeds"),
+    ({"n": [3], "seed": [2**63 - 3 + 1]}, "seed", "9223372036854775806 is outside 0..9223372036854775805"),
+    ({"output_format": ["gif"]}, "output_format", "'gif' is not one of png, jpeg, webp"),
+    ({"output_compression": [-1]}, "output_compression", "-1 is outside 0..100"),
+    ({"output_compression": [101]}, "output_compression", "101 is outside 0..100"),
+    ({"response_format": ["json"]}, "response_format", "'json' is not one of bytes, b64_json, url"),
+    ({"response_format": ["url"]}, "response_format", "needs a result store"),
+    ({"user": [""]}, "user", "0 characters; 1..256"),
+    ({"user": ["u" * 257]}, "user", "257 characters; 1..256"),
+]
+
+
+@pytest.mark.parametrize(("values", "field", "says"), REFUSED)
+def test_what_breaks_a_rule_is_refused_with_field_value_and_allowed_range(
+    values: dict[str, Any], field: str, says: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(says)) as refusal:
+        parse(**values)
+    assert refusal.value.field == field
+    assert str(refusal.value).startswith(f"invalid_argument: {field}: ")
+
+
+def test_every_input_of_the_table_has_a_refusal() -> None:
+    assert {field.partition("[")[0] for _, field, _ in REFUSED} == set(tensors.INPUT_NAMES)
+
+
+def test_an_unknown_input_is_refused_and_the_known_ones_are_listed() -> None:
+    with pytest.raises(InvalidArgument, match=r"^invalid_argument: promt: no such input; inputs are prompt, negat"):
+        parse_request({"promt": np.array([b"a"], dtype=np.object_)}, CAPS)
+
+
+def test_a_long_value_is_not_echoed_in_full() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        parse(scheduler=["x" * 1_000_000])
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("values", "attribute", "value"),
+    [
+        ({"prompt": ["é" * 32_000]}, "prompt", "é" * 32_000),  # characters, not bytes
+        ({"negative_prompt": [""]}, "negative_prompt", ""),
+        ({"image": [b"i"] * 16}, "images", (b"i",) * 16),
+        ({"image": [b"", b"i", b""]}, "images", (b"", b"i", b"")),  # the loader reports all bad images together
+        ({"image": IMAGE, "mask": [b""]}, "mask", b""),
+        ({"n": [1]}, "n", 1),
+        ({"n": [10]}, "n", 10),
+        ({"size": ["auto"]}, "size", None),
+        ({"size": ["8x2048"]}, "size", (8, 2048)),
+        ({"size": ["1024x1024"]}, "size", (1024, 1024)),
+        ({"size": ["0512x512"]}, "size", (512, 512)),
+        ({"num_inference_steps": [1]}, "num_inference_steps", 1),
+        ({"num_inference_steps": [100]}, "num_inference_steps", 100),
+        ({"guidance_scale": [0]}, "guidance_scale", 0.0),
+        ({"guidance_scale": [7.3]}, "guidance_scale", 7.3),
+        ({"guidance_scale": [30]}, "guidance_scale", 30.0),
+        ({"image": IMAGE, "strength": [1]}, "strength", 1.0),
+        ({"image": IMAGE, "strength": [1e-6]}, "strength", 1e-6),
+        ({"timeout_ms": [3_600_000]}, "timeout_ms", 3_600_000),
+        ({"seed": [0]}, "seeds", (0,)),
+        ({"seed": [2**63 - 1]}, "seeds", (2**63 - 1,)),
+        ({"n": [2], "seed": [2**63 - 2]}, "seeds", (2**63 - 2,)),
+        ({"n": [2], "seed": [2**63 - 1, 0]}, "seeds", (2**63 - 1, 0)),
+    ],
+)
+def test_values_on_the_boundary_are_accepted(values: dict[str, Any], attribute: str, value: object) -> None:
+    assert getattr(parse(**values), attribute) == value
+
+
+def test_a_cap_that_float32_cannot_hold_is_itself_allowed() -> None:
+    """7.3 arrives as 7.300000190734863: a comparison with that refused "7.3 is outside 0..7.3"."""
+    arrays = {"prompt": tensor("prompt", ["a"]), "guidance_scale": tensor("guidance_scale", [7.3])}
+    assert parse_request(arrays, Caps(max_guidance_scale=7.3)).guidance_scale == 7.3
+
+
+def test_a_model_behind_the_edge_says_itself_whether_there_are_images() -> None:
+    arrays = {"prompt": tensor("prompt", ["a"]), "strength": tensor("strength", [0.5])}
+    assert parse_request(arrays, CAPS, has_images=True).strength == 0.5
+    with pytest.raises(InvalidArgument, match="strength: given without image"):
+        parse_request(arrays, CAPS, has_images=False)
+
+
+def test_urls_are_given_where_there_is_a_store() -> None:
+    arrays = {"prompt": tensor("prompt", ["a"]), "response_format": tensor("response_format", ["url"])}
+    assert parse_request(arrays, CAPS, has_store=True).output.response_format == "url"
+    with pytest.raises(InvalidArgument, match=r"response_format: .*result store"):
+        parse_request(arrays, CAPS)
+
+
+def test_the_output_choice_can_be_read_alone() -> None:
+    arrays = {"output_format": tensor("output_format", ["jpeg"]), "user": tensor("user", ["u"])}
+    assert parse_output_choice(arrays) == OutputChoice("jpeg", None, "bytes", "u")
+    with pytest.raises(InvalidArgument, match="result store"):
+        parse_output_choice({"response_format": tensor("response_format", ["url"])})
+
+
+_SHAPES = st.one_of(
+    st.just((1,)), st.just((1,)), arrays_of.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)
+)
+_TEXTS = st.one_of(
+    st.sampled_from(["auto", "512x512", "64x8", *tensors.OUTPUT_FORMATS, *tensors.SCHEDULERS, "b64_json"]),
+    st.text(max_size=8),
+).map(lambda text: text.encode(errors="surrogatepass"))
+_VALUES: dict[str, Any] = {
+    "STRING": st.one_of(_TEXTS, st.binary(max_size=8)),
+    "INT32": st.one_of(st.integers(-1, 12), st.integers(-(2**31), 2**31 - 1)),
+    "INT64": st.one_of(st.integers(-1, 12), st.integers(-(2**63), 2**63 - 1)),
+    "FP32": st.one_of(st.sampled_from([0.0, float(np.float32(0.8)), 1.0, 7.5]), st.floats(width=32)),
+}
+
+
+@st.composite
+def inputs(draw: st.DrawFn) -> dict[str, Array]:
+    """Inputs of the right element type, with any shape and value, as Triton would let them through."""
+    chosen = draw(st.sets(st.sampled_from(tensors.INPUT_NAMES[1:]), max_size=4)) | {"prompt"}
+    return {
+        row.name: draw(arrays_of.arrays(DTYPES[row.data_type], draw(_SHAPES), elements=_VALUES[row.data_type]))
+        for row in tensors.INPUTS
+        if row.name in chosen
+    }
+
+
+def as_arrays(request: ImageRequest) -> dict[str, Array]:
+    """The inputs that say the same as a parsed request."""
+    values: dict[str, Any] = {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "mask": request.mask,
+        "n": request.n,
+        "size": "x".join(map(str, request.size)) if request.size else None,
+        "num_inference_steps": request.num_inference_steps,
+        "guidance_scale": request.guidance_scale,
+        "strength": request.strength,
+        "scheduler": request.scheduler,
+        "timeout_ms": request.timeout_ms,
+        "output_format": request.output.output_format,
+        "output_compression": request.output.output_compression,
+        "response_format": request.output.response_format,
+        "user": request.output.user,
+    }
+    lists = {"image": request.images, "seed": request.seeds}
+    return {name: tensor(name, [value]) for name, value in values.items() if value is not None} | {
+        name: tensor(name, list(value)) for name, value in lists.items() if value
+    }
+
+
+@given(inputs())
+@example({"prompt": np.array(b"no dimension", dtype=np.object_)})
+def test_any_input_is_either_refused_by_name_or_comes_out_and_goes_in_again(arrays: dict[str, Array]) -> None:
+    refused = None
+    try:
+        request = parse_request(arrays, CAPS, granularity_px=8)
+    except InvalidArgument as refusal:
+        refused = refusal.field.partition("[")[0]
+    if refused is not None:
+        assert refused in arrays
+    else:
+        assert parse_request(as_arrays(request), CAPS, granularity_px=8) == request
+
+
+_SIDES = st.integers(1, 40_000)
+
+
+@given(st.tuples(_SIDES, _SIDES), st.sampled_from([1, 8, 16, 32]))
+@example((2078, 2078), 8)  # 2078 * (2048 / 2078) is just below 2048 in floats: a whole granule was lost
+def test_an_image_is_fitted_within_the_caps_as_large_as_they_allow(size: tuple[int, int], grain: int) -> None:
+    fitted = fit_within(size, CAPS, grain)
+    check_size(fitted, CAPS, grain)
+    assert all(side <= max(original, grain) for side, original in zip(fitted, size, strict=True)), "scaled up"
+    assert fit_within(fitted, CAPS, grain) == fitted
+    exact = min(1.0, CAPS.max_side_px / max(size), math.sqrt(CAPS.max_area_px / (size[0] * size[1])))
+    for side, original in zip(fitted, size, strict=True):
+        assert original * exact - grain - 1e-6 < side <= max(grain, original * exact + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"),
+    [
+        ((512, 512), (512, 512)),
+        ((515, 519), (512, 512)),
+        ((3, 3), (8, 8)),
+        ((4096, 1024), (2048, 512)),
+        ((2048, 2048), (1024, 1024)),
+    ],
+)
+def test_examples_of_fitting(size: tuple[int, int], fitted: tuple[int, int]) -> None:
+    assert fit_within(size, CAPS, 8) == fitted
+
+
+@pytest.mark.parametrize(("values", "expected"), [({}, 0), ({"partial_images": 0}, 0), ({"partial_images": 3}, 3)])
+def test_partial_images_are_0_to_3(values: dict[str, int], expected: int) -> None:
+    arrays = {name: np.array([value], dtype=np.int32) for name, value in values.items()}
+    assert parse_partial_images(arrays) == expected
+
+
+@pytest.mark.parametrize("value", [[-1], [4], [1, 2], []])
+def test_other_numbers_of_partial_images_are_refused_by_name(value: list[int]) -> None:
+    with pytest.raises(InvalidArgument, match="partial_images"):
+        parse_partial_images({"partial_images": np.array(value, dtype=np.int32)})
+
+
+@pytest.mark.parametrize("text", ["a", "ä" * 1024, "a b"])
+def test_a_request_id_is_any_text(text: str) -> None:
+    assert parse_request_id({"request_id": np.array([text.encode()], dtype=np.object_)}) == text
+
+
+@pytest.mark.parametrize("values", [None, [b""], [b"x" * 1025], [b"\xff"], [b"a", b"b"]])
+def test_no_request_id_is_refused_by_name(values: list[bytes] | None) -> None:
+    arrays = {} if values is None else {"request_id": np.array(values, dtype=np.object_)}
+    with pytest.raises(InvalidArgument, match="request_id"):
+        parse_request_id(arrays)

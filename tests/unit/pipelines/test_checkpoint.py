@@ -1,0 +1,155 @@
+"""What a loaded checkpoint offers is read off its pipeline: tasks, sizes, defaults, schedulers; one set of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from checkpoint.random_checkpoint import make_checkpoint
+from imagegen.engine.module_proxy import undelegated
+from imagegen.engine.settings import DiffusionSettings
+from imagegen.pipelines.checkpoint import (
+    IMAGE_TO_IMAGE,
+    INPAINTING,
+    TEXT_TO_IMAGE,
+    Pipelines,
+    describe_pipelines,
+    load_pipelines,
+)
+from tests.unit import tiny_pipelines as tiny
+
+CPU = torch.device("cpu")
+ALL_TASKS = {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
+
+
+def described(base: Any, **settings: Any) -> Pipelines:
+    return describe_pipelines(base, DiffusionSettings(model="folder/tiny", **settings), CPU)
+
+
+@pytest.mark.parametrize(
+    ("make", "tasks", "native_size"),
+    [
+        (tiny.sd, ALL_TASKS, (32, 32)),
+        (tiny.sdxl, ALL_TASKS, (32, 32)),
+        (tiny.sd3, ALL_TASKS, (32, 32)),
+        (tiny.flux, ALL_TASKS, (256, 256)),  # 128 latents a side, whatever the transformer
+        (tiny.qwen_image, ALL_TASKS, (256, 256)),
+        (tiny.pixart_sigma, {TEXT_TO_IMAGE}, (32, 32)),
+        (tiny.sana, {TEXT_TO_IMAGE}, (16, 16)),
+    ],
+)
+def test_tasks_and_native_size_come_from_the_pipeline(make: Any, tasks: set[str], native_size: tuple[int, int]) -> None:
+    offers = described(make())
+    assert set(offers.tasks) == tasks
+    assert offers.native_size == native_size
+    assert offers.device == CPU
+    assert offers.name == "tiny"
+
+
+def test_a_transformers_patch_counts_towards_the_granularity() -> None:
+    factor = tiny.flux().vae_scale_factor
+    assert described(tiny.flux()).granularity_px == 2 * factor
+    assert described(tiny.pixart_sigma()).granularity_px == 2 * factor
+
+
+@pytest.mark.parametrize("make", [tiny.sd, tiny.sd_image_to_image, tiny.sd_inpainting])
+def test_whatever_task_a_checkpoint_was_saved_for_it_offers_all_three(make: Any) -> None:
+    offers = described(make())
+    assert set(offers.tasks) == ALL_TASKS
+    assert "mask_image" in offers.tasks[INPAINTING].accepts
+    assert "strength" in offers.tasks[IMAGE_TO_IMAGE].accepts
+    assert "image" not in offers.tasks[TEXT_TO_IMAGE].accepts
+
+
+def test_a_denoiser_that_sees_the_mask_offers_inpainting_alone() -> None:
+    assert set(described(tiny.sd_inpainting(9)).tasks) == {INPAINTING}
+
+
+def test_all_tasks_share_one_set_of_weights() -> None:
+    base = tiny.sd()
+    weights = {name: getattr(base, name) for name in ("unet", "vae", "text_encoder")}
+    for task in described(base).tasks.values():
+        for name, module in weights.items():
+            assert undelegated(getattr(task.pipeline, name)) is module
+
+
+def test_defaults_are_those_of_the_pipelines_own_call() -> None:
+    offers = described(tiny.sd())
+    assert offers.tasks[TEXT_TO_IMAGE].defaults["num_inference_steps"] == 50
+    assert offers.tasks[TEXT_TO_IMAGE].defaults["guidance_scale"] == 7.5
+    assert offers.tasks[IMAGE_TO_IMAGE].defaults["strength"] == 0.8
+    assert {"prompt", "negative_prompt", "generator", "output_type"} <= offers.tasks[TEXT_TO_IMAGE].accepts
+    assert "self" not in offers.tasks[TEXT_TO_IMAGE].accepts
+
+
+def test_the_checkpoints_own_scheduler_is_known_by_its_public_name() -> None:
+    base = tiny.sd()
+    offers = described(base)
+    assert offers.scheduler_name == "ddim"
+    assert offers.schedulers["ddim"] is base.scheduler
+    assert described(tiny.flux()).scheduler_name == "euler"
+
+
+def test_a_scheduler_without_public_name_is_known_by_its_class() -> None:
+    from diffusers import KDPM2DiscreteScheduler
+
+    base = tiny.sd()
+    base.scheduler = KDPM2DiscreteScheduler.from_config(base.scheduler.config)
+    offers = described(base)
+    assert offers.scheduler_name == "KDPM2DiscreteScheduler"
+    assert "euler" in offers.schedulers
+
+
+def test_the_native_size_can_be_set() -> None:
+    assert described(tiny.sd(), native_size_px=(64, 48)).native_size == (64, 48)
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (tiny.sd, "guidance_scale"),
+        (tiny.flux, "guidance_scale"),
+        (lambda: tiny.flux(guidance_embeds=False), "true_cfg_scale"),
+        (tiny.qwen_image, "true_cfg_scale"),
+    ],
+)
+def test_guidance_goes_where_the_model_heeds_it(make: Callable[[], Any], argument: str) -> None:
+    assert described(make()).tasks[TEXT_TO_IMAGE].guidance_argument == argument
+
+
+def test_no_task_shows_a_progress_bar() -> None:
+    for task in described(tiny.sd()).tasks.values():
+        assert task.pipeline._progress_bar_config == {"disable": True}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("model") / "checkpoint"
+    make_checkpoint(made)
+    return made
+
+
+def test_a_relative_checkpoint_starts_at_the_given_folder(folder: Path) -> None:
+    offers = load_pipelines(DiffusionSettings(), folder.parent, "cpu")
+    assert (offers.name, offers.native_size, offers.granularity_px) == ("checkpoint", (128, 128), 8)
+    assert set(offers.tasks) == ALL_TASKS
+    assert offers.device == CPU
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("auto", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16), ("float32", torch.float32)],
+)
+def test_weights_have_the_dtype_of_the_settings(folder: Path, dtype: str, expected: torch.dtype) -> None:
+    offers = load_pipelines(DiffusionSettings(model=str(folder), dtype=dtype), Path("elsewhere"), "cpu")
+    assert offers.tasks[TEXT_TO_IMAGE].pipeline.unet.dtype == expected
+
+
+def test_a_checkpoint_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises((OSError, ValueError), match=str(missing)):
+        load_pipelines(DiffusionSettings(model=str(missing)), tmp_path, "cpu")

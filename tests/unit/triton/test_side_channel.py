@@ -1,0 +1,284 @@
+"""Events arrive in order and unchanged, cancels are answered, and nothing that arrives does harm."""
+
+from __future__ import annotations
+
+import os
+import queue
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from imagegen.api.events import Ended, Event, Preview, Progress
+from imagegen.triton import side_channel
+from imagegen.triton.side_channel import Canceller, CancelServer, EventListener, EventSender, is_stream_id
+
+PATIENCE_S = 10
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short: a socket's path is."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+class Ear:
+    """A listener, and what it heard."""
+
+    def __init__(self, folder: Path) -> None:
+        self.heard: queue.SimpleQueue[tuple[str, Event]] = queue.SimpleQueue()
+        self.listener = EventListener(folder, lambda stream_id, event: self.heard.put((stream_id, event)))
+
+    def next(self) -> tuple[str, Event]:
+        return self.heard.get(timeout=PATIENCE_S)
+
+
+@pytest.fixture
+def ear(folder: Path) -> Iterator[Ear]:
+    ear = Ear(folder)
+    yield ear
+    ear.listener.close()
+
+
+@pytest.fixture
+def sender(folder: Path) -> Iterator[EventSender]:
+    sender = EventSender(folder)
+    yield sender
+    sender.close()
+
+
+def preview(height: int = 4, width: int = 6) -> Preview:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Preview(Progress(3, 9), 1, 2, (width * 8, height * 8), pixels)
+
+
+def test_events_arrive_in_order_and_unchanged_from_the_first_on(ear: Ear, sender: EventSender) -> None:
+    stream_id = ear.listener.new_stream_id()
+    sent: list[Event] = [Progress(1, 9), Progress(2, 9), preview(), Progress(9, 9), Ended()]
+    for event in sent:
+        sender.send(stream_id, event)
+    for event in sent:
+        heard_id, heard = ear.next()
+        assert heard_id == stream_id
+        if isinstance(event, Preview):
+            assert isinstance(heard, Preview)
+            assert np.array_equal(heard.pixels, event.pixels)
+            fields = ("progress", "preview_index", "image_index", "size")
+            assert [getattr(heard, name) for name in fields] == [getattr(event, name) for name in fields]
+        else:
+            assert heard == event
+
+
+def test_each_listener_hears_its_own_of_every_sender(folder: Path) -> None:
+    ears = [Ear(folder), Ear(folder)]
+    senders = [EventSender(folder), EventSender(folder)]
+    for step, sender in enumerate(senders):
+        for ear in ears:
+            sender.send(ear.listener.new_stream_id(), Progress(step, 9))
+    for ear in ears:
+        assert sorted(event.step for _, event in (ear.next(), ear.next()) if isinstance(event, Progress)) == [0, 1]
+        ear.listener.close()
+        assert ear.heard.empty()
+    for sender in senders:
+        sender.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_stream_ids_are_distinct_and_known_as_such(ear: Ear) -> None:
+    ids = {ear.listener.new_stream_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(map(is_stream_id, ids))
+
+
+@pytest.mark.parametrize("text", ["", "x", "../../etc/passwd.x", "0" * 16 + "." + "0" * 31, "0" * 16 + "." + "0" * 33])
+def test_other_texts_are_none_and_lead_nowhere(sender: EventSender, text: str) -> None:
+    assert not is_stream_id(text)
+    sender.send(text, Ended())
+
+
+def test_sending_never_waits_whether_nobody_was_ever_there_or_somebody_has_gone_or_sleeps(
+    folder: Path, sender: EventSender
+) -> None:
+    sender.send("0" * 16 + "." + "0" * 32, Progress(1, 2))
+    gone = EventListener(folder, lambda stream_id, event: None)
+    stream_id = gone.new_stream_id()
+    sender.send(stream_id, Progress(1, 2))
+    gone.close()
+    awake = threading.Event()
+
+    def sleep(stream_id: str, event: Event) -> None:
+        awake.wait(PATIENCE_S)
+
+    sleeping = EventListener(folder, sleep)
+    for step in range(5000):
+        sender.send(stream_id, Progress(step, 5000))
+        sender.send(sleeping.new_stream_id(), Progress(step, 5000))
+    awake.set()
+    sleeping.close()
+
+
+def test_a_listener_whose_owner_fails_goes_on(folder: Path, sender: EventSender) -> None:
+    heard: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def deliver(stream_id: str, event: Event) -> None:
+        heard.put(event)
+        raise ValueError
+
+    listener = EventListener(folder, deliver)
+    for step in (1, 2):
+        sender.send(listener.new_stream_id(), Progress(step, 2))
+    assert [heard.get(timeout=PATIENCE_S) for _ in range(2)] == [Progress(1, 2), Progress(2, 2)]
+    listener.close()
+
+
+BAD: list[list[bytes]] = [
+    [b""],
+    [b"id", b"{}"],
+    [b"id", b"{}", b"", b""],
+    [b"id", b"not json", b""],
+    [b"id", b"\xff\xfe", b""],
+    [b"id", b"[" * 100_000, b""],
+    [b"id", b"[]", b""],
+    [b"id", b"7", b""],
+    [b"id", b'{"progress": 7}', b""],
+    [b"id", b'{"progress": [1]}', b""],
+    [b"id", b'{"progress": [1, "2"]}', b""],
+    [b"id", b'{"progress": [-1, 2]}', b""],
+    [b"id", b'{"progress": [true, 2]}', b""],
+    [b"id", b'{"progress": [1, 1e400]}', b""],
+    [b"id", b'{"progress": [1, 99999999999999999999]}', b""],
+    [b"id", b'{"progress": [1, 2], "preview": [0, 0], "size": [8, 8], "shape": [1, 1]}', b""],
+    [b"id", b'{"progress": [1, 2], "preview": [0, 0], "size": [8, 8], "shape": [0, 0]}', b""],
+    [b"id", b'{"progress": [1, 2], "preview": [0, 0], "size": [0, 8], "shape": [1, 1]}', b"rgb"],
+    [b"id", b'{"progress": [1, 2], "preview": [0, 0], "size": [8, 8], "shape": [1000000, 1000000]}', b"rgb"],
+    [b"id", b'{"progress": [1, 2], "preview": [0], "size": [8, 8], "shape": [1, 1]}', b"rgb"],
+    [b"id", b"x" * (5 * 2**20), b""],
+]
+
+
+def test_what_is_no_event_is_ignored(ear: Ear, sender: EventSender, folder: Path) -> None:
+    (path,) = folder.glob("*.events")
+    with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+        socket.linger = 1000
+        socket.connect(f"ipc://{path}")
+        for frames in BAD:
+            socket.send_multipart(frames)
+    sender.send(ear.listener.new_stream_id(), Progress(1, 2))
+    assert ear.next()[1] == Progress(1, 2)
+    assert ear.heard.empty()
+
+
+def cancel_server(folder: Path, known: set[str]) -> tuple[CancelServer, list[str]]:
+    asked: list[str] = []
+
+    def cancel(name: str) -> bool:
+        asked.append(name)
+        return name in known
+
+    return CancelServer(folder, cancel), asked
+
+
+@pytest.mark.parametrize("name", ["a", "ä" * 1024, "with spaces\n"])
+def test_every_process_is_asked_and_one_that_knows_the_name_is_enough(folder: Path, name: str) -> None:
+    (one, asked_one), (other, asked_other) = cancel_server(folder, {name}), cancel_server(folder, set())
+    canceller = Canceller(folder)
+    assert canceller.cancel(name)
+    assert not canceller.cancel("nobody")
+    assert asked_one == asked_other == [name, "nobody"]
+    for closing in (canceller, one, other):
+        closing.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_threads_share_a_canceller(folder: Path) -> None:
+    server, asked = cancel_server(folder, {"7"})
+    canceller = Canceller(folder)
+    found: dict[int, bool] = {}
+
+    def cancel(number: int) -> None:
+        found[number] = canceller.cancel(str(number))
+
+    threads = [threading.Thread(target=cancel, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [number for number, was in found.items() if was] == [7]
+    assert sorted(asked, key=int) == [str(number) for number in range(16)]
+    canceller.close()
+    server.close()
+
+
+def test_without_processes_nothing_is_found(folder: Path) -> None:
+    canceller = Canceller(folder)
+    assert not canceller.cancel("a")
+    canceller.close()
+
+
+def test_a_process_that_does_not_answer_is_not_waited_for_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_channel, "_REPLY_TIMEOUT_S", 1.0)
+    (folder / f"{os.getpid()}-silent.cancels").touch()
+    server, _ = cancel_server(folder, {"a"})
+    canceller = Canceller(folder)
+    assert canceller.cancel("a")
+    canceller.close()
+    server.close()
+
+
+def test_the_socket_of_a_killed_process_is_removed(folder: Path) -> None:
+    left = folder / "999999999-killed.cancels"  # no process has so high an id
+    left.touch()
+    server, _ = cancel_server(folder, {"a"})
+    canceller = Canceller(folder)
+    assert canceller.cancel("a")
+    assert not left.exists()
+    canceller.close()
+    server.close()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("question", [[b"\xff"], [b""], [b"a", b"b"], [b"x" * 10_000]])
+def test_a_question_that_is_none_does_not_end_the_server(folder: Path, question: list[bytes]) -> None:
+    server, _ = cancel_server(folder, {"a"})
+    (path,) = folder.glob("*.cancels")
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.linger = 100
+        socket.connect(f"ipc://{path}")
+        socket.send_multipart(question)
+        if len(question[0]) < 10_000:
+            assert socket.poll(PATIENCE_S * 1000)
+            assert socket.recv() in (b"0", b"1")
+    canceller = Canceller(folder)
+    assert canceller.cancel("a")
+    canceller.close()
+    server.close()
+
+
+def test_a_cancel_that_fails_is_answered(folder: Path) -> None:
+    def cancel(name: str) -> bool:
+        raise ValueError
+
+    server, canceller = CancelServer(folder, cancel), Canceller(folder)
+    assert not canceller.cancel("a")
+    assert not canceller.cancel("a")
+    canceller.close()
+    server.close()
+
+
+def test_threads_end_with_close(folder: Path) -> None:
+    before = set(threading.enumerate())
+    made: list[Callable[[], None]] = [
+        EventListener(folder, lambda stream_id, event: None).close,
+        CancelServer(folder, lambda name: False).close,
+    ]
+    assert all(thread.daemon for thread in set(threading.enumerate()) - before)
+    for close in made:
+        close()
+    assert set(threading.enumerate()) <= before
