@@ -1,1 +1,1 @@
-"""TODO."""
+"""Step-level continuous batching of unmodified diffusers pipelines."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Images on their way in (`input`) and out (`output`)."""

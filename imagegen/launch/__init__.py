@@ -1,1 +1,1 @@
-"""TODO."""
+"""Starts servers: stages a model repository, runs and supervises Triton and the frontend, and the demo."""
