@@ -21,7 +21,7 @@ from rich.console import Console
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.image_host import image_host
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import ImageClient, ImageGenerationError
 from imagegen_client.transport import MODEL, STREAM_MODEL
 from perf.analyzer_inputs import KINDS, SCENE, TEXT, file_stem, input_rows, write_input_data
@@ -80,7 +80,7 @@ def main() -> int:
                 "image_preprocess.allow_private_addresses": "true",  # the images' host is on loopback
                 "image_preprocess.url_cache_bytes": "0",
             }
-            server = stack.enter_context(EmbeddedServer(REPOSITORY, parameters=parameters))
+            server = stack.enter_context(EmbeddedServer(MODEL_REPOSITORY, parameters=parameters))
             about = surroundings(server.http_url)
             folder: Path = (arguments.out or results_folder(about)).resolve()  # perf_analyzer works in it
             (folder / "analyzer").mkdir(parents=True, exist_ok=True)

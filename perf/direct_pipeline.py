@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DirectPipeline:
     """
 
     def __init__(self, checkpoint: Path, device: str) -> None:
-        sys.path.append(str(REPOSITORY / "image_postprocess" / "1"))  # where Triton finds it too
+        sys.path.append(str(MODEL_REPOSITORY / "image_postprocess" / "1"))  # where Triton finds it too
         from imagegen.images.output.encode import encode
 
         self._encode = encode

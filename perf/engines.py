@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 
 HUB = "hub"
 SERIAL = "serial"
@@ -56,8 +56,8 @@ def running_engines(
     side = "" if side_px is None else str(side_px)
     ours = engine_parameters(checkpoint, device) | ({"diffusion.native_size_px": f"{side},{side}"} if side else {})
     setups = {
-        HUB: (REPOSITORY, ours, "image_generation"),
-        SERIAL: (REPOSITORY, ours | {"diffusion.max_active_requests": "1"}, "image_generation"),
+        HUB: (MODEL_REPOSITORY, ours, "image_generation"),
+        SERIAL: (MODEL_REPOSITORY, ours | {"diffusion.max_active_requests": "1"}, "image_generation"),
         STATIC: (
             _STATIC_REPOSITORY,
             {

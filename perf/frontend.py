@@ -29,7 +29,7 @@ from rich.console import Console
 from imagegen.launch.child_process import HOST, ServerError
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import ImageClient, ImageGenerationError
 from imagegen_client.arguments import GenerateArguments
 from imagegen_client.transport import infer_options
@@ -75,7 +75,7 @@ def main() -> int:
         with ExitStack() as stack:
             checkpoint: Path = arguments.model.resolve()
             parameters = engine_parameters(checkpoint, settings.device)
-            server = stack.enter_context(EmbeddedServer(REPOSITORY, parameters=parameters))
+            server = stack.enter_context(EmbeddedServer(MODEL_REPOSITORY, parameters=parameters))
             frontend = stack.enter_context(
                 EmbeddedFrontend(server.grpc_url, options={"tokenizer": str(checkpoint), "probe-interval-s": "3600"})
             )

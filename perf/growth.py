@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import AsyncImageClient, ImageGenerationError
 from perf.arguments import add_model, measuring_parser, with_given
 from perf.cells import closed_cell, open_cell
@@ -74,7 +74,7 @@ def main() -> int:
         parameters = engine_parameters(model, "cpu")
         del parameters["diffusion.prompt_cache_bytes"]  # its hits are measured too; all other prompts are new ones
         parameters["diffusion.native_size_px"] = f"{settings.side_px},{settings.side_px}"
-        with EmbeddedServer(REPOSITORY, parameters=parameters) as server:
+        with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as server:
             about = surroundings(server.http_url)
             growth = asyncio.run(_measure(server, settings))
     except (ServerError, ImageGenerationError, OSError) as error:

@@ -30,7 +30,7 @@ from tritonclient.utils import InferenceServerException
 
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from perf.arguments import measuring_parser
 from perf.image_inputs_report import BASE64_JPEG, TEXT_TO_IMAGE, Memory, Times, image_inputs_report
 from perf.progress import quiet_progress
@@ -67,7 +67,7 @@ def main() -> int:
         with ExitStack() as stack:
             host = stack.enter_context(_image_host(_image(settings.side_px, "JPEG")))
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-perf-")))
-            (folder / _MODEL).symlink_to(REPOSITORY / _MODEL)
+            (folder / _MODEL).symlink_to(MODEL_REPOSITORY / _MODEL)
             parameters = {f"{_MODEL}.allow_private_addresses": "true"}
             server = stack.enter_context(EmbeddedServer(folder, parameters=parameters))
             client = stack.enter_context(triton_grpc.InferenceServerClient(server.grpc_url))

@@ -16,7 +16,7 @@ from checkpoint import BUNDLED
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from perf.arguments import add_model, measuring_parser
 from perf.locust_report import locust_report
 from perf.report import write_results
@@ -34,7 +34,7 @@ def main() -> int:
     parameters = {} if checkpoint == BUNDLED else other_checkpoint(str(checkpoint))
     try:
         with (
-            EmbeddedServer(REPOSITORY, parameters=parameters) as server,
+            EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as server,
             EmbeddedFrontend(server.grpc_url, options={"tokenizer": str(checkpoint)}) as frontend,
         ):
             about = surroundings(server.http_url, _PACKAGES)

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, ImageGenerationError
 from perf.arguments import add_model, measuring_parser
 from perf.direct_pipeline import Direct, DirectPipeline
@@ -65,7 +65,7 @@ def main() -> int:
             console.print("Loading the checkpoint here and on a server …")
             direct = DirectPipeline(checkpoint, settings.device)
             parameters = engine_parameters(checkpoint.resolve(), settings.device)
-            server = stack.enter_context(EmbeddedServer(REPOSITORY, parameters=parameters))
+            server = stack.enter_context(EmbeddedServer(MODEL_REPOSITORY, parameters=parameters))
             client = stack.enter_context(ImageClient(server.grpc_url))
             about = surroundings(server.http_url)
             pairs = _measure(client, direct, settings, console)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from perf.arguments import measuring_parser
 from perf.png_images import IMAGES, Pixels, photo_like
 from perf.png_plot import draw_plot
@@ -27,7 +27,7 @@ from perf.progress import quiet_progress
 from perf.report import write_results
 from perf.surroundings import results_folder, surroundings
 
-sys.path.append(str(REPOSITORY / "image_postprocess" / "1"))  # where Triton finds it too
+sys.path.append(str(MODEL_REPOSITORY / "image_postprocess" / "1"))  # where Triton finds it too
 from imagegen.images.output.encode import encode
 from imagegen.images.output.encoding_pool import EncodingPool
 from imagegen.images.output.settings import PostprocessSettings

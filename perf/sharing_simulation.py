@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from perf.report import table
 from perf.traces import SHORT_STEPS, Planned, closed_loop_shares, poisson_trace
 
-sys.path.append(str(REPOSITORY / "diffusion" / "1"))  # where Triton finds it too
+sys.path.append(str(MODEL_REPOSITORY / "diffusion" / "1"))  # where Triton finds it too
 from imagegen.engine import sharing
 from imagegen.engine.executor import Hub, Limits, PipelineRun
 

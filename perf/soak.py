@@ -17,7 +17,7 @@ from rich.console import Console
 
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen_client import AsyncImageClient, ImageGenerationError
 from perf.answer_check import AnswerCheck, WrongAnswer
 from perf.arguments import add_model, measuring_parser
@@ -40,7 +40,7 @@ def main() -> int:
     try:
         # The caches stay on, as in production; they are bounded, and full within the first minute.
         parameters = other_checkpoint(str(model)) | {"diffusion.cpu_threads": "1"}
-        with EmbeddedServer(REPOSITORY, parameters=parameters) as server:
+        with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as server:
             about = surroundings(server.http_url)
             samples, failures = asyncio.run(_soak(server, arguments.seconds))
     except (ServerError, OSError) as error:

@@ -21,7 +21,7 @@ from tritonclient.utils import InferenceServerException
 
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import GenerateArguments, HttpImageClient, ImageClient, ImageGenerationError
 from imagegen_client.results import parse_result
 from imagegen_client.transport import MODEL, infer_options
@@ -60,7 +60,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             parameters = engine_parameters(arguments.model.resolve(), settings.device)
-            server = stack.enter_context(EmbeddedServer(REPOSITORY, parameters=parameters))
+            server = stack.enter_context(EmbeddedServer(MODEL_REPOSITORY, parameters=parameters))
             about = surroundings(server.http_url)
             statistics = stack.enter_context(triton_grpc.InferenceServerClient(server.grpc_url))
             whole = {

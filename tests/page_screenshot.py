@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 
 SCREENSHOT = Path(__file__).resolve().parents[1] / "docs" / "page.png"
 _PROMPT = "a large red heart in the center on a blue background"
@@ -56,7 +56,7 @@ def main() -> int:
         with ExitStack() as stack:
             url = arguments.url
             if url is None:
-                server = stack.enter_context(EmbeddedServer(REPOSITORY))
+                server = stack.enter_context(EmbeddedServer(MODEL_REPOSITORY))
                 url = stack.enter_context(EmbeddedFrontend(server.grpc_url)).url
             take_screenshot(url, arguments.prompt, arguments.out)
     except ServerError as error:

@@ -21,7 +21,7 @@ from rich.table import Table
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.image_host import image_host
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, ImageGenerationError
 from imagegen_client.files import write_image
 
@@ -41,7 +41,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         starting = console.status("Starting the Triton server …")
         starting.start()
-        with EmbeddedServer(REPOSITORY, parameters=parameters) as server, ImageClient(server.grpc_url) as client:
+        with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as server, ImageClient(server.grpc_url) as client:
             starting.stop()
             console.print(f"Triton server ready: http://{server.http_url}, gRPC {server.grpc_url}")
             results = _draw(client, folder, console)

@@ -15,11 +15,12 @@ from typing import NoReturn
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.repository import add_parameters, assignment
+from imagegen.launch.model_repository import BUNDLED_CHECKPOINT, other_checkpoint
+from imagegen.launch.staging import add_parameters, assignment
 from imagegen.launch.supervisor import TICK_S, Supervisor
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
-_BUNDLED_CHECKPOINT = REPOSITORY / "diffusion" / "1" / "checkpoint"
+BUNDLED_CHECKPOINT = REPOSITORY / "diffusion" / "1" / "checkpoint"
 _OUTPUT_URL, _PUBLIC_BASE_URL = "image_postprocess.output_url", "image_postprocess.public_base_url"
 _DRAIN_TIMEOUT_S = 20.0
 
@@ -68,16 +69,6 @@ def main() -> int:
         return 0
 
 
-def other_checkpoint(model: str) -> dict[str, str]:
-    """Parameters that serve `model`, a folder or hub id, with its pipeline's own default steps and guidance."""
-    folder = Path(model)
-    return {
-        "diffusion.model": str(folder.resolve()) if folder.is_dir() else model,
-        "diffusion.default_num_inference_steps": "",
-        "diffusion.default_guidance_scale": "",
-    }
-
-
 @contextmanager
 def _frontend(
     arguments: argparse.Namespace, server: EmbeddedServer, folder: Path | None
@@ -90,7 +81,7 @@ def _frontend(
     for option, value in arguments.openai:
         repeated[option] += [value] if value else []  # one without a value, as log-prompts
     drain_timeout_s = float(repeated.pop("drain-timeout-s", [str(_DRAIN_TIMEOUT_S)])[-1])
-    options: dict[str, str | list[str]] = {"tokenizer": arguments.model or str(_BUNDLED_CHECKPOINT)}
+    options: dict[str, str | list[str]] = {"tokenizer": arguments.model or str(BUNDLED_CHECKPOINT)}
     if arguments.model and not Path(arguments.model).is_dir():
         options["model-id"] = arguments.model
     if folder is not None:

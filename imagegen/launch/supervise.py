@@ -19,7 +19,7 @@ from typing import NoReturn
 import psutil
 
 from imagegen.launch.child_process import ServerError
-from imagegen.launch.repository import add_parameters
+from imagegen.launch.staging import add_parameters
 from imagegen.launch.status_endpoint import status_endpoint
 from imagegen.launch.supervisor import TICK_S, Supervisor
 from imagegen.launch.triton_options import installed_release

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imagegen.launch.child_process import HOST, ChildProcess, answers
-from imagegen.launch.repository import stage_repository
+from imagegen.launch.staging import stage_repository
 from imagegen.launch.triton_options import PARAMETERS, Release, triton_arguments, triton_environment
 from imagegen.launch.workers import Workers
 from imagegen.triton.drain import begin_drain, open_requests

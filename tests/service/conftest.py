@@ -21,7 +21,7 @@ from imagegen.launch.child_process import free_port
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.image_host import image_host as loopback_host
-from imagegen.launch.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from perf import wanted
 
 _DATATYPES = {
@@ -85,7 +85,7 @@ def reply(result: Any) -> Reply:
 def repository_with(folder: Path, setting: str, other: str) -> Path:
     """A copy of the model repository in `folder`, with another setting in the diffusion model's configuration."""
     repository = folder / "repository"
-    shutil.copytree(REPOSITORY, repository)
+    shutil.copytree(MODEL_REPOSITORY, repository)
     config = repository / "diffusion" / "config.pbtxt"
     config.write_text(config.read_text().replace(setting, other))
     return repository
@@ -123,7 +123,7 @@ def server(random_checkpoint: str) -> Iterator[EmbeddedServer]:
         "diffusion.cpu_threads": "1",
         **other_checkpoint(random_checkpoint),
     }
-    with EmbeddedServer(REPOSITORY, parameters=parameters) as running:
+    with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as running:
         yield running
 
 
@@ -203,7 +203,7 @@ def openai_server(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: s
     }
     options: dict[str, str | list[str]] = {"files-folder": str(store), "tokenizer": random_checkpoint}
     with (
-        EmbeddedServer(REPOSITORY, parameters=parameters) as triton,
+        EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as triton,
         EmbeddedFrontend(triton.grpc_url, options=options, port=port) as frontend,
     ):
         yield OpenAIServer(triton, frontend, store, random_checkpoint)

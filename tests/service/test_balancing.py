@@ -13,7 +13,7 @@ import pytest
 
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen_client import HttpImageClient, ImageClient
 from imagegen_client.errors import Cancelled
 from perf.locust_load import run_locust
@@ -33,7 +33,7 @@ def _server(checkpoint: str) -> EmbeddedServer:
         "image_preprocess.allow_private_addresses": "true",
         **other_checkpoint(checkpoint),
     }
-    return EmbeddedServer(REPOSITORY, parameters=parameters, drain_timeout_s=120)
+    return EmbeddedServer(MODEL_REPOSITORY, parameters=parameters, drain_timeout_s=120)
 
 
 @pytest.fixture(scope="module")

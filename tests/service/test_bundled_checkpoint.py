@@ -15,7 +15,7 @@ from checkpoint import measure, paint
 from checkpoint.captions import parse
 from checkpoint.scenes import Background, Placed
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import GenerateResult, ImageClient
 
 WHITE = Background("plain", ("white",))
@@ -23,7 +23,7 @@ WHITE = Background("plain", ("white",))
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[ImageClient]:
-    with EmbeddedServer(REPOSITORY) as server, ImageClient(server.grpc_url) as client:
+    with EmbeddedServer(MODEL_REPOSITORY) as server, ImageClient(server.grpc_url) as client:
         yield client
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import ImageClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ NOTICED_WITHIN_S = 30  # a fraction of a second; but not while others take all o
 def test_a_model_that_fails_to_load_is_reported_in_its_own_words() -> None:
     with (
         pytest.raises(ServerError, match=r"model diffusion: .*no_such_checkpoint") as failed,
-        EmbeddedServer(REPOSITORY, parameters={"diffusion.model": "no_such_checkpoint"}),
+        EmbeddedServer(MODEL_REPOSITORY, parameters={"diffusion.model": "no_such_checkpoint"}),
     ):
         pass
     assert "\n" not in str(failed.value)
@@ -42,14 +42,17 @@ def test_wrong_parameters_are_named() -> None:
         "image_preprocess.max_connections": "many",
         "image_postprocess.speed": "fast",
     }
-    with pytest.raises(ServerError) as failed, EmbeddedServer(REPOSITORY, parameters=wrong):
+    with pytest.raises(ServerError) as failed, EmbeddedServer(MODEL_REPOSITORY, parameters=wrong):
         pass
     for words in ("max_batch_rows", "max_connections: 'many' is not a valid int", "'speed' is unknown"):
         assert words in str(failed.value)
 
 
 def test_a_parameter_of_no_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="models are diffusion"), EmbeddedServer(REPOSITORY, parameters={"x.y": "1"}):
+    with (
+        pytest.raises(ValueError, match="models are diffusion"),
+        EmbeddedServer(MODEL_REPOSITORY, parameters={"x.y": "1"}),
+    ):
         pass
 
 
@@ -60,7 +63,7 @@ def test_a_busy_port_is_named() -> None:
         port = busy.getsockname()[1]
         with (
             pytest.raises(ServerError, match=f"grpc port {port} is not available"),
-            EmbeddedServer(REPOSITORY, grpc_port=port),
+            EmbeddedServer(MODEL_REPOSITORY, grpc_port=port),
         ):
             pass
 
@@ -185,7 +188,7 @@ def test_shared_memory_of_killed_launchers_is_removed_by_the_next_one() -> None:
     for segment in (stale, mine):
         segment.touch()
     try:
-        with EmbeddedServer(REPOSITORY, parameters={"diffusion.warmup_sizes": "none"}):
+        with EmbeddedServer(MODEL_REPOSITORY, parameters={"diffusion.warmup_sizes": "none"}):
             assert not stale.exists()
             assert mine.exists()
     finally:

@@ -14,7 +14,7 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from tests.image_server import ImageServer, image_server
 
 PUBLIC, PUBLIC_HOST, FORBIDDEN_HOST = "93.184.216.34", "127.0.0.2", "127.0.0.1"
@@ -33,7 +33,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
 
 def _repository_in_a_lying_network(folder: Path) -> Path:
     """`image_preprocess` alone, as it is, but for what it imports first."""
-    model = REPOSITORY / "image_preprocess"
+    model = MODEL_REPOSITORY / "image_preprocess"
     version = folder / model.name / "1"
     version.mkdir(parents=True)
     (version.parent / "config.pbtxt").symlink_to(model / "config.pbtxt")

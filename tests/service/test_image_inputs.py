@@ -24,7 +24,7 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from tests.image_server import ImageServer, image_server
 
 _ANSWER_S = 60  # far above every deadline of the server, so that only what hangs runs into it
@@ -71,7 +71,7 @@ class Preprocess:
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository with `image_preprocess` alone."""
     folder = tmp_path_factory.mktemp("repository")
-    (folder / "image_preprocess").symlink_to(REPOSITORY / "image_preprocess")
+    (folder / "image_preprocess").symlink_to(MODEL_REPOSITORY / "image_preprocess")
     return folder
 
 

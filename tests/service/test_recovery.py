@@ -23,7 +23,7 @@ import pytest
 from checkpoint.random_checkpoint import make_checkpoint
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen.launch.supervisor import Backoff, State
 from imagegen_client import HttpImageClient, ImageClient
 from imagegen_client.errors import Unavailable
@@ -49,7 +49,7 @@ def supervised(checkpoint: Path) -> Iterator[SupervisedServer]:
         "diffusion.warmup_sizes": "none",
         **other_checkpoint(str(checkpoint)),
     }
-    running = SupervisedServer(EmbeddedServer(REPOSITORY, parameters=parameters), NO_BACKOFF)
+    running = SupervisedServer(EmbeddedServer(MODEL_REPOSITORY, parameters=parameters), NO_BACKOFF)
     running.start()
     try:
         running.wait_for(State.SERVING)

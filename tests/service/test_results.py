@@ -22,7 +22,7 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import HttpImageClient, ImageClient
 from tests.s3_server import CREDENTIALS, FaultyProxy, S3Server
 
@@ -56,7 +56,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
             "image_postprocess.embed_parameters": "true",
             "diffusion.cpu_threads": "1",
         }
-        with EmbeddedServer(REPOSITORY, parameters=parameters) as server:
+        with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as server:
             yield Gallery(server, folder, url)
         host.shutdown()
         thread.join()
@@ -136,7 +136,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedS
     """`image_postprocess` alone, with an S3 store behind a proxy that can make it fail."""
     folder = tmp_path_factory.mktemp("s3")
     (folder / "repository").mkdir()
-    (folder / "repository" / "image_postprocess").symlink_to(REPOSITORY / "image_postprocess")
+    (folder / "repository" / "image_postprocess").symlink_to(MODEL_REPOSITORY / "image_postprocess")
     store = S3Server(folder / "log")
     store.new_bucket("images")
     proxy = FaultyProxy(store.port)

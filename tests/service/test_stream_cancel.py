@@ -19,7 +19,7 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen_client import (
     AsyncImageClient,
     Cancelled,
@@ -44,7 +44,7 @@ def two_places(random_checkpoint: str) -> Iterator[EmbeddedServer]:
         "diffusion.max_active_requests": "2",
         **other_checkpoint(random_checkpoint),
     }
-    with EmbeddedServer(REPOSITORY, parameters=parameters) as server:
+    with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as server:
         yield server
 
 

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, Preview
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[ImageClient]:
     with (
-        EmbeddedServer(REPOSITORY, parameters={"diffusion.cpu_threads": "1"}) as server,
+        EmbeddedServer(MODEL_REPOSITORY, parameters={"diffusion.cpu_threads": "1"}) as server,
         ImageClient(server.grpc_url) as client,
     ):
         yield client

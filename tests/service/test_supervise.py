@@ -19,7 +19,7 @@ import pytest
 from imagegen.launch.child_process import free_ports
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.serve import REPOSITORY, other_checkpoint
+from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen_client import HttpImageClient, ImageClient
 from imagegen_client.errors import Unavailable
 from tests.service.server_metrics import wait_until
@@ -61,16 +61,16 @@ class Container:
 @pytest.fixture(scope="module")
 def container(random_checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     folder = tmp_path_factory.mktemp("container")
-    program, *options = EmbeddedServer(REPOSITORY).program(folder)
+    program, *options = EmbeddedServer(MODEL_REPOSITORY).program(folder)
     ports = list(free_ports(dict.fromkeys("abcd", 0)).values())
     named = zip(("http", "grpc", "metrics", "status"), ports, strict=True)
-    command = [sys.executable, "-m", "imagegen.launch.supervise", f"--model-repository={REPOSITORY}"]
+    command = [sys.executable, "-m", "imagegen.launch.supervise", f"--model-repository={MODEL_REPOSITORY}"]
     command += [f"--tritonserver={program}", "--status-address=127.0.0.1", "--drain-timeout-s=120"]
     command += [f"--{name}-port={port}" for name, port in named]
     parameters = {"diffusion.cpu_threads": "1", "diffusion.warmup_sizes": "none", **other_checkpoint(random_checkpoint)}
     command += [f"--set={key}={value}" for key, value in parameters.items()]
     command += ["--", *(option for option in options if "-port=" not in option)]
-    environment = EmbeddedServer(REPOSITORY).environment() | {"PYTHONPATH": str(ROOT)}
+    environment = EmbeddedServer(MODEL_REPOSITORY).environment() | {"PYTHONPATH": str(ROOT)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:

@@ -9,7 +9,7 @@ import pytest
 
 from imagegen.api import tensors
 from imagegen.api.tensors import INPUTS, OUTPUTS, STREAM_INPUTS, STREAM_OUTPUTS, PublicTensor
-from imagegen.launch.repository import read_model_config
+from imagegen.launch.staging import read_model_config
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 MODELS = ("diffusion", "image_generation", "image_generation_stream", "image_postprocess", "image_preprocess")

@@ -16,7 +16,7 @@ from imagegen.api.request import Caps
 from imagegen.engine.settings import DiffusionSettings
 from imagegen.images.input.settings import LoadingSettings
 from imagegen.images.output.settings import PostprocessSettings
-from imagegen.launch.repository import read_model_config
+from imagegen.launch.staging import read_model_config
 from imagegen.triton.parameters import read_parameters
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"

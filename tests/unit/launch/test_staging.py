@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imagegen.launch.repository import CONFIG_NAME, read_model_config, stage_repository
+from imagegen.launch.staging import CONFIG_NAME, read_model_config, stage_repository
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 
