@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
+from typing import Any
 
+import numpy.typing as npt
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
@@ -11,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 from imagegen_client.arguments import GenerateArguments, StreamArguments, takes_arguments
 from imagegen_client.errors import from_triton
 from imagegen_client.results import GenerateResult, parse_result
-from imagegen_client.streaming import Event, stream_events, stream_events_aio
+from imagegen_client.streaming import Event, stream_events, stream_events_aio, stream_tensors_aio
 from imagegen_client.transport import (
     CANCEL_MODEL,
     CHANNEL_ARGUMENTS,
@@ -101,11 +103,15 @@ class AsyncImageClient:
     Args:
         url: `host:port` of the server's gRPC endpoint.
         model: the name of the model to call.
+        stream_model: the name of the model that streams call.
     """
 
-    def __init__(self, url: str = "localhost:8001", *, model: str = MODEL) -> None:
+    def __init__(self, url: str = "localhost:8001", *, model: str = MODEL, stream_model: str = STREAM_MODEL) -> None:
         self._model = model
-        self._client = triton_aio.InferenceServerClient(checked_address(url), channel_args=CHANNEL_ARGUMENTS)
+        self._stream_model = stream_model
+        # A connection of its own: gRPC would else go on using that of an earlier client, which may be a dead one.
+        channel_arguments = [*CHANNEL_ARGUMENTS, ("grpc.use_local_subchannel_pool", 1)]
+        self._client = triton_aio.InferenceServerClient(checked_address(url), channel_args=channel_arguments)
 
     @takes_arguments(GenerateArguments)
     async def generate(self, arguments: GenerateArguments) -> GenerateResult:
@@ -129,7 +135,25 @@ class AsyncImageClient:
     @takes_arguments(StreamArguments)
     def stream(self, arguments: StreamArguments) -> AsyncGenerator[Event, None]:
         """As `ImageClient.stream`, to be iterated with `async for`."""
-        return stream_events_aio(self._client, STREAM_MODEL, arguments)
+        return stream_events_aio(self._client, self._stream_model, arguments)
+
+    def stream_tensors(
+        self, arguments: StreamArguments, outputs: Sequence[str]
+    ) -> AsyncGenerator[dict[str, npt.NDArray[Any]], None]:
+        """As `stream`, but yields output tensors as the server sent them, for programs that pass them on.
+
+        Args:
+            arguments: the request.
+            outputs: names of the output tensors to ask for: `event`, which tells what a response is ("progress",
+                "preview" or last "completed"), and others. Without `step` among them the server sends no progress.
+
+        Yields:
+            for each response the tensors that it has, by name.
+
+        Raises:
+            ImageGenerationError: one of the classes in `imagegen_client.errors`.
+        """
+        return stream_tensors_aio(self._client, self._stream_model, arguments, outputs)
 
     async def cancel(self, request_id: str) -> bool:
         """As `ImageClient.cancel`."""

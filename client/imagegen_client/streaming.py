@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import queue
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import numpy.typing as npt
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
@@ -98,6 +99,25 @@ async def stream_events_aio(
     async with aclosing(stream_answers_aio(client, _request(model, arguments), arguments.timeout_s)) as answers:
         async for answer in answers:
             yield _parse_event(answer, arguments)
+
+
+async def stream_tensors_aio(
+    client: triton_aio.InferenceServerClient, model: str, arguments: StreamArguments, outputs: Sequence[str]
+) -> AsyncGenerator[dict[str, npt.NDArray[Any]], None]:
+    """As `stream_events_aio`, but each response as its output tensors by name, those that it has; nothing is decoded.
+
+    Args:
+        client: may have other streams open.
+        model: the streaming model.
+        arguments: the request.
+        outputs: names of the output tensors to ask for; `event` must be one of them.
+    """
+    asked = [triton.InferRequestedOutput(name) for name in outputs]
+    request = _request(model, arguments) | {"outputs": asked}
+    async with aclosing(stream_answers_aio(client, request, arguments.timeout_s)) as answers:
+        async for answer in answers:
+            arrays = ((name, answer.as_numpy(name)) for name in outputs)
+            yield {name: array for name, array in arrays if array is not None}
 
 
 async def stream_answers_aio(
