@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -12,12 +11,12 @@ import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
 
 HOST = "127.0.0.1"
+_POLL_S = 0.1
 
 
 class ServerError(RuntimeError):
@@ -26,6 +25,8 @@ class ServerError(RuntimeError):
 
 class ChildProcess(ABC):
     """Starts on entering the context, ready to serve; ended on leaving.
+
+    Who must not wait for it pushes it on an `ExitStack`, calls `launch` and then `has_started` until it has.
 
     Args:
         name: of the program, for its log and messages.
@@ -46,11 +47,12 @@ class ChildProcess(ABC):
         self._own_log_folder: Path | None = None
         self._ready_timeout_s = ready_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._deadline_s = 0.0
         self._started_before = False
 
     @property
     def log_file(self) -> Path:
-        """What it has written."""
+        """The file that its output goes to."""
         assert self._log_file is not None, f"{self._name} has not been started"
         return self._log_file
 
@@ -61,18 +63,42 @@ class ChildProcess(ABC):
         return self._process.pid
 
     def is_ready(self) -> bool:
-        """Whether it answers that it is."""
-        return answers(self._ready_url)
+        """Whether it says that it is ready to serve."""
+        return responds(self._ready_url)
 
     def poll(self) -> int | None:
         """Its exit status; None while it runs."""
         assert self._process is not None, f"{self._name} is not running"
         return self._process.poll()
 
+    def launch(self) -> None:
+        """Start it without waiting until it is ready.
+
+        Raises:
+            ServerError: it cannot be started.
+        """
+        self._start()
+        self._deadline_s = time.monotonic() + self._ready_timeout_s
+
+    def has_started(self) -> bool:
+        """Whether it is ready, after `launch`.
+
+        Raises:
+            ServerError: it has ended, or is not ready by its deadline.
+        """
+        if self.is_ready():
+            return True
+        if self.poll() is not None:
+            raise ServerError(f"{self._name} ended while starting: {self.reason()}")
+        if time.monotonic() > self._deadline_s:
+            raise ServerError(f"{self._name} is not ready after {self._ready_timeout_s:g} s: {self.reason()}")
+        return False
+
     def __enter__(self) -> Self:
         try:
-            self._start()
-            self._wait_until_ready()
+            self.launch()
+            while not self.has_started():
+                time.sleep(_POLL_S)
         except BaseException:
             self.stop()
             raise
@@ -92,15 +118,15 @@ class ChildProcess(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Prepare and `_launch` it."""
+        """Prepare it and start it with `_launch`."""
 
     @property
     @abstractmethod
     def _ready_url(self) -> str:
-        """Answers 200 when it is ready."""
+        """The address whose response has status 200 once it is ready."""
 
     @abstractmethod
-    def _reason(self) -> str:
+    def reason(self) -> str:
         """Why it has ended or is not ready, from its log."""
 
     def _launch(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -126,43 +152,9 @@ class ChildProcess(ABC):
         self._started_before = True
         return self._log_file.open(mode)
 
-    def _wait_until_ready(self) -> None:
-        deadline_s = time.monotonic() + self._ready_timeout_s
-        while not self.is_ready():
-            if self.poll() is not None:
-                raise ServerError(f"{self._name} ended while starting: {self._reason()}")
-            if time.monotonic() > deadline_s:
-                raise ServerError(f"{self._name} is not ready after {self._ready_timeout_s:g} s: {self._reason()}")
-            time.sleep(0.1)
 
-
-def free_ports(wanted: Mapping[str, int]) -> dict[str, int]:
-    """For each name the port itself when nobody listens on it, and a free one for 0; free ones are all different.
-
-    Raises:
-        ServerError: somebody listens on one.
-    """
-    with ExitStack() as probes:  # all are held until all are chosen, else the kernel may give one twice
-        return {name: _bind(probes.enter_context(socket.socket()), name, port) for name, port in wanted.items()}
-
-
-def free_port(name: str, port: int) -> int:
-    """One of them."""
-    return free_ports({name: port})[name]
-
-
-def _bind(probe: socket.socket, name: str, port: int) -> int:
-    if port:  # left by a server that has just ended it is free again; a port to choose must not be shared, though
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        probe.bind((HOST, port))
-    except OSError as error:
-        raise ServerError(f"{name} port {port} is not available: {error.strerror}; give another one") from None
-    return int(probe.getsockname()[1])
-
-
-def answers(url: str, timeout_s: float = 2.0) -> bool:
-    """Whether a GET of `url` is answered with 200 in time."""
+def responds(url: str, timeout_s: float = 2.0) -> bool:
+    """Whether the response to a GET of `url` comes in time and has status 200."""
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as response:
             return bool(response.status == 200)

@@ -1,4 +1,4 @@
-"""`./build.sh demo`: a real Triton server makes images from text, from an image URL, and by inpainting.
+"""`imagegen demo`: a real Triton server makes images from text, from an image URL, and by inpainting.
 
 Ends by itself. Shows the paths of the images and where the time went.
 """
@@ -23,17 +23,23 @@ from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.image_host import image_host
 from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import GenerateResult, ImageClient, ImageGenerationError
-from imagegen_client.files import write_image
 
 _STAGES = ("preprocess", "queue", "encode", "denoise", "decode", "postprocess")
 _SIDE_PX = 128
 
 
-def main() -> int:
-    """Command line; the exit status."""
-    parser = argparse.ArgumentParser(prog="./build.sh demo", description="Make images through a Triton server.")
+def main(argv: list[str]) -> int:
+    """Make images through a Triton server that ends with the command.
+
+    Args:
+        argv: the options; `--help` lists them.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(prog="imagegen demo", description="Make images through a Triton server.")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the images; default: out")
-    folder: Path = parser.parse_args().out
+    folder: Path = parser.parse_args(argv).out
     console = Console()
     # The demo's image host is on loopback, which the server does not fetch from unless told so.
     parameters = {"image_preprocess.allow_private_addresses": "true"}
@@ -44,7 +50,7 @@ def main() -> int:
         with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as server, ImageClient(server.grpc_url) as client:
             starting.stop()
             console.print(f"Triton server ready: http://{server.http_url}, gRPC {server.grpc_url}")
-            results = _draw(client, folder, console)
+            results = _generate(client, folder, console)
     except (ServerError, ImageGenerationError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -54,29 +60,30 @@ def main() -> int:
     return 0
 
 
-def _draw(client: ImageClient, folder: Path, console: Console) -> dict[str, GenerateResult]:
+def _generate(client: ImageClient, folder: Path, console: Console) -> dict[str, GenerateResult]:
     """Text to image, then the first image again with another colour, and with another thing in its middle."""
     results: dict[str, GenerateResult] = {}
 
-    def draw(name: str, **arguments: Any) -> bytes:
-        with console.status(f"Drawing: {name} …"):
+    def generate(name: str, **arguments: Any) -> bytes:
+        with console.status(f"Generating: {name} …"):
             result = client.generate(**arguments, seed=7, num_inference_steps=20, guidance_scale=5.0)
         for number, image in enumerate(result.images, start=1):
-            stem = name if len(result.images) == 1 else f"{name}-{number}"
-            console.print(f"{name:15} {write_image(folder, stem, 'png', image)}", soft_wrap=True)
+            path = folder / (f"{name}.png" if len(result.images) == 1 else f"{name}-{number}.png")
+            path.write_bytes(image)
+            console.print(f"{name:15} {path}", soft_wrap=True)
         results[name] = result
         return result.images[0]
 
-    first = draw("text-to-image", prompt="a large red heart in the center on a blue background", n=2)
+    first = generate("text-to-image", prompt="a large red heart in the center on a blue background", n=2)
     with tempfile.TemporaryDirectory() as hosted, image_host(Path(hosted)) as address:
         (Path(hosted) / "first.png").write_bytes(first)
-        draw(
+        generate(
             "image-to-image",
             prompt="a large white heart in the center on a blue background",
             image=f"{address}/first.png",
             strength=0.75,
         )
-    draw(
+    generate(
         "inpainting",
         prompt="a large yellow star in the center on a blue background",
         image=base64.b64encode(first).decode(),
@@ -100,7 +107,7 @@ def _table(results: dict[str, GenerateResult]) -> Table:
 
 
 def _middle() -> bytes:
-    """A mask: white, to be repainted, but for a border."""
+    """A mask that is white, to be repainted, except for a border."""
     mask = Image.new("L", (_SIDE_PX, _SIDE_PX), 0)
     ImageDraw.Draw(mask).rectangle((20, 20, _SIDE_PX - 20, _SIDE_PX - 20), fill=255)
     buffer = io.BytesIO()
@@ -109,4 +116,4 @@ def _middle() -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

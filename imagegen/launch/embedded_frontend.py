@@ -10,14 +10,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from imagegen.launch.child_process import HOST, ChildProcess, free_port
+from imagegen.launch.child_process import HOST, ChildProcess
+from imagegen.launch.ports import free_port
 
-_ROOT = Path(__file__).resolve().parents[2]
 _STOP_MARGIN_S = 5.0
 
 
 class EmbeddedFrontend(ChildProcess):
-    """Starts on entering the context, ready: an image has been drawn through it. TERM and a drain on leaving.
+    """Starts on entering the context, ready: an image was generated through it. On leaving it gets TERM and drains.
 
     Args:
         triton_url: `host:port` of the server's gRPC endpoint.
@@ -76,13 +76,13 @@ class EmbeddedFrontend(ChildProcess):
         command = [sys.executable, "-m", "imagegen.openai", "--host", HOST, "--port", str(self.port)]
         for option, value in self._options.items():
             command += [f"--{option}", *([value] if isinstance(value, str) else value)]
-        path = os.pathsep.join([str(_ROOT), str(_ROOT / "client"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-        self._launch(command, {**os.environ, "PYTHONPATH": path, **self._environment})
+        self._launch(command, {**os.environ, **self._environment})
 
     @property
     def _ready_url(self) -> str:
         return f"{self.url}/health/ready"
 
-    def _reason(self) -> str:
+    def reason(self) -> str:
+        """The last lines of its log."""
         lines = self.log_file.read_text(errors="replace").splitlines()
         return " · ".join(lines[-3:]) + f" (log: {self.log_file})"

@@ -14,7 +14,8 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-from imagegen.launch.child_process import HOST, ServerError, free_ports
+from imagegen.launch.child_process import HOST, ServerError
+from imagegen.launch.ports import free_ports
 from imagegen.launch.triton_options import EMBEDDED_RELEASE
 from imagegen.launch.triton_server import TritonServer
 
@@ -103,7 +104,9 @@ def _wheel_folder() -> Path:
     """The folder of the `pytriton` package; found, not imported, since only its binaries are wanted."""
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
-        raise ServerError("no tritonserver here: the package nvidia-pytriton is not installed; run ./build.sh demo")
+        raise ServerError(
+            "no tritonserver here: the package nvidia-pytriton is not installed; imagegen-triton[serve] has it"
+        )
     return Path(spec.origin).parent
 
 

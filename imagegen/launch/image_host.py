@@ -14,7 +14,7 @@ from imagegen.launch.child_process import HOST
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the output belongs to who uses it."""
+        """Write nothing: the output belongs to the program around it."""
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,32 +11,12 @@ from tritonclient.grpc import model_config_pb2
 CONFIG_NAME = "config.pbtxt"
 
 
-def assignment(text: str) -> tuple[str, str]:
-    """`NAME=VALUE` of a command line.
+def read_model_config(path: Path) -> model_config_pb2.ModelConfig:
+    """Parse one `config.pbtxt`.
 
     Raises:
-        argparse.ArgumentTypeError: it is not.
+        google.protobuf.text_format.ParseError: it is malformed.
     """
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return key, value
-
-
-def add_parameters(parser: argparse.ArgumentParser) -> None:
-    """Add `--set`, which gives pairs of `MODEL.PARAMETER` and value."""
-    parser.add_argument(
-        "--set",
-        metavar="MODEL.PARAMETER=VALUE",
-        type=assignment,
-        action="append",
-        default=[],
-        help="set a parameter of a config.pbtxt, as in diffusion.max_active_requests=8; repeatable",
-    )
-
-
-def read_model_config(path: Path) -> model_config_pb2.ModelConfig:
-    """Parse one `config.pbtxt`."""
     return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
 
 

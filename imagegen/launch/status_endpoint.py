@@ -1,4 +1,4 @@
-"""What probes and Prometheus ask of a supervised server, over HTTP.
+"""What probes and Prometheus read from a supervised server, over HTTP.
 
     /live     200 while the supervisor itself works, whatever becomes of the server: it is the one who starts it again
     /ready    200 while the server serves and says that it is ready; not while it starts, waits or drains
@@ -24,10 +24,10 @@ _STUCK_S = 30.0  # a tick may take a few seconds: it asks the server, and ends i
 
 @contextmanager
 def status_endpoint(supervisor: Supervisor, server: Supervised, address: str, port: int) -> Iterator[int]:
-    """Answer in the background; yields the port.
+    """Respond in the background; yields the port.
 
     Args:
-        supervisor: whose state is told.
+        supervisor: whose state is reported.
         server: what it supervises.
         address: to listen on.
         port: 0 picks a free one.
@@ -55,11 +55,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         supervisor = self._supervisor
         if self.path == "/live":
-            self._answer(time.monotonic() - supervisor.ticked_s < _STUCK_S, supervisor.state.value)
+            self._respond(time.monotonic() - supervisor.ticked_s < _STUCK_S, supervisor.state.value)
         elif self.path == "/ready":
-            self._answer(self._is_ready(), supervisor.state.value)
+            self._respond(self._is_ready(), supervisor.state.value)
         elif self.path == "/metrics":
-            self._answer(
+            self._respond(
                 True,
                 "# HELP imagegen_server_restarts_total Times the server was started again after a failure\n"
                 "# TYPE imagegen_server_restarts_total counter\n"
@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _is_ready(self) -> bool:
         return self._supervisor.state is State.SERVING and self._supervised.is_ready()
 
-    def _answer(self, fine: bool, text: str) -> None:
+    def _respond(self, fine: bool, text: str) -> None:
         body = f"{text}\n".encode()
         self.send_response(200 if fine else 503)
         self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")

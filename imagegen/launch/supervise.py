@@ -1,7 +1,7 @@
-"""`python -m imagegen.launch.supervise`: the installed `tritonserver`, supervised; a container's first process.
+"""`imagegen supervise`: the installed `tritonserver`, supervised; a container's first process.
 
-It starts the server again when a model process dies, answers probes (see `deploy.status_endpoint`), and on TERM lets
-requests under way finish while new ones are refused with 503; status 0.
+It starts the server again when a model process dies, answers probes (see `imagegen.launch.status_endpoint`), and on
+TERM lets requests under way finish while new ones are refused with 503; status 0.
 """
 
 from __future__ import annotations
@@ -9,83 +9,32 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import sys
-import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import psutil
 
 from imagegen.launch.child_process import ServerError
-from imagegen.launch.staging import add_parameters
+from imagegen.launch.command_line import add_parameters
+from imagegen.launch.installed_server import InstalledServer
+from imagegen.launch.serving_loop import keep_serving
 from imagegen.launch.status_endpoint import status_endpoint
-from imagegen.launch.supervisor import TICK_S, Supervisor
-from imagegen.launch.triton_options import installed_release
+from imagegen.launch.supervisor import Supervisor
 from imagegen.launch.triton_server import TritonServer
 
 _SHM_FOLDER = Path("/dev/shm")
 
 
-class InstalledServer(TritonServer):
-    """The `tritonserver` of the container, on every address, its output with ours.
+def main(argv: list[str]) -> int:
+    """Run the container's own tritonserver and keep it serving.
 
     Args:
-        program: `tritonserver`.
-        repository: the model repository.
-        parameters: `{"model.parameter": value}`, set over those in the `config.pbtxt` files.
-        further: arguments for it on top of `imagegen.launch.triton_options`.
-        http_port, grpc_port, metrics_port: to listen on.
-        drain_timeout_s: how long requests under way may take to finish when it is ended.
-        ready_timeout_s: longest wait for every model to be loaded and warm.
+        argv: the options; `--help` lists them.
+
+    Returns:
+        The exit status.
     """
-
-    def __init__(
-        self,
-        program: str,
-        repository: Path,
-        *,
-        parameters: Mapping[str, str],
-        further: Sequence[str],
-        http_port: int,
-        grpc_port: int,
-        metrics_port: int,
-        drain_timeout_s: float,
-        ready_timeout_s: float,
-    ) -> None:
-        super().__init__(
-            repository,
-            parameters=parameters,
-            release=installed_release(),
-            drain_timeout_s=drain_timeout_s,
-            log_file=None,
-            ready_timeout_s=ready_timeout_s,
-            inherit_output=True,
-        )
-        self.http_port = http_port
-        ports = [f"--http-port={http_port}", f"--grpc-port={grpc_port}", f"--metrics-port={metrics_port}"]
-        self._command = [program, *ports, *further]
-
-    def _choose_ports(self) -> None:
-        """They are given."""
-
-    def program(self, run_folder: Path) -> list[str]:
-        """The program and the arguments that only this kind of deployment has."""
-        return self._command
-
-    def environment(self) -> dict[str, str]:
-        """The variables it runs with."""
-        return dict(os.environ)
-
-
-class _Ended(BaseException):
-    """TERM or Ctrl-C."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; the exit status."""
-    given = _parse(arguments)
+    given = _parser().parse_args(argv)
     program = shutil.which(given.tritonserver)
     if program is None:
         print(f"supervise: there is no {given.tritonserver}", file=sys.stderr)
@@ -102,32 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ready_timeout_s=given.ready_timeout_s,
     )
     supervisor = Supervisor(server, lambda text: print(f"supervise: {text}", file=sys.stderr, flush=True))
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, _end)
     _remove_segments_of_the_last_one()
     try:
         with status_endpoint(supervisor, server, given.status_address, given.status_port):
-            try:
-                supervisor.start()
-                while True:
-                    supervisor.tick()
-                    _reap_orphans(server)
-                    time.sleep(TICK_S)
-            except _Ended:
-                for ending in (signal.SIGINT, signal.SIGTERM):
-                    signal.signal(ending, signal.SIG_IGN)  # once is enough
-                supervisor.drain()
-                server.stop()
-                return 0
+            keep_serving(supervisor, lambda: _reap_orphans(server))
+            server.stop()
+        return 0
     except (ServerError, ValueError, OSError) as error:
         print(f"supervise: {error}", file=sys.stderr)
         return 1
     finally:
         server.kill()
-
-
-def _end(*_: object) -> NoReturn:
-    raise _Ended
 
 
 def _remove_segments_of_the_last_one() -> None:
@@ -147,9 +81,9 @@ def _reap_orphans(server: TritonServer) -> None:
             continue
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m imagegen.launch.supervise",
+        prog="imagegen supervise",
         description="Run the installed tritonserver and keep it serving. What follows -- are further options for it.",
     )
     parser.add_argument("--model-repository", type=Path, default=Path("/models"), help="default /models")
@@ -167,8 +101,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--tritonserver", default="tritonserver", help="the program; default: that on the PATH")
     parser.add_argument("further", nargs="*", help="further options of tritonserver, after --")
-    return parser.parse_args(arguments)
+    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

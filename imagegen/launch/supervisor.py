@@ -3,9 +3,10 @@
     STARTING ──ready──> SERVING ──trouble: killed──> WAITING ──back-off over──> STARTING
         └───────────trouble: killed────────────────────^
 
-The whole server, not the one model: requests that a dead model process took are never answered by release 24.10, and
-unloading its model waits for them. When the server goes, every connection breaks at once, which gRPC and our clients
-report as UNAVAILABLE, and the frontend as 503. While it is not SERVING its ports are closed: no probe finds it ready.
+The whole server, not the one model: requests that a dead model process took never get a response from release 24.10,
+and unloading its model waits for them. When the server goes, every connection breaks at once, which gRPC and our
+clients report as UNAVAILABLE, and the frontend as 503. While it is not SERVING its ports are closed: no probe finds it
+ready.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class State(enum.Enum):
 
 
 class Supervised(Protocol):
-    """What the supervisor needs of a server; see `deploy.triton_server`."""
+    """What the supervisor needs of a server; see `imagegen.launch.triton_server`."""
 
     @property
     def ready_timeout_s(self) -> float:
@@ -46,16 +47,19 @@ class Supervised(Protocol):
         """End it at once, with everything it started."""
 
     def is_ready(self) -> bool:
-        """Whether it answers that it is."""
+        """Whether it says that it is ready to serve."""
 
     def note_workers(self) -> None:
         """Note the model processes that have been started."""
 
     def trouble(self) -> str | None:
-        """Why it cannot go on, if so."""
+        """Why it cannot go on; None when it can."""
 
     def hangs(self) -> bool:
-        """Whether it has not answered for long."""
+        """Whether it has not responded for long."""
+
+    def reason(self) -> str:
+        """What its log says of why it does not serve."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,11 @@ class Backoff:
 
 
 class Supervisor:
-    """Keeps one server serving. `tick` is to be called every `TICK_S`, by the thread that started the server.
+    """Keeps one server serving. `tick` is to be called every `TICK_S`, on the thread that called `start`.
 
     Args:
         server: what to keep serving.
-        report: told in words of each failure and recovery.
+        report: called with one sentence for each failure and recovery.
         backoff: waits between starts.
         clock: seconds that only go forward.
 
@@ -120,11 +124,6 @@ class Supervisor:
         self._enter(State.STARTING)
         self._server.launch()
 
-    def adopt(self) -> None:
-        """Take over a server that serves already."""
-        self._server.note_workers()
-        self._enter(State.SERVING)
-
     def drain(self) -> None:
         """Say that the server is being ended on purpose."""
         self._enter(State.DRAINING)
@@ -159,7 +158,7 @@ class Supervisor:
         if now_s - self._live_check_s < _LIVE_CHECK_S:
             return None
         self._live_check_s = now_s
-        return "the server does not answer" if self._server.hangs() else None
+        return "the server does not respond" if self._server.hangs() else None
 
     def _fail(self, trouble: str) -> None:
         if self.state is State.SERVING and self._clock() - self._since_s >= self._backoff.stable_s:
@@ -167,7 +166,7 @@ class Supervisor:
         self._failures += 1
         self._server.kill()
         if not self._has_served:
-            raise ServerError(trouble)
+            raise ServerError(f"{trouble}: {self._server.reason()}")
         wait_s = self._backoff.wait_s(self._failures)
         self._report(f"{trouble}; it is started again" + (f" in {wait_s:g} s" if wait_s else ""))
         self._enter(State.WAITING)

@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
-from imagegen.launch.child_process import HOST, ChildProcess, answers
+from imagegen.launch.child_process import HOST, ChildProcess, responds
 from imagegen.launch.staging import stage_repository
 from imagegen.launch.triton_options import PARAMETERS, Release, triton_arguments, triton_environment
 from imagegen.launch.workers import Workers
@@ -89,7 +89,7 @@ class TritonServer(ChildProcess):
         return self._workers
 
     def owns(self, pid: int) -> bool:
-        """Whether a child of ours is its process, whose end it takes note of itself."""
+        """Whether this child of ours is the server, whose exit status is collected here."""
         return self._process is not None and self._process.pid == pid
 
     def launch(self) -> None:
@@ -98,7 +98,7 @@ class TritonServer(ChildProcess):
         Raises:
             ServerError: it cannot be started.
         """
-        self._start()
+        super().launch()
         self._live_s = time.monotonic()
 
     def note_workers(self) -> None:
@@ -106,7 +106,7 @@ class TritonServer(ChildProcess):
         self.workers.look()
 
     def trouble(self) -> str | None:
-        """Why it cannot go on, if so: it has ended, a model process has died, or it has not answered for long."""
+        """Why it cannot go on: it has ended, or a model process has died; None when it can."""
         if (status := self.poll()) is not None:
             return f"the server ended by itself with status {status}"
         if dead := self.workers.dead():
@@ -114,9 +114,9 @@ class TritonServer(ChildProcess):
         return None
 
     def hangs(self) -> bool:
-        """Whether it has not answered for 30 s, though it was ready; to be asked every few seconds."""
-        # Not longer: who asks is to notice a dead model process within two seconds.
-        if answers(f"http://{self.http_url}/v2/health/live", timeout_s=1.0):
+        """Whether it has not responded for 30 s, though it was ready; to be called every few seconds."""
+        # Not longer: the caller is to notice a dead model process within two seconds.
+        if responds(f"http://{self.http_url}/v2/health/live", timeout_s=1.0):
             self._live_s = time.monotonic()
         return time.monotonic() - self._live_s > _LIVE_TIMEOUT_S
 
@@ -141,14 +141,14 @@ class TritonServer(ChildProcess):
         self._remove_run_folder()
 
     def _drain(self, process: subprocess.Popen[bytes]) -> bool:
-        """Have it refuse new requests and finish those under way; whether it has."""
+        """Have it refuse new requests and finish those under way; whether all are finished in time."""
         folder = run_folder(process.pid)
         if not folder.exists():  # not one of our models runs
             return True
         begin_drain(folder)
-        give_up_s = time.monotonic() + self._drain_timeout_s
+        deadline_s = time.monotonic() + self._drain_timeout_s
         quiet = 0
-        while process.poll() is None and time.monotonic() < give_up_s:
+        while process.poll() is None and time.monotonic() < deadline_s:
             quiet = quiet + 1 if open_requests(folder) == 0 else 0
             if quiet == _QUIET_POLLS:
                 break
@@ -202,7 +202,7 @@ class TritonServer(ChildProcess):
     def _ready_url(self) -> str:
         return f"http://{self.http_url}/v2/health/ready"
 
-    def _reason(self) -> str:
+    def reason(self) -> str:
         """The model's own error message from the log, else the log's last lines."""
         if self._inherit_output:
             return "its log, above, says why"

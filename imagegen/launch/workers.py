@@ -1,6 +1,6 @@
 """The model processes of a `tritonserver`: which there are, and whether one has died.
 
-Triton does not watch them. The requests that a dead one has taken are never answered, and it is never started again.
+Triton does not watch them. The requests that a dead one has taken never get a response, and it is never started again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Workers:
         self._models: dict[psutil.Process, str] = {}
 
     def look(self) -> None:
-        """Note those that have been started."""
+        """Note the model processes that have been started."""
         try:
             for process in psutil.Process(self._server_pid).children():
                 if process not in self._models and (model := _model(process)):
@@ -33,16 +33,16 @@ class Workers:
             return
 
     def dead(self) -> list[str]:
-        """The models of those that no longer run."""
+        """The models whose process no longer runs, of the processes that were noted."""
         return [model for process, model in self._models.items() if not _runs(process)]
 
     def pids(self, model: str) -> list[int]:
-        """The process ids of a model's."""
+        """The process ids of the model's noted processes."""
         return [process.pid for process, name in self._models.items() if name == model]
 
 
 def _model(process: psutil.Process) -> str | None:
-    """Whose process it is; None for one that is none, or that has not got as far as to show it."""
+    """The model of a model process; None for another process, and for one too young to show its model."""
     try:
         if process.status() == psutil.STATUS_ZOMBIE:  # died before it was noted, and tells no more than its name
             return "a model" if _PROGRAM.startswith(process.name()) else None

@@ -17,11 +17,11 @@ import tritonclient.http as triton_http
 from PIL import Image, ImageDraw
 
 from checkpoint.random_checkpoint import make_checkpoint
-from imagegen.launch.child_process import free_port
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.image_host import image_host as loopback_host
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
+from imagegen.launch.ports import free_port
 from perf import wanted
 
 _DATATYPES = {

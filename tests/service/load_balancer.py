@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from imagegen.launch.child_process import free_ports
 from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.ports import free_ports
 from tests.service.server_metrics import wait_until
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "nginx.conf"

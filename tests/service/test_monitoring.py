@@ -15,7 +15,7 @@ import tritonclient.grpc as triton_grpc
 
 from imagegen.api.errors import InternalError, StorageFailed
 from imagegen.launch.status_endpoint import status_endpoint
-from imagegen.launch.supervisor import Supervisor
+from imagegen.launch.supervisor import State, Supervisor
 from imagegen_client import ImageClient, InvalidArgument
 from tests.monitoring_queries import Selector, grouping_labels, queries, selectors
 from tests.service.conftest import OpenAIServer, tensors
@@ -48,7 +48,7 @@ def series(openai_server: OpenAIServer, image_host: str) -> Iterator[Series]:
     """Labels of every series, by name, once everything that is counted has happened."""
     triton = openai_server.triton
     supervisor = Supervisor(triton, print)
-    supervisor.adopt()
+    supervisor.state = State.SERVING  # it was started elsewhere
     with status_endpoint(supervisor, triton, "127.0.0.1", 0) as status_port:
         pages = [triton.metrics_url, f"{openai_server.url}/metrics", f"http://127.0.0.1:{status_port}/metrics"]
         _let_everything_happen(openai_server, image_host)

@@ -18,9 +18,10 @@ from typing import Any
 import openai
 import pytest
 
-from imagegen.launch.child_process import ServerError, free_port
+from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.ports import free_port
 from tests.service.conftest import OpenAIServer
 from tests.service.http_pieces import answer, connect, head, json_request
 from tests.service.server_metrics import active, wait_until

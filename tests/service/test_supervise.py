@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from imagegen.launch.child_process import free_ports
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
+from imagegen.launch.ports import free_ports
 from imagegen_client import HttpImageClient, ImageClient
 from imagegen_client.errors import Unavailable
 from tests.service.server_metrics import wait_until

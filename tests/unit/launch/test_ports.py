@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from imagegen.launch.child_process import HOST, ServerError, free_port, free_ports
+from imagegen.launch.child_process import HOST, ServerError
+from imagegen.launch.ports import free_port, free_ports
 
 
 def test_ports_that_are_chosen_together_are_all_different() -> None:
