@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imagegen.api import tensors
+from imagegen.api import limits, tensors
 from imagegen.api.errors import InvalidArgument
+from imagegen.api.limits import RequestLimits, check_size
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -23,30 +24,6 @@ _SHOWN_CHARACTERS = 60  # of a refused value, so that a 50 MB field is not echoe
 _SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.ASCII)
 _INT32_MAX = 2**31 - 1
 _TABLE = {tensor.name: tensor for tensor in tensors.INPUTS}
-
-
-@dataclass(frozen=True)
-class Caps:
-    """Caps that a deployment sets, on top of the fixed rules of `imagegen.tensors`.
-
-    Attributes:
-        max_num_inference_steps: cap of num_inference_steps.
-        max_guidance_scale: cap of guidance_scale.
-        max_side_px: longest side of an image.
-        max_area_px: most pixels of an image.
-    """
-
-    max_num_inference_steps: int = 100
-    max_guidance_scale: float = 30.0
-    max_side_px: int = 2048
-    max_area_px: int = 2048 * 2048
-
-    def __post_init__(self) -> None:
-        for name in ("max_num_inference_steps", "max_side_px", "max_area_px"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"parameter {name}: {getattr(self, name)} is not 1 or more")
-        if not 0 <= self.max_guidance_scale < math.inf:
-            raise ValueError(f"parameter max_guidance_scale: {self.max_guidance_scale} is not 0 or more")
 
 
 @dataclass(frozen=True)
@@ -116,15 +93,15 @@ def parse_output_choice(arrays: Arrays, *, has_store: bool = False) -> OutputCho
         raise InvalidArgument("response_format", '"url" needs a result store and none is configured; use b64_json')
     return OutputChoice(
         output_format=_choice(arrays, "output_format", tensors.OUTPUT_FORMATS) or "png",
-        output_compression=_integer(arrays, "output_compression", 0, 100),
+        output_compression=_integer(arrays, "output_compression", 0, limits.MAX_OUTPUT_COMPRESSION),
         response_format=response_format,
-        user=_text(arrays, "user", 1, tensors.MAX_USER_CHARACTERS),
+        user=_text(arrays, "user", 1, limits.MAX_USER_CHARACTERS),
     )
 
 
 def parse_request(
     arrays: Arrays,
-    caps: Caps,
+    request_limits: RequestLimits,
     *,
     granularity_px: int = 1,
     has_images: bool | None = None,
@@ -134,7 +111,7 @@ def parse_request(
 
     Args:
         arrays: the inputs that are present, by public name; BYTES as object arrays of `bytes`.
-        caps: the deployment's caps.
+        request_limits: the deployment's limits.
         granularity_px: both sides of `size` are multiples of this.
         has_images: whether the request carries images, where that is known otherwise than from `image`
             (the diffusion model receives pixels); None to go by `image`.
@@ -146,9 +123,9 @@ def parse_request(
     for name in arrays:
         if name not in _TABLE:
             raise InvalidArgument(name, "no such input; inputs are " + ", ".join(_TABLE))
-    n = _integer(arrays, "n", 1, tensors.MAX_N)
+    n = _integer(arrays, "n", 1, limits.MAX_N)
     n = 1 if n is None else n
-    images = _blobs(arrays, "image", tensors.MAX_IMAGES)
+    images = _blobs(arrays, "image", limits.MAX_IMAGES)
     mask = _blobs(arrays, "mask", 1)
     if has_images is None:
         has_images = bool(images)
@@ -157,21 +134,21 @@ def parse_request(
         raise InvalidArgument("mask", "given without image; a mask says which part of an image to repaint")
     if strength is not None and not has_images:
         raise InvalidArgument("strength", "given without image; it says how far to move away from an image")
-    prompt = _text(arrays, "prompt", 1, tensors.MAX_PROMPT_CHARACTERS)
+    prompt = _text(arrays, "prompt", 1, limits.MAX_PROMPT_CHARACTERS)
     if prompt is None:
         raise InvalidArgument("prompt", "missing; it is required")
     return ImageRequest(
         prompt=prompt,
-        negative_prompt=_text(arrays, "negative_prompt", 0, tensors.MAX_PROMPT_CHARACTERS),
+        negative_prompt=_text(arrays, "negative_prompt", 0, limits.MAX_PROMPT_CHARACTERS),
         images=images,
         mask=mask[0] if mask else None,
         n=n,
-        size=_size(arrays, caps, granularity_px),
-        num_inference_steps=_integer(arrays, "num_inference_steps", 1, caps.max_num_inference_steps),
-        guidance_scale=_number(arrays, "guidance_scale", 0.0, caps.max_guidance_scale),
+        size=_size(arrays, request_limits, granularity_px),
+        num_inference_steps=_integer(arrays, "num_inference_steps", 1, request_limits.max_num_inference_steps),
+        guidance_scale=_number(arrays, "guidance_scale", 0.0, request_limits.max_guidance_scale),
         strength=strength,
         scheduler=_choice(arrays, "scheduler", tensors.SCHEDULERS),
-        timeout_ms=_integer(arrays, "timeout_ms", 1, tensors.MAX_TIMEOUT_MS),
+        timeout_ms=_integer(arrays, "timeout_ms", 1, limits.MAX_TIMEOUT_MS),
         seeds=_seeds(arrays, n),
         output=parse_output_choice(arrays, has_store=has_store),
     )
@@ -183,7 +160,7 @@ def parse_partial_images(arrays: Arrays) -> int:
     Raises:
         InvalidArgument: as `parse_request`.
     """
-    return _integer(arrays, "partial_images", 0, tensors.MAX_PARTIAL_IMAGES) or 0
+    return _integer(arrays, "partial_images", 0, limits.MAX_PARTIAL_IMAGES) or 0
 
 
 def parse_request_id(arrays: Arrays) -> str:
@@ -192,7 +169,7 @@ def parse_request_id(arrays: Arrays) -> str:
     Raises:
         InvalidArgument: it is missing, empty or too long.
     """
-    request_id = _text(arrays, "request_id", 1, tensors.MAX_REQUEST_ID_CHARACTERS)
+    request_id = _text(arrays, "request_id", 1, limits.MAX_REQUEST_ID_CHARACTERS)
     if request_id is None:
         raise InvalidArgument("request_id", "missing; it is required")
     return request_id
@@ -267,7 +244,7 @@ def _blobs(arrays: Arrays, name: str, most: int) -> tuple[bytes, ...]:
     return tuple(item.encode() if isinstance(item, str) else bytes(item) for item in array)
 
 
-def _size(arrays: Arrays, caps: Caps, granularity_px: int) -> tuple[int, int] | None:
+def _size(arrays: Arrays, request_limits: RequestLimits, granularity_px: int) -> tuple[int, int] | None:
     text = _text(arrays, "size", 0, _INT32_MAX)
     if text is None or text == "auto":
         return None
@@ -275,34 +252,8 @@ def _size(arrays: Arrays, caps: Caps, granularity_px: int) -> tuple[int, int] | 
     if match is None:
         raise InvalidArgument("size", f'{_shown(text)} is neither "auto" nor "WxH" in pixels, as in "512x512"')
     size = int(match[1]), int(match[2])
-    check_size(size, caps, granularity_px)
+    check_size(size, request_limits, granularity_px)
     return size
-
-
-def check_size(size: tuple[int, int], caps: Caps, granularity_px: int) -> None:
-    """Raise InvalidArgument when `size`, (width, height) in pixels, breaks the caps or the granularity."""
-    width, height = size
-    grain = granularity_px
-    fits = min(size) >= grain and max(size) <= caps.max_side_px and width * height <= caps.max_area_px
-    if not fits or width % grain or height % grain:
-        multiple = f", a multiple of {grain}" if grain > 1 else ""
-        raise InvalidArgument(
-            "size",
-            f'"{width}x{height}" is not allowed: each side is {grain}..{caps.max_side_px} pixels{multiple},'
-            f" and width x height at most {caps.max_area_px}",
-        )
-
-
-def fit_within(size: tuple[int, int], caps: Caps, granularity_px: int = 1) -> tuple[int, int]:
-    """The (width, height) of an image scaled down, never up, to the caps, rounded down to the granularity."""
-    longest, area = max(size), size[0] * size[1]
-
-    def fitted(side: int) -> int:  # in whole numbers: a float just below a multiple would lose a whole one
-        by_side = side * caps.max_side_px // longest
-        by_area = math.isqrt(side * side * caps.max_area_px // area)
-        return max(granularity_px, min(side, by_side, by_area) // granularity_px * granularity_px)
-
-    return fitted(size[0]), fitted(size[1])
 
 
 def _seeds(arrays: Arrays, n: int) -> tuple[int, ...]:
@@ -312,7 +263,7 @@ def _seeds(arrays: Arrays, n: int) -> tuple[int, ...]:
     if array.ndim != 1 or array.size not in (1, n):
         raise InvalidArgument("seed", f"shape {list(array.shape)}; one seed or n={n} seeds are allowed")
     seeds = tuple(int(seed) for seed in array)
-    highest = tensors.MAX_SEED - (n - 1 if len(seeds) == 1 else 0)
+    highest = limits.MAX_SEED - (n - 1 if len(seeds) == 1 else 0)
     for seed in seeds:
         if not 0 <= seed <= highest:
             raise InvalidArgument("seed", f"{seed} is outside 0..{highest}")

@@ -1,6 +1,6 @@
 """The public tensors of `image_generation` and `image_generation_stream`, defined once.
 
-Validation (`imagegen.request`), the `config.pbtxt` files, the client's arguments and the tables in
+Validation (`imagegen.api.request`), the `config.pbtxt` files, the client's arguments and the tables in
 docs/api.md come from this list or are compared with it by a test.
 """
 
@@ -8,14 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_IMAGES = 16  # OpenAI's images API: at most 16 input images
-MAX_N = 10  # OpenAI's images API: n is 1..10
-MAX_PROMPT_CHARACTERS = 32_000  # OpenAI's images API
-MAX_USER_CHARACTERS = 256
-MAX_TIMEOUT_MS = 3_600_000  # one hour: longer is a mistake in the unit
-MAX_REQUEST_ID_CHARACTERS = 1024
-MAX_SEED = 2**63 - 1  # INT64
-MAX_PARTIAL_IMAGES = 3  # OpenAI's images API: partial_images is 0..3
+from imagegen.api import limits
 
 MASK_FROM_ALPHA = "alpha"  # as `mask`: where the first image is transparent
 
@@ -56,15 +49,15 @@ class PublicTensor:
 
 
 INPUTS = (
-    PublicTensor("prompt", "STRING", (1,), "required", "1..32000 characters, UTF-8"),
-    PublicTensor("negative_prompt", "STRING", (1,), '""', "0..32000 characters, UTF-8"),
+    PublicTensor("prompt", "STRING", (1,), "required", f"1..{limits.MAX_PROMPT_CHARACTERS} characters, UTF-8"),
+    PublicTensor("negative_prompt", "STRING", (1,), '""', f"0..{limits.MAX_PROMPT_CHARACTERS} characters, UTF-8"),
     PublicTensor(
         "image",
         "STRING",
         (-1,),
         "none",
-        "1..16 images, each an http(s) URL, `data:image/...;base64,`, bare base64, or raw PNG/JPEG/WEBP bytes;"
-        " selects image-to-image; one for all images, or one for each of the n",
+        f"1..{limits.MAX_IMAGES} images, each an http(s) URL, `data:image/...;base64,`, bare base64, or raw"
+        " PNG/JPEG/WEBP bytes; selects image-to-image; one for all images, or one for each of the n",
     ),
     PublicTensor(
         "mask",
@@ -74,7 +67,7 @@ INPUTS = (
         "as image, same size as the first image; alpha 0 or white = repaint; or the word alpha: the transparent parts"
         " of the first image, if it has any; needs image; selects inpainting",
     ),
-    PublicTensor("n", "INT32", (1,), "1", "1..10 images"),
+    PublicTensor("n", "INT32", (1,), "1", f"1..{limits.MAX_N} images"),
     PublicTensor(
         "size", "STRING", (1,), '"auto"', '"WxH" in pixels, or "auto": the model\'s native size, or the input image\'s'
     ),
@@ -84,7 +77,9 @@ INPUTS = (
     PublicTensor(
         "scheduler", "STRING", (1,), "the model's", "one of " + ", ".join(SCHEDULERS) + " that fits the model"
     ),
-    PublicTensor("timeout_ms", "INT32", (1,), "none", "1..3600000, counted from arrival at the diffusion model"),
+    PublicTensor(
+        "timeout_ms", "INT32", (1,), "none", f"1..{limits.MAX_TIMEOUT_MS}, counted from arrival at the diffusion model"
+    ),
     PublicTensor("seed", "INT64", (-1,), "random", "0..2^63-1; one value (image i gets seed+i) or n values"),
     PublicTensor("output_format", "STRING", (1,), "png", "one of " + ", ".join(OUTPUT_FORMATS)),
     PublicTensor(
@@ -92,10 +87,17 @@ INPUTS = (
         "INT32",
         (1,),
         "none",
-        "0..100: zlib effort for png, quality for jpeg (90 when absent) and webp (80 when absent; 100 is lossless)",
+        f"0..{limits.MAX_OUTPUT_COMPRESSION}: zlib effort for png,"
+        " quality for jpeg (90 when absent) and webp (80 when absent; 100 is lossless)",
     ),
     PublicTensor("response_format", "STRING", (1,), "bytes", "one of " + ", ".join(RESPONSE_FORMATS)),
-    PublicTensor("user", "STRING", (1,), "none", "1..256 characters: opaque id for storage paths and logs"),
+    PublicTensor(
+        "user",
+        "STRING",
+        (1,),
+        "none",
+        f"1..{limits.MAX_USER_CHARACTERS} characters: opaque id for storage paths and logs",
+    ),
 )
 
 OUTPUTS = (
@@ -113,7 +115,13 @@ OUTPUTS = (
 
 STREAM_INPUTS = (
     *INPUTS,
-    PublicTensor("partial_images", "INT32", (1,), "0", "0..3 previews of each image, evenly spread over its steps"),
+    PublicTensor(
+        "partial_images",
+        "INT32",
+        (1,),
+        "0",
+        f"0..{limits.MAX_PARTIAL_IMAGES} previews of each image, evenly spread over its steps",
+    ),
 )
 
 EVENTS = ("progress", "preview", "completed")

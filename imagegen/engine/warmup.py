@@ -15,9 +15,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from imagegen.api.request import ImageRequest, check_size
+from imagegen.api.limits import check_size
+from imagegen.api.request import ImageRequest
 from imagegen.engine.pipeline_call import Drawing
-from imagegen.engine.settings import DiffusionSettings
+from imagegen.engine.settings import EngineSettings
 from imagegen.pipelines.checkpoint import INPAINTING, TEXT_TO_IMAGE, Pipelines
 from imagegen.pipelines.plan import Pixels, Plan, make_plan
 
@@ -26,7 +27,7 @@ _NONE = "none"
 _log = logging.getLogger(__name__)
 
 
-def warm_up(offers: Pipelines, settings: DiffusionSettings, draw: Callable[[Plan], Sequence[Drawing]]) -> None:
+def warm_up(offers: Pipelines, settings: EngineSettings, draw: Callable[[Plan], Sequence[Drawing]]) -> None:
     """Draw each task at each warmup size: one image, and as many as fill each row bucket.
 
     Args:
@@ -49,7 +50,7 @@ def warm_up(offers: Pipelines, settings: DiffusionSettings, draw: Callable[[Plan
             _log.info("warm: %s at %dx%d in %.1f s", task, *size, time.monotonic() - started_s)
 
 
-def warmup_sizes(offers: Pipelines, settings: DiffusionSettings) -> list[tuple[int, int]]:
+def warmup_sizes(offers: Pipelines, settings: EngineSettings) -> list[tuple[int, int]]:
     """The sizes to warm up, (width, height) in pixels.
 
     Raises:
@@ -68,7 +69,7 @@ def warmup_sizes(offers: Pipelines, settings: DiffusionSettings) -> list[tuple[i
     return sizes or [offers.native_size]
 
 
-def _plan(task: str, size: tuple[int, int], offers: Pipelines, settings: DiffusionSettings) -> Plan:
+def _plan(task: str, size: tuple[int, int], offers: Pipelines, settings: EngineSettings) -> Plan:
     images = mask = None
     if task != TEXT_TO_IMAGE:
         images = _gradient(size)[None]

@@ -17,7 +17,7 @@ from diffusers import (
 )
 
 from imagegen.engine.caches import CachedEncoder, CachedVae, ContentCache
-from imagegen.engine.settings import DiffusionSettings
+from imagegen.engine.settings import EngineSettings
 from imagegen.pipelines.previews import Projection, fit_projection
 from imagegen.pipelines.schedulers import fitting_schedulers
 from imagegen.pipelines.tuning import tune
@@ -74,7 +74,7 @@ class Pipelines:
     projection: Projection | None = None
 
 
-def load_pipelines(settings: DiffusionSettings, folder: Path, instance_device: str) -> Pipelines:
+def load_pipelines(settings: EngineSettings, folder: Path, instance_device: str) -> Pipelines:
     """Load the checkpoint of `settings` with all tasks it can do.
 
     Args:
@@ -96,7 +96,7 @@ def load_pipelines(settings: DiffusionSettings, folder: Path, instance_device: s
     return replace(describe_pipelines(base, settings, device), projection=fit_projection(base))
 
 
-def describe_pipelines(base: Any, settings: DiffusionSettings, device: torch.device) -> Pipelines:
+def describe_pipelines(base: Any, settings: EngineSettings, device: torch.device) -> Pipelines:
     """What the loaded pipeline `base` offers under `settings`."""
     schedulers = fitting_schedulers(base.scheduler)
     own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]

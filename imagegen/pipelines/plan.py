@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from imagegen.api.errors import InvalidArgument
-from imagegen.api.request import ImageRequest, check_size, fit_within
-from imagegen.engine.settings import DiffusionSettings
+from imagegen.api.limits import check_size, fit_within
+from imagegen.api.request import ImageRequest
+from imagegen.pipelines.settings import PipelineSettings
 from imagegen.pipelines.checkpoint import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Pipelines, TaskPipeline
 
 Pixels = npt.NDArray[np.uint8]
@@ -60,7 +61,7 @@ class Plan:
 
 
 def make_plan(
-    request: ImageRequest, images: Pixels | None, mask: Pixels | None, offers: Pipelines, settings: DiffusionSettings
+    request: ImageRequest, images: Pixels | None, mask: Pixels | None, offers: Pipelines, settings: PipelineSettings
 ) -> Plan:
     """Resolve a request against what the checkpoint offers.
 
@@ -119,7 +120,7 @@ def make_plan(
     )
 
 
-def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: DiffusionSettings) -> int:
+def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: PipelineSettings) -> int:
     if request.num_inference_steps is not None:
         return request.num_inference_steps
     if settings.default_num_inference_steps is not None:
@@ -136,7 +137,7 @@ def _check_scheduler_steps(request: ImageRequest, steps: int, offers: Pipelines)
 
 
 def _guidance(
-    request: ImageRequest, pipeline: TaskPipeline, offers: Pipelines, settings: DiffusionSettings
+    request: ImageRequest, pipeline: TaskPipeline, offers: Pipelines, settings: PipelineSettings
 ) -> float | None:
     if pipeline.guidance_argument not in pipeline.accepts:
         if request.guidance_scale is not None:
@@ -163,7 +164,7 @@ def _strength(request: ImageRequest, pipeline: TaskPipeline, steps: int) -> floa
 
 
 def _size(
-    request: ImageRequest, images: Pixels | None, offers: Pipelines, settings: DiffusionSettings
+    request: ImageRequest, images: Pixels | None, offers: Pipelines, settings: PipelineSettings
 ) -> tuple[int, int]:
     if request.size is not None:
         return request.size

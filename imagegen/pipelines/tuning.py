@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from imagegen.engine.denoiser_proxy import DENOISERS
-from imagegen.engine.settings import DiffusionSettings
+from imagegen.pipelines.settings import PipelineSettings
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _KEPT_BYTES = 256 * 2**20
 
 
-def tune(pipeline: Any, settings: DiffusionSettings, device: torch.device) -> None:
+def tune(pipeline: Any, settings: PipelineSettings, device: torch.device) -> None:
     """Apply threads, memory format, attention backend, TF32 and compilation.
 
     Raises:

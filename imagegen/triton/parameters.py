@@ -1,15 +1,14 @@
-"""Reads the `parameters` of a `config.pbtxt` into one typed, frozen dataclass per model."""
+"""Reads the `parameters` of a `config.pbtxt` into one typed, frozen object per model."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import types
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-Settings = TypeVar("Settings")
+from pydantic import BaseModel, ValidationError
 
-_TRUE_FALSE = {"true": True, "false": False}
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def read_parameters(model_config: str, settings_type: type[Settings]) -> Settings:
@@ -17,41 +16,31 @@ def read_parameters(model_config: str, settings_type: type[Settings]) -> Setting
 
     Args:
         model_config: the configuration as JSON, as Triton passes it to `initialize`.
-        settings_type: a dataclass with defaults whose fields are str, int, float, bool, or tuples of int
-            or str (written comma-separated); where None is allowed too, an empty text means None.
+        settings_type: a model with defaults whose fields can be read from texts (see `imagegen.api.parameter_types`).
 
     Raises:
-        ValueError: a parameter is unknown, or its text does not fit the field's type. The message names it.
+        ValueError: a parameter is unknown, or its text is not allowed. The message names it and what is allowed.
     """
     parameters = json.loads(model_config).get("parameters", {})
-    kinds = get_type_hints(settings_type)
-    names = {field.name for field in dataclasses.fields(settings_type)}  # type: ignore[arg-type]
-    values = {}
-    for name, parameter in parameters.items():
-        if name.isupper():  # the python backend's own, such as EXECUTION_ENV_PATH
-            continue
-        if name not in names:
-            raise ValueError(f"parameter {name!r} is unknown; parameters are {', '.join(sorted(names))}")
-        text = parameter["string_value"]
-        try:
-            values[name] = _convert(text.strip(), kinds[name])
-        except (KeyError, ValueError):
-            raise ValueError(f"parameter {name}: {text!r} is not a valid {_type_name(kinds[name])}") from None
-    return settings_type(**values)
+    texts = {
+        name: parameter["string_value"].strip()
+        for name, parameter in parameters.items()
+        if not name.isupper()  # the python backend's own, such as EXECUTION_ENV_PATH
+    }
+    try:
+        return settings_type.model_validate(texts)
+    except ValidationError as error:
+        raise ValueError(_problem(error, texts, settings_type)) from None
 
 
-def _convert(text: str, kind: Any) -> Any:
-    if isinstance(kind, types.UnionType):
-        kind = next(member for member in kind.__args__ if member is not type(None))
-        return _convert(text, kind) if text else None
-    if kind is bool:
-        return _TRUE_FALSE[text.lower()]
-    if kind == tuple[int, ...]:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    if kind == tuple[str, ...]:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    return kind(text)
-
-
-def _type_name(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind)
+def _problem(error: ValidationError, texts: Mapping[str, str], settings_type: type[BaseModel]) -> str:
+    """The first problem, in words that name the parameter."""
+    first: Any = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if not first["loc"]:  # of several parameters together: the message names them
+        return str(cause)
+    name = first["loc"][0]
+    if first["type"] == "extra_forbidden":
+        return f"parameter {name!r} is unknown; parameters are {', '.join(sorted(settings_type.model_fields))}"
+    allowed = str(cause) if cause is not None else first["msg"].replace("Input should be", "it should be")
+    return f"parameter {name}: {texts[name]!r} is not allowed; {allowed}"

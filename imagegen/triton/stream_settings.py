@@ -1,21 +1,20 @@
-"""The parameters of `image_generation_stream/config.pbtxt`, typed. docs/operations.md is compared with it."""
+"""The parameters of `image_generation_stream/config.pbtxt`, typed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pydantic import BaseModel, Field
+
+from imagegen.api.parameter_types import SETTINGS_CONFIG
 
 
-@dataclass(frozen=True)
-class StreamSettings:
-    """Configuration of the streaming model.
+class StreamSettings(BaseModel):
+    """Configuration of the streaming model."""
 
-    Attributes:
-        max_streams: streams at the same time; more wait in Triton's queue. Each takes a thread of the python backend
-            too, and events need some that are free: set its thread-pool-size, 32 unless set, to more than this
-    """
+    model_config = SETTINGS_CONFIG
 
-    max_streams: int = 256
-
-    def __post_init__(self) -> None:
-        if self.max_streams < 1:
-            raise ValueError(f"parameter max_streams: {self.max_streams} is not 1 or more")
+    max_streams: int = Field(
+        default=256,
+        ge=1,
+        description="streams at the same time; more wait in Triton's queue. Each takes a thread of the python backend"
+        " too, and events need some that are free: set its thread-pool-size, 32 unless set, to more than this",
+    )

@@ -15,12 +15,10 @@ from hypothesis.extra import numpy as arrays_of
 
 from imagegen.api import tensors
 from imagegen.api.errors import InvalidArgument
+from imagegen.api.limits import RequestLimits, check_size, fit_within
 from imagegen.api.request import (
-    Caps,
     ImageRequest,
     OutputChoice,
-    check_size,
-    fit_within,
     parse_output_choice,
     parse_partial_images,
     parse_request,
@@ -29,7 +27,7 @@ from imagegen.api.request import (
 
 Array = npt.NDArray[Any]
 DTYPES: dict[str, Any] = {"STRING": np.object_, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32}
-CAPS = Caps(max_num_inference_steps=100, max_guidance_scale=30.0, max_side_px=2048, max_area_px=1024 * 1024)
+LIMITS = RequestLimits(max_num_inference_steps=100, max_guidance_scale=30.0, max_side_px=2048, max_area_px=1024 * 1024)
 IMAGE = [b"an image"]
 
 
@@ -46,7 +44,7 @@ def parse(granularity_px: int = 8, **values: Any) -> ImageRequest:
     given_values = {"prompt": ["a cat"], **values}
     return parse_request(
         {name: tensor(name, v) for name, v in given_values.items() if v is not None},
-        CAPS,
+        LIMITS,
         granularity_px=granularity_px,
     )
 
@@ -167,7 +165,7 @@ def test_every_input_of_the_table_has_a_refusal() -> None:
 
 def test_an_unknown_input_is_refused_and_the_known_ones_are_listed() -> None:
     with pytest.raises(InvalidArgument, match=r"^invalid_argument: promt: no such input; inputs are prompt, negat"):
-        parse_request({"promt": np.array([b"a"], dtype=np.object_)}, CAPS)
+        parse_request({"promt": np.array([b"a"], dtype=np.object_)}, LIMITS)
 
 
 def test_a_long_value_is_not_echoed_in_full() -> None:
@@ -211,21 +209,21 @@ def test_values_on_the_boundary_are_accepted(values: dict[str, Any], attribute: 
 def test_a_cap_that_float32_cannot_hold_is_itself_allowed() -> None:
     """7.3 arrives as 7.300000190734863: a comparison with that refused "7.3 is outside 0..7.3"."""
     arrays = {"prompt": tensor("prompt", ["a"]), "guidance_scale": tensor("guidance_scale", [7.3])}
-    assert parse_request(arrays, Caps(max_guidance_scale=7.3)).guidance_scale == 7.3
+    assert parse_request(arrays, RequestLimits(max_guidance_scale=7.3)).guidance_scale == 7.3
 
 
 def test_a_model_behind_the_edge_says_itself_whether_there_are_images() -> None:
     arrays = {"prompt": tensor("prompt", ["a"]), "strength": tensor("strength", [0.5])}
-    assert parse_request(arrays, CAPS, has_images=True).strength == 0.5
+    assert parse_request(arrays, LIMITS, has_images=True).strength == 0.5
     with pytest.raises(InvalidArgument, match="strength: given without image"):
-        parse_request(arrays, CAPS, has_images=False)
+        parse_request(arrays, LIMITS, has_images=False)
 
 
 def test_urls_are_given_where_there_is_a_store() -> None:
     arrays = {"prompt": tensor("prompt", ["a"]), "response_format": tensor("response_format", ["url"])}
-    assert parse_request(arrays, CAPS, has_store=True).output.response_format == "url"
+    assert parse_request(arrays, LIMITS, has_store=True).output.response_format == "url"
     with pytest.raises(InvalidArgument, match=r"response_format: .*result store"):
-        parse_request(arrays, CAPS)
+        parse_request(arrays, LIMITS)
 
 
 def test_the_output_choice_can_be_read_alone() -> None:
@@ -290,13 +288,13 @@ def as_arrays(request: ImageRequest) -> dict[str, Array]:
 def test_any_input_is_either_refused_by_name_or_comes_out_and_goes_in_again(arrays: dict[str, Array]) -> None:
     refused = None
     try:
-        request = parse_request(arrays, CAPS, granularity_px=8)
+        request = parse_request(arrays, LIMITS, granularity_px=8)
     except InvalidArgument as refusal:
         refused = refusal.field.partition("[")[0]
     if refused is not None:
         assert refused in arrays
     else:
-        assert parse_request(as_arrays(request), CAPS, granularity_px=8) == request
+        assert parse_request(as_arrays(request), LIMITS, granularity_px=8) == request
 
 
 _SIDES = st.integers(1, 40_000)
@@ -305,11 +303,11 @@ _SIDES = st.integers(1, 40_000)
 @given(st.tuples(_SIDES, _SIDES), st.sampled_from([1, 8, 16, 32]))
 @example((2078, 2078), 8)  # 2078 * (2048 / 2078) is just below 2048 in floats: a whole granule was lost
 def test_an_image_is_fitted_within_the_caps_as_large_as_they_allow(size: tuple[int, int], grain: int) -> None:
-    fitted = fit_within(size, CAPS, grain)
-    check_size(fitted, CAPS, grain)
+    fitted = fit_within(size, LIMITS, grain)
+    check_size(fitted, LIMITS, grain)
     assert all(side <= max(original, grain) for side, original in zip(fitted, size, strict=True)), "scaled up"
-    assert fit_within(fitted, CAPS, grain) == fitted
-    exact = min(1.0, CAPS.max_side_px / max(size), math.sqrt(CAPS.max_area_px / (size[0] * size[1])))
+    assert fit_within(fitted, LIMITS, grain) == fitted
+    exact = min(1.0, LIMITS.max_side_px / max(size), math.sqrt(LIMITS.max_area_px / (size[0] * size[1])))
     for side, original in zip(fitted, size, strict=True):
         assert original * exact - grain - 1e-6 < side <= max(grain, original * exact + 1e-6)
 
@@ -325,7 +323,7 @@ def test_an_image_is_fitted_within_the_caps_as_large_as_they_allow(size: tuple[i
     ],
 )
 def test_examples_of_fitting(size: tuple[int, int], fitted: tuple[int, int]) -> None:
-    assert fit_within(size, CAPS, 8) == fitted
+    assert fit_within(size, LIMITS, 8) == fitted
 
 
 @pytest.mark.parametrize(("values", "expected"), [({}, 0), ({"partial_images": 0}, 0), ({"partial_images": 3}, 3)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imagegen.api import tensors
+from imagegen.api import limits, tensors
 from imagegen.api.tensors import INPUTS, OUTPUTS, STREAM_INPUTS, STREAM_OUTPUTS, PublicTensor
 from imagegen.launch.staging import read_model_config
 
@@ -48,13 +48,13 @@ def test_every_input_has_a_documented_default_and_rule_and_only_the_prompt_is_re
 
 def test_the_rules_quote_the_limits_of_this_module() -> None:
     rules = {tensor.name: tensor.rule for tensor in INPUTS}
-    assert rules["prompt"].startswith(f"1..{tensors.MAX_PROMPT_CHARACTERS} ")
-    assert rules["image"].startswith(f"1..{tensors.MAX_IMAGES} ")
-    assert rules["n"].startswith(f"1..{tensors.MAX_N} ")
-    assert rules["timeout_ms"].startswith(f"1..{tensors.MAX_TIMEOUT_MS},")
-    assert rules["user"].startswith(f"1..{tensors.MAX_USER_CHARACTERS} ")
+    assert rules["prompt"].startswith(f"1..{limits.MAX_PROMPT_CHARACTERS} ")
+    assert rules["image"].startswith(f"1..{limits.MAX_IMAGES} ")
+    assert rules["n"].startswith(f"1..{limits.MAX_N} ")
+    assert rules["timeout_ms"].startswith(f"1..{limits.MAX_TIMEOUT_MS},")
+    assert rules["user"].startswith(f"1..{limits.MAX_USER_CHARACTERS} ")
     assert rules["seed"].startswith("0..2^63-1;")
-    assert tensors.MAX_SEED == 2**63 - 1
+    assert limits.MAX_SEED == 2**63 - 1
 
 
 @pytest.mark.parametrize("model", ["image_generation", "image_preprocess"])

@@ -1,0 +1,74 @@
+"""What a deployment sets about the checkpoint, as parameters of `diffusion`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from imagegen.api.limits import RequestLimits
+from imagegen.api.parameter_types import CommaSeparated, EmptyIsNone, TrueOrFalse
+
+
+class PipelineSettings(RequestLimits):
+    """Which checkpoint is loaded and how, and what a request gets that leaves something open."""
+
+    model: str = Field(
+        default="checkpoint",
+        description="folder of a diffusers checkpoint (a relative one starts at model.py's folder) or hub id",
+    )
+    revision: Annotated[str | None, EmptyIsNone] = Field(default=None, description="git revision of a hub checkpoint")
+    variant: Annotated[str | None, EmptyIsNone] = Field(
+        default=None, description="weight file variant of the checkpoint, such as fp16"
+    )
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        default="auto", description="float32, float16 or bfloat16; auto is bfloat16 on a GPU and float32 on a CPU"
+    )
+    device: str = Field(default="auto", description="a torch device; auto is the GPU of the instance, or the CPU")
+    cpu_threads: int = Field(default=0, ge=0, description="threads of torch on a CPU; 0 leaves torch's own choice")
+    default_num_inference_steps: Annotated[int | None, EmptyIsNone] = Field(
+        default=None, ge=1, description="steps of a request that names none; empty for the pipeline's default"
+    )
+    default_guidance_scale: Annotated[float | None, EmptyIsNone] = Field(
+        default=None, ge=0, description="guidance of a request that names none; empty for the pipeline's default"
+    )
+    native_size_px: Annotated[tuple[int, ...], CommaSeparated] = Field(
+        default=(), description='width and height of size "auto", as 1024,1024; empty for the pipeline\'s own'
+    )
+    channels_last: TrueOrFalse = Field(
+        default=False,
+        description="keep denoiser and VAE weights in channels-last order, which convolutions on GPUs like",
+    )
+    attention_backend: Annotated[str | None, EmptyIsNone] = Field(
+        default=None,
+        description="attention implementation of diffusers, such as flash or _native_cudnn; empty for its default",
+    )
+    compile: TrueOrFalse = Field(
+        default=False, description="compile the denoiser with torch.compile; needs row_buckets"
+    )
+    allow_tf32: TrueOrFalse = Field(
+        default=False, description="let float32 products on the GPU use TF32: faster, about three decimal digits"
+    )
+
+    @field_validator("native_size_px")
+    @classmethod
+    def _is_width_and_height(cls, size: tuple[int, ...]) -> tuple[int, ...]:
+        if len(size) not in (0, 2) or min(size, default=1) < 1:
+            raise ValueError("it is width,height in pixels")
+        return size
+
+    @field_validator("default_num_inference_steps")
+    @classmethod
+    def _is_within_the_cap_of_steps(cls, steps: int | None, info: ValidationInfo) -> int | None:
+        cap = info.data.get("max_num_inference_steps")
+        if steps is not None and cap is not None and steps > cap:
+            raise ValueError(f"it is 1..{cap}")
+        return steps
+
+    @field_validator("default_guidance_scale")
+    @classmethod
+    def _is_within_the_cap_of_guidance(cls, guidance: float | None, info: ValidationInfo) -> float | None:
+        cap = info.data.get("max_guidance_scale")
+        if guidance is not None and cap is not None and guidance > cap:
+            raise ValueError(f"it is 0..{cap:g}")
+        return guidance
