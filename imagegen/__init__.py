@@ -1,3 +1,3 @@
 """What the image-generation models share: public tensors, validation, errors, configuration, answers."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
