@@ -1,1 +1,1 @@
-"""From what a client sent as an image (URL, data URL, base64, bytes) to RGB pixels, guarded against hostile input."""
+"""From what a client sent as an image (URL, data URL, base64, bytes) to RGB pixels, safe against hostile input."""

@@ -18,7 +18,7 @@ def lifetime_s(headers: Mapping[str, str], longest_s: float) -> float:
     """Seconds for which a body may be used again, 0..`longest_s`; 0 for not at all.
 
     Args:
-        headers: of the answer. Cache-Control counts, else Pragma; without an age in it Expires; less Age, the seconds
+        headers: of the response. Cache-Control counts, else Pragma; without an age in it Expires; less Age, the seconds
             a cache on the way has already kept the body. Where none of them says anything, `longest_s` is allowed.
         longest_s: our own limit.
     """

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageFile, WebPImagePlugin
 
 from imagegen.images.input.colour import scale_transparency, split_alpha, to_rgb
-from imagegen.images.input.errors import Refused, TooLarge, UnsupportedFormat
+from imagegen.images.input.errors import ImageError, TooLarge, UnsupportedFormat
 from imagegen.images.input.jpeg_scans import check_scans
 from imagegen.images.input.png_chunks import (
     bit_depth,
@@ -28,7 +28,7 @@ from imagegen.images.input.png_chunks import (
     without_unusable_profile,
 )
 from imagegen.images.input.resize import cover, draft_size
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.settings import InputSettings
 from imagegen.images.input.sniff import other_format, supported_format
 
 _LOGGER = logging.getLogger(__name__)
@@ -70,11 +70,11 @@ class Header:
     frames: int
 
 
-def read_header(data: bytes, settings: LoadingSettings) -> Header:
-    """Look at an image file without decoding its pixels.
+def read_header(data: bytes, settings: InputSettings) -> Header:
+    """Read the header of an image file without decoding its pixels.
 
     Raises:
-        Refused: the format is not accepted, the image too large, or the file damaged.
+        ImageError: the format is not accepted, the image too large, or the file damaged.
     """
     with _opened(data, settings) as image:
         width, height = image.size
@@ -82,11 +82,11 @@ def read_header(data: bytes, settings: LoadingSettings) -> Header:
         return Header(_format(data, settings), size, getattr(image, "n_frames", 1))
 
 
-def has_transparency(data: bytes, settings: LoadingSettings) -> bool:
+def has_transparency(data: bytes, settings: InputSettings) -> bool:
     """Whether any pixel of an image file is not opaque; quick where the format of its pixels rules that out.
 
     Raises:
-        Refused: the format is not accepted, the image too large, or the file damaged.
+        ImageError: the format is not accepted, the image too large, or the file damaged.
     """
     with _opened(data, settings) as image:
         if not image.has_transparency_data:
@@ -96,23 +96,23 @@ def has_transparency(data: bytes, settings: LoadingSettings) -> bool:
         return alpha is not None and alpha.getextrema() != (255, 255)
 
 
-def decode_image(data: bytes, settings: LoadingSettings, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
+def decode_image(data: bytes, settings: InputSettings, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
     """The image in `data` as read-only uint8 sRGB [H, W, 3], transparent parts over white.
 
     Args:
         data: the file.
         settings: limits.
-        size: (width, height) that the image is to cover, see `shape.cover`; None for its own.
+        size: (width, height) that the image is to cover, see `resize.cover`; None for its own.
 
     Raises:
-        Refused: the format is not accepted, the image too large, or the file damaged.
+        ImageError: the format is not accepted, the image too large, or the file damaged.
     """
     with _loaded(data, settings, size) as image:
         rgb = _upright(to_rgb(image), image)
         return np.asarray(cover(rgb, size or rgb.size, Image.Resampling.LANCZOS))
 
 
-def decode_mask(data: bytes, settings: LoadingSettings, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
+def decode_mask(data: bytes, settings: InputSettings, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
     """The mask in `data` as uint8 [H, W], 255 = repaint, 0 = keep.
 
     Where the file has any transparency, the transparent parts are repainted (255 - alpha), as in OpenAI's images
@@ -124,7 +124,7 @@ def decode_mask(data: bytes, settings: LoadingSettings, size: tuple[int, int] | 
         size: (width, height) that the mask is to cover, by the same geometry as an image; None for its own.
 
     Raises:
-        Refused: the format is not accepted, the mask too large, or the file damaged.
+        ImageError: the format is not accepted, the mask too large, or the file damaged.
     """
     with _loaded(data, settings, None) as image:
         colours, alpha = split_alpha(image)
@@ -136,7 +136,7 @@ def decode_mask(data: bytes, settings: LoadingSettings, size: tuple[int, int] | 
 
 
 @contextmanager
-def _loaded(data: bytes, settings: LoadingSettings, size: tuple[int, int] | None) -> Iterator[Image.Image]:
+def _loaded(data: bytes, settings: InputSettings, size: tuple[int, int] | None) -> Iterator[Image.Image]:
     """The checked, fully read image in `data`; a JPEG far larger than `size` is read at a half, quarter or eighth."""
     with _opened(data, settings) as image:
         if image.format == "PNG":
@@ -164,7 +164,7 @@ def _check_rows(data: bytes, image: Image.Image) -> None:
 
 
 @contextmanager
-def _opened(data: bytes, settings: LoadingSettings) -> Iterator[ImageFile.ImageFile]:
+def _opened(data: bytes, settings: InputSettings) -> Iterator[ImageFile.ImageFile]:
     """The checked image in `data`, its pixels unread; whatever fails on it inside the block refuses it."""
     found = _format(data, settings)
     try:
@@ -180,27 +180,27 @@ def _opened(data: bytes, settings: LoadingSettings) -> Iterator[ImageFile.ImageF
             if found == "PNG" and "exif" not in image.info and (exif := exif_chunk(data)) is not None:
                 image.info["exif"] = b"Exif\0\0" + exif  # behind the pixels, where Pillow has not looked yet
             yield image
-    except (Refused, MemoryError):
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # decoders raise nearly anything on hostile bytes, with texts that are not for clients
         _LOGGER.info("%s of %d bytes refused: %s: %s", found, len(data), type(error).__name__, error)
-        raise Refused(f"is a damaged or incomplete {found} file") from None
+        raise ImageError(f"is a damaged or incomplete {found} file") from None
 
 
-def _format(data: bytes, settings: LoadingSettings) -> str:
+def _format(data: bytes, settings: InputSettings) -> str:
     """The format of `data`, which is one of those accepted."""
     if not data:
-        raise Refused("is empty")
+        raise ImageError("is empty")
     accepted = ", ".join(settings.formats)
     found = supported_format(data)
     if found is not None and found in settings.formats:
         return found
     if name := found or other_format(data):
         raise UnsupportedFormat(f"is in the {name} format; accepted formats are {accepted}")
-    raise Refused(f"is not an image in a known format; accepted formats are {accepted}")
+    raise ImageError(f"is not an image in a known format; accepted formats are {accepted}")
 
 
-def _check_size(size: tuple[int, int], settings: LoadingSettings) -> None:
+def _check_size(size: tuple[int, int], settings: InputSettings) -> None:
     width, height = size
     side, pixels = settings.max_image_side_px, settings.max_image_pixels
     if max(size) > side or width * height > pixels:

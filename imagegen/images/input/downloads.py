@@ -33,7 +33,7 @@ class Downloads:
     time while somebody still has some is begun again, once for all of them.
 
     Args:
-        fetch: fetches a URL by a deadline on the clock of `time.monotonic`, or raises `Refused`.
+        fetch: fetches a URL by a deadline on the clock of `time.monotonic`, or raises `ImageError`.
         cache: where bodies are kept.
         threads: most URLs in work, waiting for another attempt included; more wait for a thread.
         timeout_s: longest time for a URL, from the last `start` of those that wait for it.
@@ -57,7 +57,7 @@ class Downloads:
         self._running: dict[str, _Download] = {}
 
     def start(self, url: str) -> Future[bytes]:
-        """The body behind `url`, or `Refused`; others may wait for the same Future, so it is not to be cancelled."""
+        """The body behind `url`, or `ImageError`; others may wait for the same Future, so it is not to be cancelled."""
         with self._lock:
             deadline = time.monotonic() + self._timeout_s
             running = self._running.get(url)

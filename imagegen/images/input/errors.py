@@ -1,6 +1,6 @@
 """The exceptions by which a step of loading says that an image cannot be used.
 
-    Refused                 invalid_image            malformed, damaged, empty, or no image at all
+    ImageError              invalid_image            malformed, damaged, empty, or no image at all
     ├── TooLarge            too_large                over a limit of bytes or pixels
     ├── UnsupportedFormat   unsupported_media_type   a format that is known but not accepted
     ├── UrlNotAllowed       url_not_allowed          a scheme, host or address that is not fetched from
@@ -12,8 +12,8 @@ The client sees `<field>: <code>: <message>` for each image that was refused.
 from __future__ import annotations
 
 
-class Refused(Exception):
-    """An image was refused.
+class ImageError(Exception):
+    """An input image or mask cannot be used.
 
     The message is shown to the client, behind the field's name: it names what is wrong and what is allowed,
     and never an internal address, a path or the text of a library's exception.
@@ -28,20 +28,20 @@ class Refused(Exception):
         return f"{self.code}: {super().__str__()}"
 
 
-class TooLarge(Refused):
-    """It has more bytes or pixels than allowed."""
+class TooLarge(ImageError):
+    """The image has more bytes or pixels than allowed."""
 
     code = "too_large"
 
 
-class UnsupportedFormat(Refused):
-    """It is in a known format that is not accepted."""
+class UnsupportedFormat(ImageError):
+    """The image is in a known format that is not accepted."""
 
     code = "unsupported_media_type"
 
 
-class UrlNotAllowed(Refused):
-    """Its URL is not one to fetch from. One text for every reason: it must not help to map the server's network."""
+class UrlNotAllowed(ImageError):
+    """The URL is not one to fetch from. One text for every reason: it must not help to map the server's network."""
 
     code = "url_not_allowed"
 
@@ -49,7 +49,7 @@ class UrlNotAllowed(Refused):
         super().__init__("this URL is not fetched; give an http(s) URL of a public host that the server allows")
 
 
-class FetchFailed(Refused):
-    """It could not be fetched."""
+class FetchFailed(ImageError):
+    """The image could not be fetched from its URL."""
 
     code = "fetch_failed"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import http.client
 import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -18,11 +15,12 @@ import urllib3
 
 import imagegen
 from imagegen.images.input.cache_control import lifetime_s
-from imagegen.images.input.errors import FetchFailed, Refused, TooLarge, UrlNotAllowed
-from imagegen.images.input.retry import delay_s, may_pass, parse_retry_after
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.concurrency import ConcurrencyLimiter
+from imagegen.images.input.errors import FetchFailed, ImageError, TooLarge, UrlNotAllowed
+from imagegen.images.input.retry import delay_s, is_transient, parse_retry_after
+from imagegen.images.input.settings import InputSettings
 from imagegen.images.input.ssrf import NotAllowed
-from imagegen.images.input.transport import GuardedAdapter, Terms, fetching_under
+from imagegen.images.input.transport import FetchPolicy, PolicyAdapter, apply_policy
 
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _CHUNK_BYTES = 64 * 1024
@@ -43,7 +41,7 @@ class Fetched:
     lifetime_s: float
 
 
-class _MayPass(FetchFailed):
+class _TransientFailure(FetchFailed):
     """A failure after which another attempt is worth while."""
 
     retry_after_s = 0.0
@@ -60,12 +58,11 @@ class Fetcher:
 
     Attributes:
         retries: attempts made after a first one.
-        active: downloads that have a connection, or are getting one.
     """
 
-    def __init__(self, settings: LoadingSettings) -> None:
+    def __init__(self, settings: InputSettings) -> None:
         self._settings = settings
-        self._adapter = GuardedAdapter(
+        self._adapter = PolicyAdapter(
             pool_connections=_HOSTS_KEPT_CONNECTED, pool_maxsize=settings.max_connections, max_retries=0
         )
         self._headers = {
@@ -73,11 +70,15 @@ class Fetcher:
             "Accept": ", ".join(f"image/{name.lower()}" for name in settings.formats),
             "Accept-Encoding": "identity",  # a compressed body would be counted only after it grew
         }
-        self._free = threading.Semaphore(settings.max_connections)
+        self._connections = ConcurrencyLimiter(settings.max_connections)
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self.retries = 0
-        self.active = 0
+
+    @property
+    def active(self) -> int:
+        """Downloads that have a connection, or are getting one."""
+        return self._connections.active
 
     def fetch(self, url: str, deadline: float | None = None) -> Fetched:
         """The body behind an http or https URL, at most `max_image_bytes` long.
@@ -87,63 +88,49 @@ class Fetcher:
             deadline: end of all attempts, on the clock of `time.monotonic`; None for `fetch_timeout_s` from now.
 
         Raises:
-            Refused: it could not be fetched, is too large, or lies where the server does not fetch from.
+            ImageError: it could not be fetched, is too large, or lies where the server does not fetch from.
         """
         settings = self._settings
-        terms = Terms(
+        policy = FetchPolicy(
             deadline=time.monotonic() + settings.fetch_timeout_s if deadline is None else deadline,
             connect_timeout_s=settings.connect_timeout_s,
             allow_private_addresses=settings.allow_private_addresses,
             allowed_domains=settings.allowed_domains,
         )
-        with fetching_under(terms):
+        with apply_policy(policy):
             for failures in range(1, settings.fetch_attempts):
                 try:
-                    return self._attempt(url, terms)
-                except _MayPass as failure:
+                    return self._attempt(url, policy)
+                except _TransientFailure as failure:
                     wait_s = delay_s(failures, failure.retry_after_s)
-                    if time.monotonic() + wait_s >= terms.deadline or self._closed.wait(wait_s):
+                    if time.monotonic() + wait_s >= policy.deadline or self._closed.wait(wait_s):
                         raise
                 with self._lock:
                     self.retries += 1
-            return self._attempt(url, terms)
+            return self._attempt(url, policy)
 
     def close(self) -> None:
         """Give up further attempts and close the pooled connections. No fetch may start afterwards."""
         self._closed.set()
         self._adapter.close()
 
-    def _attempt(self, url: str, terms: Terms) -> Fetched:
+    def _attempt(self, url: str, policy: FetchPolicy) -> Fetched:
         try:
-            with self._place(terms):
-                return self._follow(url, terms)
+            with self._connections.slot(policy.remaining_s()):
+                return self._follow(url, policy)
         except (NotAllowed, OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             _log(url, error)
-            refusal = _as_refusal(error)
-        raise refusal  # out here, or it would hold on to `error` and with it to half-read bodies
+            image_error = _as_image_error(error)
+        raise image_error  # out here, or it would hold on to `error` and with it to half-read bodies
 
-    @contextmanager
-    def _place(self, terms: Terms) -> Iterator[None]:
-        """One of the connections that are allowed at the same time."""
-        if not self._free.acquire(timeout=terms.remaining_s()):
-            raise TimeoutError("every connection was in use")
-        try:
-            with self._lock:
-                self.active += 1
-            yield
-        finally:
-            with self._lock:
-                self.active -= 1
-            self._free.release()
-
-    def _follow(self, url: str, terms: Terms) -> Fetched:
+    def _follow(self, url: str, policy: FetchPolicy) -> Fetched:
         kept_s = float(self._settings.url_cache_s)
         for _ in range(self._settings.max_redirects + 1):
             request = requests.Request("GET", url, headers=self._headers).prepare()
             address = str(request.url)
             if not address.lower().startswith(("http://", "https://")):
                 raise UrlNotAllowed
-            timeouts_s = (min(self._settings.connect_timeout_s, terms.remaining_s()), self._settings.read_timeout_s)
+            timeouts_s = (min(self._settings.connect_timeout_s, policy.remaining_s()), self._settings.read_timeout_s)
             response = self._adapter.send(request, stream=True, timeout=timeouts_s)
             try:
                 headers = response.headers
@@ -172,29 +159,28 @@ class Fetcher:
         return bytes(body)
 
 
-def _status_failure(response: requests.Response) -> Refused:
+def _status_failure(response: requests.Response) -> ImageError:
     message = f"status {response.status_code}"
-    if not may_pass(response.status_code):
+    if not is_transient(response.status_code):
         return FetchFailed(message)
-    failure = _MayPass(message)
-    now = datetime.datetime.now(datetime.timezone.utc)
-    failure.retry_after_s = parse_retry_after(response.headers.get("Retry-After"), now)
+    failure = _TransientFailure(message)
+    failure.retry_after_s = parse_retry_after(response.headers.get("Retry-After"))
     return failure
 
 
-def _as_refusal(error: Exception) -> Refused:
+def _as_image_error(error: Exception) -> ImageError:
     # A host that no parser takes may be an address in disguise, so it gets the text of those.
     if isinstance(error, (NotAllowed, requests.exceptions.InvalidURL)):
         return UrlNotAllowed()
     if isinstance(error, UnicodeError):
         return FetchFailed("the URL is malformed")
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
-        return _MayPass("timed out")
-    return (_MayPass if _is_passing(error) else FetchFailed)("the connection failed or broke off")
+        return _TransientFailure("timed out")
+    return (_TransientFailure if _is_transient_failure(error) else FetchFailed)("the connection failed or broke off")
 
 
-def _is_passing(error: BaseException) -> bool:
-    """Whether a failed connection may work later; a certificate or a name that does not exist stays as it is."""
+def _is_transient_failure(error: BaseException) -> bool:
+    """Whether a failed connection may work later; a bad certificate or a name that does not exist will not."""
     if isinstance(error, (ValueError, requests.exceptions.SSLError)):
         return False
     cause = _cause(error)

@@ -1,4 +1,4 @@
-"""Keeps the image files that clients sent or pointed to, when a deployment asks for it."""
+"""Saves the image files that clients sent or pointed to, when a deployment is configured to keep them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 
-class Originals:
-    """A folder of image files, named by their content: what is sent twice is kept once. Safe from any thread.
+class InputStore:
+    """A folder of image files, named by their content: what is sent twice is saved once. Safe from any thread.
 
     Args:
         folder: where they lie; made when it is missing.
@@ -24,8 +24,8 @@ class Originals:
         with tempfile.TemporaryFile(dir=folder):
             pass
 
-    def keep(self, data: bytes, format_name: str) -> str:
-        """Keep a file whole or not at all; its path.
+    def save(self, data: bytes, format_name: str) -> str:
+        """Write a file whole or not at all, and return its path.
 
         Args:
             data: the file as it came.

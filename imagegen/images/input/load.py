@@ -1,18 +1,16 @@
 """All images of one request, from what the client sent to one array of pixels.
 
 blob ── source ─┬─ Url ──── downloads ─┐
-                └─ Encoded ────────────┴─ file ── decode, shape ── pixels
+                └─ Encoded ────────────┴─ file ── decode, resize ── pixels
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from concurrent.futures import TimeoutError as FutureTimeoutError  # not the built-in one before Python 3.11
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -21,15 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from imagegen.api.errors import ImageRejected, Unavailable
-from imagegen.api.request import fit_within
+from imagegen.api.limits import RequestRules, fit_within
 from imagegen.api.tensors import MASK_FROM_ALPHA
+from imagegen.images.input.concurrency import ConcurrencyLimiter, LimitReached
 from imagegen.images.input.decode import Header, decode_image, decode_mask, has_transparency, read_header
 from imagegen.images.input.downloads import Downloads
-from imagegen.images.input.errors import FetchFailed, Refused
+from imagegen.images.input.errors import FetchFailed, ImageError
 from imagegen.images.input.fetch import Fetcher
-from imagegen.images.input.input_store import Originals
-from imagegen.images.input.metrics import LoadingMetrics
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.input_store import InputStore
+from imagegen.images.input.metrics import InputMetrics
+from imagegen.images.input.settings import InputSettings
 from imagegen.images.input.source import Encoded, Url, parse_source
 from imagegen.images.input.url_cache import UrlCache
 from imagegen.metrics import Family, Series
@@ -53,7 +52,7 @@ class LoadedImages:
     pixels: Pixels
     mask: Pixels | None
     warnings: tuple[str, ...] = ()
-    paths: Mapping[str, str] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +76,21 @@ class ImageLoader:
         OSError: `input_save_path` cannot be written to.
     """
 
-    def __init__(self, settings: LoadingSettings, new_series: Callable[[Family, dict[str, str]], Series]) -> None:
+    def __init__(self, settings: InputSettings, new_series: Callable[[Family, dict[str, str]], Series]) -> None:
         self._settings = settings
-        self._originals = None if settings.input_save_path is None else Originals(Path(settings.input_save_path))
+        self._input_store = None if settings.input_save_path is None else InputStore(Path(settings.input_save_path))
         self._fetcher = Fetcher(settings)
         cache = UrlCache(settings.url_cache_bytes if settings.url_cache_s else 0)
-        self._metrics = LoadingMetrics(new_series, self._fetcher, cache)
+        self._metrics = InputMetrics(new_series, self._fetcher, cache)
         self._downloads = Downloads(
             self._fetcher.fetch, cache, settings.max_url_requests, settings.fetch_timeout_s, self._metrics.fetched
         )
-        self._url_requests = threading.Semaphore(settings.max_url_requests)
+        self._url_requests = ConcurrencyLimiter(settings.max_url_requests)
         self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
 
-    def load(self, images: Sequence[bytes], mask: bytes | None, size: tuple[int, int] | None) -> LoadedImages:
+    def load(
+        self, images: Sequence[bytes], mask: bytes | None, size: tuple[int, int] | None, rules: RequestRules
+    ) -> LoadedImages:
         """Load the images of one request, all at once.
 
         Args:
@@ -97,7 +98,8 @@ class ImageLoader:
             mask: the same for the mask, or None. It has the original size of the first image. `MASK_FROM_ALPHA` takes
                 the transparent parts of the first image; when it has none there is no mask.
             size: (width, height) in pixels that everything is made to cover; None for the size of the first image,
-                scaled down where it is above the caps and rounded down to the granularity.
+                scaled down where it is above the limits and rounded down to the granularity.
+            rules: these limits and this granularity.
 
         Raises:
             ImageRejected: lists everything that is wrong, by field: `image[0]: ...; image[2]: ...; mask: ...`.
@@ -108,16 +110,16 @@ class ImageLoader:
         blobs = {f"image[{index}]": blob for index, blob in enumerate(images)}
         if mask is not None and mask != MASK_FROM_ALPHA.encode():
             blobs["mask"] = mask
-        problems: dict[str, Refused] = {}
+        problems: dict[str, ImageError] = {}
         sources = _each(blobs, lambda _, blob: parse_source(blob, self._settings), problems)
-        with self._place(sources):
+        with self._admission(sources):
             files = self._files(sources, problems)
             if mask == MASK_FROM_ALPHA.encode() and self._is_transparent(files.get("image[0]")):
                 files["mask"] = files["image[0]"]
-            decoded = self._decode(files, size, problems)
+            decoded = self._decode(files, size or self._auto_size(files.get("image[0]"), rules), problems)
         first, decoded_mask = decoded.get("image[0]"), decoded.get("mask")
         if first and decoded_mask and first.header.size != decoded_mask.header.size:
-            problems["mask"] = Refused(
+            problems["mask"] = ImageError(
                 f"has {_shown(decoded_mask.header.size)} pixels but image[0] has {_shown(first.header.size)};"
                 " both must be equal"
             )
@@ -138,23 +140,23 @@ class ImageLoader:
         self._metrics.close()
 
     @contextmanager
-    def _place(self, sources: Mapping[str, Url | Encoded]) -> Iterator[None]:
-        """A place in the bounded line of requests that wait for the network, for one that has URLs."""
+    def _admission(self, sources: Mapping[str, Url | Encoded]) -> Iterator[None]:
+        """Count a request that has URLs among those that wait for the network, within the block."""
         if not any(isinstance(source, Url) for source in sources.values()):
             yield
             return
-        if not self._url_requests.acquire(blocking=False):
-            self._metrics.overloaded()
-            raise Unavailable(
-                f"overloaded: {self._settings.max_url_requests} requests with image URLs are being loaded;"
-                " try again later, or send the images themselves"
-            )
-        try:
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._url_requests.slot())
+            except LimitReached:
+                self._metrics.overloaded()
+                raise Unavailable(
+                    f"overloaded: {self._settings.max_url_requests} requests with image URLs are being loaded;"
+                    " try again later, or send the images themselves"
+                ) from None
             yield
-        finally:
-            self._url_requests.release()
 
-    def _files(self, sources: Mapping[str, Url | Encoded], problems: dict[str, Refused]) -> dict[str, bytes]:
+    def _files(self, sources: Mapping[str, Url | Encoded], problems: dict[str, ImageError]) -> dict[str, bytes]:
         """The bytes of each image, fetched where they have to be."""
         deadline = time.monotonic() + self._settings.fetch_timeout_s
         running = {name: self._downloads.start(s.address) for name, s in sources.items() if isinstance(s, Url)}
@@ -170,10 +172,8 @@ class ImageLoader:
         return _each(sources, file, problems)
 
     def _decode(
-        self, files: Mapping[str, bytes], size: tuple[int, int] | None, problems: dict[str, Refused]
+        self, files: Mapping[str, bytes], size: tuple[int, int], problems: dict[str, ImageError]
     ) -> dict[str, _Decoded]:
-        if size is None:
-            size = self._auto_size(files.get("image[0]"))
         tasks = {name: self._decoders.submit(self._decoded, name, data, size) for name, data in files.items()}
         wait(tasks.values())
         return _each(tasks, lambda _, task: task.result(), problems)
@@ -182,17 +182,17 @@ class ImageLoader:
         """Whether a file has transparent parts; false for one that is refused, which is found again and reported."""
         try:
             return file is not None and self._decoders.submit(has_transparency, file, self._settings).result()
-        except Refused:
+        except ImageError:
             return False
 
-    def _auto_size(self, first: bytes | None) -> tuple[int, int]:
+    def _auto_size(self, first: bytes | None, rules: RequestRules) -> tuple[int, int]:
         """The size that the first image asks for; any, when it is refused: the others are only checked then."""
-        grain = self._settings.granularity_px
+        grain = rules.granularity_px
         try:
             if first is not None:
                 header = self._decoders.submit(read_header, first, self._settings).result()
-                return fit_within(header.size, self._settings, grain)
-        except Refused:
+                return fit_within(header.size, rules.limits, grain)
+        except ImageError:
             pass  # found again and reported with the others
         return grain, grain
 
@@ -203,36 +203,38 @@ class ImageLoader:
         self._metrics.decoded(time.monotonic() - started_s)
         warnings = [f"has {header.frames} frames; the first is used"] if header.frames > 1 else []
         path = None
-        if self._originals is not None:
+        if self._input_store is not None:
             try:
-                path = self._originals.keep(data, header.format)
+                path = self._input_store.save(data, header.format)
             except OSError:  # a full disk is no reason to refuse images
                 _LOGGER.exception("an input image could not be kept")
                 warnings.append("could not be kept by the server")
         return _Decoded(pixels, header, path, tuple(warnings))
 
-    def _reject(self, problems: Sequence[tuple[str, Refused]]) -> NoReturn:
-        for _, refusal in problems:
-            self._metrics.failed(refusal.code)
+    def _reject(self, problems: Sequence[tuple[str, ImageError]]) -> NoReturn:
+        for _, error in problems:
+            self._metrics.failed(error.code)
         (name, first), *others = problems
-        raise ImageRejected(name, "; ".join([str(first), *(f"{other}: {refusal}" for other, refusal in others)]))
+        raise ImageRejected(name, "; ".join([str(first), *(f"{other}: {error}" for other, error in others)]))
 
 
-def _each(items: Mapping[str, object], call: Callable[..., _Value], problems: dict[str, Refused]) -> dict[str, _Value]:
-    """`call(name, item)` of each item, without those that were refused, which are noted in `problems`."""
+def _each(
+    items: Mapping[str, object], call: Callable[..., _Value], problems: dict[str, ImageError]
+) -> dict[str, _Value]:
+    """`call(name, item)` of each item, without those that raised `ImageError`, which are added to `problems`."""
     results = {}
     for name, item in items.items():
         try:
             results[name] = call(name, item)
-        except Refused as refusal:
-            problems[name] = refusal.with_traceback(None)  # else it would keep this frame, and all images, alive
+        except ImageError as error:
+            problems[name] = error.with_traceback(None)  # else it would keep this frame, and all images, alive
     return results
 
 
 def _wait(download: Future[bytes], deadline: float) -> bytes:
     try:
         return download.result(max(0.0, deadline - time.monotonic()))
-    except FutureTimeoutError:
+    except TimeoutError:
         raise FetchFailed("timed out") from None
 
 

@@ -1,4 +1,4 @@
-"""What the loading of images counts."""
+"""The metrics of loading images."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FAMILIES = (
 )
 
 
-class LoadingMetrics:
+class InputMetrics:
     """Counts what the loader does, until `close`.
 
     Args:
         new_series: makes a series of the metrics backend.
         fetcher: whose retries and downloads are reported.
-        cache: whose counts are reported.
+        cache: whose statistics are reported.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LoadingMetrics:
         self._metrics.add(_P + "failures_total", reason=reason)
 
     def overloaded(self) -> None:
-        """A request was refused for want of room in the line."""
+        """A request was refused since too many with URLs were being loaded."""
         self._metrics.add(_P + "overloaded_total")
 
     def fetched(self, seconds: float) -> None:
@@ -70,10 +70,10 @@ class LoadingMetrics:
         self._metrics.close()
 
     def _collect(self) -> None:
-        counts = self._cache.counts
-        self._metrics.add_up_to(_P + "cache_hits_total", counts.hits)
-        self._metrics.add_up_to(_P + "cache_misses_total", counts.misses)
-        self._metrics.add_up_to(_P + "cache_evictions_total", counts.evictions)
-        self._metrics.set(_P + "cache_bytes", counts.bytes)
+        cache = self._cache.statistics
+        self._metrics.add_up_to(_P + "cache_hits_total", cache.hits)
+        self._metrics.add_up_to(_P + "cache_misses_total", cache.misses)
+        self._metrics.add_up_to(_P + "cache_evictions_total", cache.evictions)
+        self._metrics.set(_P + "cache_bytes", cache.bytes)
         self._metrics.add_up_to(_P + "fetch_retries_total", self._fetcher.retries)
         self._metrics.set(_P + "downloads_in_flight", self._fetcher.active)

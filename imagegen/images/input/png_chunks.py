@@ -94,15 +94,15 @@ def has_all_rows(data: bytes) -> bool:
 
     Pillow takes a complete zlib stream of too few rows for an image, and leaves the other rows black.
     """
-    wanted = _pixel_bytes(data)
+    missing = _pixel_bytes(data)
     inflater = zlib.decompressobj()
     for piece in _pixel_data(data):
-        while piece and not inflater.eof and wanted > 0:
-            wanted -= len(inflater.decompress(piece, _OUTPUT_PIECE))
+        while piece and not inflater.eof and missing > 0:
+            missing -= len(inflater.decompress(piece, _OUTPUT_PIECE))
             piece = inflater.unconsumed_tail
-        if inflater.eof or wanted <= 0:
+        if inflater.eof or missing <= 0:
             break
-    return wanted <= 0 or len(inflater.flush()) >= wanted
+    return missing <= 0 or len(inflater.flush()) >= missing
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

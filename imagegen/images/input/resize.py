@@ -1,4 +1,4 @@
-"""Images to the size that the model draws at, with their proportions kept."""
+"""Scales images to the size that the model generates at, with their proportions kept."""
 
 from __future__ import annotations
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-import email.utils
 import random
-import re
+
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 _FIRST_DELAY_S = 0.2
 _JITTER = 0.25  # so that clients that failed together do not come back together
-_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_RETRY = Retry()
 
 
-def may_pass(status: int) -> bool:
+def is_transient(status: int) -> bool:
     """Whether a status says that the same request may work later: 429 and 5xx."""
     return status == 429 or 500 <= status <= 599
 
@@ -28,18 +28,12 @@ def delay_s(failures: int, retry_after_s: float) -> float:
     return max(retry_after_s, backoff_s * random.uniform(1, 1 + _JITTER))
 
 
-def parse_retry_after(header: str | None, now: datetime.datetime) -> float:
+def parse_retry_after(header: str | None) -> float:
     """Seconds that a header Retry-After asks for, as a number or as a date; 0 when it is missing or malformed.
 
-    Args:
-        header: the header's text.
-        now: the time, with a time zone.
+    At most the six hours that urllib3 allows, which is longer than any fetch waits.
     """
-    text = (header or "").strip()
-    if _SECONDS.fullmatch(text):
-        return float(text)
     try:
-        date = email.utils.parsedate_to_datetime(text)
-        return max(0.0, (date.replace(tzinfo=date.tzinfo or datetime.timezone.utc) - now).total_seconds())
-    except (ValueError, OverflowError):
+        return float(_RETRY.parse_retry_after(header)) if header else 0.0
+    except (InvalidHeader, ValueError, OverflowError):
         return 0.0

@@ -1,4 +1,4 @@
-"""Image formats told by the first bytes of a file."""
+"""Recognises image formats by the first bytes of a file."""
 
 from __future__ import annotations
 

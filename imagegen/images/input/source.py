@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import pybase64
 
-from imagegen.images.input.errors import Refused, TooLarge, UnsupportedFormat, UrlNotAllowed
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.errors import ImageError, TooLarge, UnsupportedFormat, UrlNotAllowed
+from imagegen.images.input.settings import InputSettings
 from imagegen.images.input.sniff import other_format, supported_format
 
 _MAX_URL_BYTES = 8192  # what servers commonly accept of a request line
@@ -52,11 +52,11 @@ class Encoded:
     kind: str
 
 
-def parse_source(blob: bytes, settings: LoadingSettings) -> Url | Encoded:
+def parse_source(blob: bytes, settings: InputSettings) -> Url | Encoded:
     """Find out what `blob` is.
 
     Raises:
-        Refused: it is too large, of a known but unsupported format, of a URL scheme that is not allowed, or unknown.
+        ImageError: it is too large, of a known but unsupported format, of a URL scheme that is not allowed, or unknown.
     """
     if supported_format(blob):
         _check_bytes(len(blob), settings)
@@ -75,7 +75,7 @@ def parse_source(blob: bytes, settings: LoadingSettings) -> Url | Encoded:
     return Url(_checked_url(text))
 
 
-def _check_bytes(size_bytes: int, settings: LoadingSettings) -> None:
+def _check_bytes(size_bytes: int, settings: InputSettings) -> None:
     if size_bytes > settings.max_image_bytes:
         raise TooLarge(f"is larger than {settings.max_image_bytes} bytes")
 
@@ -84,46 +84,46 @@ def _checked_url(text: bytes) -> str:
     if len(text) > _MAX_URL_BYTES:
         raise TooLarge(f"is a URL of {len(text)} bytes; at most {_MAX_URL_BYTES} are allowed")
     if not text.lower().startswith((b"http://", b"https://")):
-        raise Refused("is a malformed URL; it starts with http:// or https://")
+        raise ImageError("is a malformed URL; it starts with http:// or https://")
     try:
         url = text.decode("utf-8")
     except UnicodeDecodeError:
-        raise Refused("is a malformed URL; it is not UTF-8") from None
+        raise ImageError("is a malformed URL; it is not UTF-8") from None
     if not url.isprintable() or " " in url:
-        raise Refused("is a malformed URL; it contains white space or control characters")
+        raise ImageError("is a malformed URL; it contains white space or control characters")
     return url
 
 
-def _from_data_url(text: bytes, settings: LoadingSettings) -> bytes:
+def _from_data_url(text: bytes, settings: InputSettings) -> bytes:
     header_end = text.find(b",", 0, _MAX_DATA_HEADER_BYTES)
     header = text[: max(header_end, 0)].lower()
     if not (header.startswith(b"data:image/") and header.endswith(b";base64")):
-        raise Refused("is a malformed data URL; it starts with data:image/...;base64,")
+        raise ImageError("is a malformed data URL; it starts with data:image/...;base64,")
     payload = text[header_end + 1 :]
     if b"%" in payload:
         payload = _without_escapes(payload, settings)
     return _from_base64(payload, settings)
 
 
-def _without_escapes(payload: bytes, settings: LoadingSettings) -> bytes:
+def _without_escapes(payload: bytes, settings: InputSettings) -> bytes:
     """Undo percent-encoding with a few copies of the payload: a general decoder would make an object of each `%`."""
     most_bytes = _MOST_ENCODED_PER_BYTE * (settings.max_image_bytes + 2)  # base64 pads up to 2 bytes
     if len(payload) > most_bytes:
         raise TooLarge(f"is larger than {settings.max_image_bytes} bytes")
     if _OTHER_PERCENT.search(payload):
-        raise Refused("is a malformed data URL; only + / = and white space are percent-encoded in its base64")
+        raise ImageError("is a malformed data URL; only + / = and white space are percent-encoded in its base64")
     for escape, character in _ESCAPES.items():
         payload = payload.replace(escape, character).replace(escape.lower(), character)
     return payload
 
 
-def _from_base64(text: bytes, settings: LoadingSettings) -> bytes:
+def _from_base64(text: bytes, settings: InputSettings) -> bytes:
     digits = text.translate(_URL_SAFE_TO_STANDARD, _WHITE_SPACE).rstrip(b"=")
     if not digits:
-        raise Refused("is empty")
+        raise ImageError("is empty")
     _check_bytes(len(digits) * 3 // 4, settings)
     try:
         decoded: bytes = pybase64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(_NOT_A_SOURCE.format(", ".join(settings.formats))) from None
+        raise ImageError(_NOT_A_SOURCE.format(", ".join(settings.formats))) from None
     return decoded

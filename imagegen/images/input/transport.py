@@ -27,14 +27,14 @@ from imagegen.images.input.ssrf import NotAllowed, is_allowed_host, is_public
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What holds for everything the current thread fetches.
+class FetchPolicy:
+    """The rules for everything that the current thread fetches.
 
     Attributes:
         deadline: end of the fetch, on the clock of `time.monotonic()`.
         connect_timeout_s: longest wait for a connection to one address.
         allow_private_addresses: whether addresses that are not public are allowed.
-        allowed_domains: see `guard.is_allowed_host`.
+        allowed_domains: see `ssrf.is_allowed_host`.
     """
 
     deadline: float
@@ -58,35 +58,35 @@ class Terms:
         return self.allow_private_addresses or is_public(address)
 
 
-# Connections come out of a pool and know nothing of the fetch they serve. Without terms they do not connect.
-_terms: ContextVar[Terms] = ContextVar("terms")
+# Connections come out of a pool and know nothing of the fetch they serve. Without a policy they do not connect.
+_current_policy: ContextVar[FetchPolicy] = ContextVar("policy")
 
 
 @contextmanager
-def fetching_under(terms: Terms) -> Iterator[None]:
-    """Apply `terms` to connections that this thread opens or reads."""
-    token = _terms.set(terms)
+def apply_policy(policy: FetchPolicy) -> Iterator[None]:
+    """Apply `policy` to connections that this thread opens or reads."""
+    token = _current_policy.set(policy)
     try:
         yield
     finally:
-        _terms.reset(token)
+        _current_policy.reset(token)
 
 
 class _DeadlineReader(io.RawIOBase):
     """Reads a socket as `raw` does, each read waiting no longer than until the deadline."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, terms: Terms) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, policy: FetchPolicy) -> None:
         super().__init__()
         self._raw = raw
         self._sock = sock
-        self._terms = terms
+        self._policy = policy
         self._read_timeout_s = sock.gettimeout()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left_s = self._terms.remaining_s()
+        left_s = self._policy.remaining_s()
         self._sock.settimeout(left_s if self._read_timeout_s is None else min(left_s, self._read_timeout_s))
         return self._raw.readinto(buffer)
 
@@ -100,7 +100,7 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, _terms.get()))
+        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, _current_policy.get()))
 
 
 def _open_socket(connection: HTTPConnection) -> socket.socket:
@@ -113,70 +113,70 @@ def _open_socket(connection: HTTPConnection) -> socket.socket:
         ConnectTimeoutError: no address answered in time.
         NewConnectionError: the host has no address, or none accepts connections.
     """
-    terms = _terms.get()
-    if not is_allowed_host(connection.host, terms.allowed_domains):
+    policy = _current_policy.get()
+    if not is_allowed_host(connection.host, policy.allowed_domains):
         raise NotAllowed(f"{connection.host} is not among the allowed domains")
     try:
         found = socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise NewConnectionError(connection, f"the name does not resolve: {error}") from error
     addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
-    allowed = [address for address in addresses if terms.allows(address)]
+    allowed = [address for address in addresses if policy.allows(address)]
     if not allowed:
         raise NotAllowed(f"{connection.host} is {', '.join(addresses)}")
     failure: OSError = OSError("no address")
     for address in allowed:
         try:
-            timeout_s = min(terms.connect_timeout_s, terms.remaining_s())
+            timeout_s = min(policy.connect_timeout_s, policy.remaining_s())
             sock = create_connection((address, connection.port), timeout_s, socket_options=connection.socket_options)
         except OSError as error:
             failure = error
             continue
-        check_peer(sock, terms)
+        check_peer(sock, policy)
         return sock
     if isinstance(failure, TimeoutError):
         raise ConnectTimeoutError(connection, "the connection timed out") from failure
     raise NewConnectionError(connection, f"the connection failed: {failure}") from failure
 
 
-def check_peer(sock: socket.socket, terms: Terms) -> None:
+def check_peer(sock: socket.socket, policy: FetchPolicy) -> None:
     """Close a connected socket when the address at its other end is not allowed.
 
     Raises:
         NotAllowed: it is not; the socket is closed and nothing was sent.
     """
     peer = str(sock.getpeername()[0])
-    if not terms.allows(peer):
+    if not policy.allows(peer):
         sock.close()
         raise NotAllowed(f"the connected peer is {peer}")
 
 
-class _GuardedHTTPConnection(HTTPConnection):
+class _PolicyHTTPConnection(HTTPConnection):
     response_class = _DeadlineResponse
 
     def _new_conn(self) -> socket.socket:
         return _open_socket(self)
 
 
-class _GuardedHTTPSConnection(HTTPSConnection):
+class _PolicyHTTPSConnection(HTTPSConnection):
     response_class = _DeadlineResponse
 
     def _new_conn(self) -> socket.socket:
         return _open_socket(self)
 
 
-class _GuardedHTTPPool(HTTPConnectionPool):
-    ConnectionCls = _GuardedHTTPConnection
+class _PolicyHTTPPool(HTTPConnectionPool):
+    ConnectionCls = _PolicyHTTPConnection
 
 
-class _GuardedHTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _GuardedHTTPSConnection
+class _PolicyHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _PolicyHTTPSConnection
 
 
-class GuardedAdapter(HTTPAdapter):
-    """A pool of guarded connections. Sends only within `fetching_under`."""
+class PolicyAdapter(HTTPAdapter):
+    """A pool of connections that obey the thread's `FetchPolicy`. Sends only within `apply_policy`."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pool hand out guarded connections, for both of its schemes."""
+        """Make the pool hand out connections that obey the policy, for both of its schemes."""
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = {"http": _PolicyHTTPPool, "https": _PolicyHTTPSPool}

@@ -1,4 +1,4 @@
-"""Bodies fetched before, by exact URL."""
+"""A cache of fetched bodies, by exact URL."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from imagegen.images.input.fetch import Fetched
 
 
 @dataclass(frozen=True)
-class CacheCounts:
-    """Counters of a cache since it was made; `bytes` are those held at the moment."""
+class CacheStatistics:
+    """Counters of a cache since it was made; `bytes` are those it holds now."""
 
     hits: int
     misses: int
@@ -76,8 +76,8 @@ class UrlCache:
                 self._bodies[url] = fetched, size_bytes
 
     @property
-    def counts(self) -> CacheCounts:
+    def statistics(self) -> CacheStatistics:
         """The counters, consistent with each other."""
         with self._lock:
             self._bodies.expire()
-            return CacheCounts(self._hits, self._misses, self._bodies.evictions, int(self._bodies.currsize))
+            return CacheStatistics(self._hits, self._misses, self._bodies.evictions, int(self._bodies.currsize))

@@ -35,7 +35,7 @@ def encode(
 
     Args:
         frame: uint8 [H, W, C]; C is 1 (grey), 3 (RGB) or 4 (RGBA, not multiplied by alpha).
-        output_format: png, jpeg or webp. JPEG has no alpha: what is see-through is laid over white.
+        output_format: png, jpeg or webp. JPEG has no alpha: what is transparent is laid over white.
         output_compression: 0..100 or None. PNG: zlib level round(c/100·9), pixels are the same at every level;
             None is the fastest way that is still small. JPEG and WebP: quality, 90 and 80 when None; 100 is lossless
             for WebP.
@@ -75,6 +75,6 @@ def _options(output_format: str, compression: int | None) -> dict[str, Any]:
         return {"quality": _JPEG_QUALITY if compression is None else compression}
     if compression == 100:
         # Here quality is effort: 100 takes ten times as long as 0 for half a percent. exact: the colours of pixels that
-        # are see-through are kept too.
+        # are transparent are kept too.
         return {"lossless": True, "quality": 0, "method": 0, "exact": True}
     return {"quality": _WEBP_QUALITY if compression is None else compression, "method": 0}

@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 class EncodingPool:
-    """Threads that help whoever calls `map`, from any thread.
+    """Threads that help the caller of `map`, which may be any thread.
 
     The caller works too, and takes back what no helper has begun. So a request never waits for another one's images:
     while all helpers are busy it encodes its own alone. Encoders let go of the GIL.

@@ -1,4 +1,4 @@
-"""What an image was made with, as text in its file.
+"""The prompt and parameters of an image, as text in its file.
 
 One text under the key `parameters` for PNG and in the EXIF user comment for JPEG and WebP, laid out as the popular
 web interfaces do it, so that people's tools read it:
@@ -10,12 +10,12 @@ web interfaces do it, so that people's tools read it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from imagegen.api.reports import GenerationReport
 
 _KEY = "parameters"
 _EXIF_FOLDER, _USER_COMMENT = 0x8769, 0x9286  # EXIF 2.3, tables 3 and 7
@@ -38,25 +38,26 @@ class FileText:
     """The text for one image.
 
     Attributes:
-        prompts: what was asked for; where a format has too little room, its end is cut off and `…` stands there.
-        settings: the last line.
+        prompts: the prompt and the negative prompt; where a format has too little room, the end is cut off
+            and replaced by `…`.
+        settings: the last line, with the other parameters.
     """
 
     prompts: str
     settings: str
 
     def png_info(self) -> PngInfo:
-        """For Pillow's PNG writer."""
+        """The text as Pillow's PNG writer takes it."""
         info = PngInfo()
         info.add_text(_KEY, f"{self.prompts}\n{self.settings}")
         return info
 
     def png_chunks(self) -> list[tuple[bytes, bytes]]:
-        """As PNG chunks, type and content; Latin-1 where that is enough, else UTF-8."""
+        """The text as PNG chunks, type and content; Latin-1 where that is enough, else UTF-8."""
         return [(chunk[0], chunk[1]) for chunk in self.png_info().chunks]
 
     def exif(self) -> bytes:
-        """As an EXIF block."""
+        """The text as an EXIF block."""
         prompts = self.prompts.encode("utf-16-be")
         room = 2 * (_MOST_EXIF_CHARACTERS - len(self.settings) - 2)
         if len(prompts) > room:
@@ -66,15 +67,15 @@ class FileText:
         return exif.tobytes()
 
 
-def file_text(prompt: str, negative_prompt: str, seed: int, report: Mapping[str, Any]) -> FileText:
+def file_text(prompt: str, negative_prompt: str, seed: int, report: GenerationReport) -> FileText:
     """The text for the image of one seed.
 
     Args:
         prompt, negative_prompt: as the client sent them; "" for none.
         seed: of this image.
-        report: the request's metadata, as the diffusion model reports it.
+        report: what the diffusion model did with the request.
     """
     prompts = f"{prompt}\nNegative prompt: {negative_prompt}" if negative_prompt else prompt
-    values = {**report, "seed": seed}
+    values = dict(report) | {"seed": seed}
     known = (f"{label}: {values[name]}" for label, name in _FIELDS.items() if values.get(name) is not None)
     return FileText(prompts.replace("\0", ""), ", ".join(known))  # a PNG text cannot hold NUL

@@ -1,4 +1,4 @@
-"""What the postprocessing model counts."""
+"""The metrics of encoding and storing images."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FAMILIES = (
 )
 
 
-class PostprocessMeasures:
-    """Counts what the postprocessor does.
+class OutputMetrics:
+    """Counts what the postprocessor does, until `close`.
 
     Args:
         new_series: makes a series of the metrics backend.
@@ -39,12 +39,12 @@ class PostprocessMeasures:
         self._metrics.observe(_P + "store_seconds", seconds)
 
     def done(self, output_format: str, images: Sequence[bytes]) -> None:
-        """These encoded images, or their addresses, are handed over."""
+        """These encoded images, or their addresses, were handed over."""
         self._metrics.add(_P + "images_total", len(images), format=output_format)
         self._metrics.add(_P + "image_bytes_total", sum(map(len, images)), format=output_format)
 
     def failed(self, error: BaseException) -> None:
-        """A request was answered with an error."""
+        """A request failed."""
         self._metrics.add(_P + "failures_total", reason=as_client_error(error).code)
 
     def close(self) -> None:

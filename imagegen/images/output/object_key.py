@@ -1,4 +1,4 @@
-"""Where an image lies in the result store."""
+"""The keys under which images lie in the result store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def object_keys(user: str | None, request_id: str, count: int, extension: str) -
 
 
 def safe_segment(text: str) -> str:
-    """One name of a path from any text: 1..77 letters, digits and `._-`, without a dot in front or two in a row.
+    """One segment of a path from any text: 1..77 letters, digits and `._-`, without a dot in front or two in a row.
 
     What is safe already stays as it is. What has to be changed gets a digest of the original, so that different users
     do not end up in one folder.

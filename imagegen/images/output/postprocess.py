@@ -1,13 +1,12 @@
 """From frames to what the client asked for.
 
-frames -> encode, all at once -> bytes
-                               | base64 text
-                               | store -> addresses
+frames ── encode, all at once ─┬─ bytes
+                               ├─ base64 text
+                               └─ store ── addresses
 """
 
 from __future__ import annotations
 
-import json
 import time
 from functools import partial
 from typing import Any
@@ -16,33 +15,34 @@ import numpy as np
 import numpy.typing as npt
 import pybase64
 
+from imagegen.api.reports import GenerationReport
 from imagegen.api.request import parse_output_choice
 from imagegen.api.tensors import OUTPUT_FORMATS
 from imagegen.images.output.encode import check_frames, encode
 from imagegen.images.output.encoding_pool import EncodingPool
 from imagegen.images.output.file_metadata import FileText, file_text
-from imagegen.images.output.metrics import PostprocessMeasures
+from imagegen.images.output.metrics import OutputMetrics
 from imagegen.images.output.object_key import object_keys
-from imagegen.images.output.settings import PostprocessSettings
+from imagegen.images.output.settings import OutputSettings
 from imagegen.images.output.store import ResultStore
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 class Postprocessor:
-    """Handles requests, from any thread.
+    """Encodes the frames of requests and hands them over as asked. Safe from any thread.
 
     Args:
         settings: the model's configuration.
-        measures: counts what happens; closed by `close`.
+        metrics: of this model; closed by `close`.
 
     Raises:
         ImportError: the package for the configured store is not installed.
     """
 
-    def __init__(self, settings: PostprocessSettings, measures: PostprocessMeasures) -> None:
+    def __init__(self, settings: OutputSettings, metrics: OutputMetrics) -> None:
         self._settings = settings
-        self._measures = measures
+        self._metrics = metrics
         self._pool = EncodingPool(settings.helper_threads)
         self._store = None
         if settings.output_url is not None:
@@ -53,7 +53,7 @@ class Postprocessor:
             encode(np.zeros((8, 8, 3), np.uint8), output_format, None)
 
     def handle(self, arrays: Arrays, request_id: str) -> Arrays:
-        """One request.
+        """Handle one request.
 
         Args:
             arrays: the inputs of `image_postprocess` that are present.
@@ -70,7 +70,7 @@ class Postprocessor:
         try:
             return self._handle(arrays, request_id)
         except BaseException as error:
-            self._measures.failed(error)
+            self._metrics.failed(error)
             raise
 
     def close(self) -> None:
@@ -78,18 +78,19 @@ class Postprocessor:
         self._pool.close()
         if self._store is not None:
             self._store.close()
-        self._measures.close()
+        self._metrics.close()
 
     def _handle(self, arrays: Arrays, request_id: str) -> Arrays:
         started_s = time.perf_counter()
         frames, seeds = arrays["frames"], arrays["frame_seed"]
         check_frames(frames)
-        report = json.loads(arrays["diffusion_report"][0])
+        report = GenerationReport.from_json(arrays["diffusion_report"][0])
         choice = parse_output_choice(arrays, has_store=self._store is not None)
         encode_one = partial(self._encode, output_format=choice.output_format, compression=choice.output_compression)
         images = self._pool.map(encode_one, list(zip(frames, self._texts(arrays, report), strict=True)))
         encoded_s = time.perf_counter()
-        self._measures.encoded(choice.output_format, encoded_s - started_s)
+        self._metrics.encoded(choice.output_format, encoded_s - started_s)
+        milliseconds: dict[str, float] = {}
         results: list[bytes] = images
         if choice.response_format == "b64_json":
             results = [pybase64.b64encode(image) for image in images]
@@ -99,19 +100,19 @@ class Postprocessor:
             addresses = self._store.store(images, keys, f"image/{choice.output_format}")
             results = [address.encode() for address in addresses]
             stored_s = time.perf_counter() - encoded_s
-            self._measures.stored(stored_s)
-            report["milliseconds"]["store"] = round(stored_s * 1000, 2)
-        self._measures.done(choice.output_format, images)
-        report["output_format"] = choice.output_format
-        report["milliseconds"]["postprocess"] = round((time.perf_counter() - started_s) * 1000, 2)
+            self._metrics.stored(stored_s)
+            milliseconds["store"] = round(stored_s * 1000, 2)
+        self._metrics.done(choice.output_format, images)
+        milliseconds["postprocess"] = round((time.perf_counter() - started_s) * 1000, 2)
+        metadata = report.completed(choice.output_format, milliseconds)
         return {
             "generated_image": np.array(results, dtype=np.object_),
             "used_seed": seeds,
-            "metadata": np.array([json.dumps(report).encode()], dtype=np.object_),
+            "metadata": np.array([metadata.to_json()], dtype=np.object_),
         }
 
-    def _texts(self, arrays: Arrays, report: dict[str, Any]) -> list[FileText | None]:
-        """What to write into each file."""
+    def _texts(self, arrays: Arrays, report: GenerationReport) -> list[FileText | None]:
+        """The text to write into the file of each image, None for none."""
         seeds = arrays["frame_seed"]
         if not self._settings.embed_parameters:
             return [None] * len(seeds)

@@ -1,4 +1,4 @@
-"""From a preview's few pixels to a small encoded image."""
+"""Encodes the few pixels of a preview as a small image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def preview_image(preview: Preview, choice: OutputChoice) -> bytes:
 
     Args:
         preview: its pixels, and the size of the image that it is a preview of.
-        choice: how the client wants images; previews are never stored, so an address becomes base64 too.
+        choice: how the client wants images; previews are never stored, so base64 stands in for an address.
 
     Returns:
         A file in the output format, of the image's proportions and at most 256 pixels on a side; as base64 unless

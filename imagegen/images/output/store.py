@@ -1,4 +1,4 @@
-"""Stores the images of a request where `output_url` says, all of them or none, and gives their addresses.
+"""Stores the images of a request where `output_url` says, all of them or none, and returns their addresses.
 
     store -> write each, in parallel, retried -> addresses
                └── one fails for good -> remove all of them -> StorageFailed
@@ -25,7 +25,7 @@ from imagegen.api.errors import StorageFailed
 
 _log = logging.getLogger(__name__)
 
-# How each remote store is told the content type; a web server tells it of a local file from the name.
+# How each remote store takes the content type; a web server guesses that of a local file from its name.
 _CONTENT_TYPE: dict[str, Callable[[str], dict[str, Any]]] = {
     "s3": lambda content_type: {"ContentType": content_type},
     "gs": lambda content_type: {"content_type": content_type},
@@ -38,7 +38,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "file": {"auto_mkdir": True},
     "s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}}},  # we retry, within our own time
 }
-_FRESH = {"skip_instance_cache": True, "use_listings_cache": False}  # nobody else's settings, nothing remembered
+_FRESH = {
+    "skip_instance_cache": True,
+    "use_listings_cache": False,
+}  # nothing of fsspec's other users
 _THREADS = 16
 _ATTEMPTS = 3
 _FIRST_BACKOFF_S = 0.2
@@ -46,7 +49,7 @@ _LASTING = {errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOO
 
 
 class ResultStore:
-    """One place for images. Safe from any thread.
+    """A folder or bucket for images. Safe from any thread.
 
     Args:
         output_url: `scheme://...`, one of SCHEMES.
@@ -74,7 +77,7 @@ class ResultStore:
         """Store `images`, each under its key; their addresses, in order.
 
         Raises:
-            StorageFailed: one of them could not be stored; none is left, as far as the store still takes orders.
+            StorageFailed: one of them could not be stored; none is left, as far as the store can still be reached.
         """
         until_s = time.monotonic() + self._timeout_s
         tasks = [
@@ -112,7 +115,7 @@ class ResultStore:
             raise
 
     def _remove_all(self, keys: Sequence[str]) -> None:
-        """Remove what lies under `keys`; also what failed, since its answer alone may have been lost."""
+        """Remove what lies under `keys`; also what failed, since only its response may have been lost."""
         # Threads of their own: those for writing may all be waiting for a store that hangs.
         with ThreadPoolExecutor(len(keys), thread_name_prefix="remove") as pool:
             until_s = time.monotonic() + self._timeout_s
@@ -149,7 +152,7 @@ class ResultStore:
 
 
 def _retried(action: Callable[..., None], *arguments: Any, until_s: float) -> None:
-    """Call `action`, again after failures that may pass, as long as there is time."""
+    """Call `action`, again after failures that may be transient, as long as there is time."""
     for attempt in range(_ATTEMPTS):
         try:
             return action(*arguments, until_s=until_s)

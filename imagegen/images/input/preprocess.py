@@ -1,0 +1,98 @@
+"""From a request as it came to the pixels and the report that the diffusion model works with.
+
+arrays ── parse_request ── ImageLoader ── pixels, mask_pixels, preprocess_report
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imagegen.api.errors import Unavailable
+from imagegen.api.limits import RequestRules
+from imagegen.api.reports import PreprocessReport
+from imagegen.api.request import parse_request
+from imagegen.images.input.load import ImageLoader
+from imagegen.images.input.settings import InputSettings
+from imagegen.metrics import Family, Series
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Preprocessor:
+    """Checks the whole request and turns its images into pixels. Safe from any thread.
+
+    Args:
+        settings: the model's configuration.
+        new_series: makes a series of the metrics backend.
+        rules: what the models behind this one allow at the moment.
+        is_draining: whether the server takes no new requests at the moment.
+
+    Raises:
+        OSError: `input_save_path` cannot be written to.
+    """
+
+    def __init__(
+        self,
+        settings: InputSettings,
+        new_series: Callable[[Family, dict[str, str]], Series],
+        rules: Callable[[], RequestRules],
+        is_draining: Callable[[], bool],
+    ) -> None:
+        self._loader = ImageLoader(settings, new_series)
+        self._rules = rules
+        self._is_draining = is_draining
+
+    def handle(self, arrays: Arrays, request_id: str) -> Arrays:
+        """Handle one request.
+
+        Args:
+            arrays: the public inputs that are present.
+            request_id: as the client sent it; may be empty.
+
+        Returns:
+            preprocess_report BYTES [1]; of a request with images also pixels uint8 RGB [N, H, W, 3], and with a mask
+            mask_pixels uint8 [1, H, W], 255 = repaint.
+
+        Raises:
+            InvalidArgument: an input breaks its rule.
+            ImageRejected: an image cannot be used.
+            Unavailable: the server is shutting down, or too many requests with URLs are being loaded.
+        """
+        started_s = time.monotonic()
+        if self._is_draining():
+            raise Unavailable("the server is shutting down")
+        rules = self._rules()
+        request = parse_request(arrays, rules.limits, granularity_px=rules.granularity_px, has_store=rules.has_store)
+        if request.output.user is not None:
+            _LOGGER.info("request %r of user %r", request_id, request.output.user)
+        outputs: Arrays = {}
+        warnings: tuple[str, ...] = ()
+        input_paths: dict[str, str] = {}
+        if request.images:
+            loaded = self._loader.load(request.images, request.mask, request.size, rules)
+            outputs["pixels"] = loaded.pixels
+            if loaded.mask is not None:
+                outputs["mask_pixels"] = loaded.mask
+            warnings, input_paths = loaded.warnings, loaded.paths
+        finished_s = time.monotonic()
+        report = PreprocessReport(
+            started_s=started_s,
+            finished_s=finished_s,
+            milliseconds={"preprocess": round((finished_s - started_s) * 1000, 2)},
+            warnings=warnings,
+            input_paths=input_paths,
+        )
+        outputs["preprocess_report"] = np.array([report.to_json()], dtype=np.object_)
+        return outputs
+
+    def close(self) -> None:
+        """Finish what was begun, and close all connections. No `handle` may start afterwards."""
+        self._loader.close()
