@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 _FLUSH_EVERY_S = 0.25
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 Labels = tuple[tuple[str, str], ...]
 _Key = tuple[str, Labels]
@@ -142,7 +142,7 @@ class Metrics:
             try:
                 self.flush()
             except Exception:  # metrics never take the model down
-                _log.exception("metrics could not be handed over")
+                _LOGGER.exception("metrics could not be handed over")
 
 
 def _sorted(labels: dict[str, str]) -> Labels:

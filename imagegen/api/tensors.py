@@ -39,6 +39,7 @@ class PublicTensor:
         dims: Triton dims; -1 is any length.
         default: what applies when the input is absent, as documented.
         rule: the values accepted and what they mean, as documented.
+        readers: of an input, the models behind `image_preprocess` that read it; `image_preprocess` reads all.
     """
 
     name: str
@@ -46,11 +47,26 @@ class PublicTensor:
     dims: tuple[int, ...]
     default: str
     rule: str
+    readers: tuple[str, ...] = ("diffusion",)
 
 
 INPUTS = (
-    PublicTensor("prompt", "STRING", (1,), "required", f"1..{limits.MAX_PROMPT_CHARACTERS} characters, UTF-8"),
-    PublicTensor("negative_prompt", "STRING", (1,), '""', f"0..{limits.MAX_PROMPT_CHARACTERS} characters, UTF-8"),
+    PublicTensor(
+        "prompt",
+        "STRING",
+        (1,),
+        "required",
+        f"1..{limits.MAX_PROMPT_CHARACTERS} characters, UTF-8",
+        readers=("diffusion", "image_postprocess"),
+    ),
+    PublicTensor(
+        "negative_prompt",
+        "STRING",
+        (1,),
+        '""',
+        f"0..{limits.MAX_PROMPT_CHARACTERS} characters, UTF-8",
+        readers=("diffusion", "image_postprocess"),
+    ),
     PublicTensor(
         "image",
         "STRING",
@@ -58,6 +74,7 @@ INPUTS = (
         "none",
         f"1..{limits.MAX_IMAGES} images, each an http(s) URL, `data:image/...;base64,`, bare base64, or raw"
         " PNG/JPEG/WEBP bytes; selects image-to-image; one for all images, or one for each of the n",
+        readers=(),
     ),
     PublicTensor(
         "mask",
@@ -66,6 +83,7 @@ INPUTS = (
         "none",
         "as image, same size as the first image; alpha 0 or white = repaint; or the word alpha: the transparent parts"
         " of the first image, if it has any; needs image; selects inpainting",
+        readers=(),
     ),
     PublicTensor("n", "INT32", (1,), "1", f"1..{limits.MAX_N} images"),
     PublicTensor(
@@ -81,7 +99,9 @@ INPUTS = (
         "timeout_ms", "INT32", (1,), "none", f"1..{limits.MAX_TIMEOUT_MS}, counted from arrival at the diffusion model"
     ),
     PublicTensor("seed", "INT64", (-1,), "random", "0..2^63-1; one value (image i gets seed+i) or n values"),
-    PublicTensor("output_format", "STRING", (1,), "png", "one of " + ", ".join(OUTPUT_FORMATS)),
+    PublicTensor(
+        "output_format", "STRING", (1,), "png", "one of " + ", ".join(OUTPUT_FORMATS), readers=("image_postprocess",)
+    ),
     PublicTensor(
         "output_compression",
         "INT32",
@@ -89,14 +109,23 @@ INPUTS = (
         "none",
         f"0..{limits.MAX_OUTPUT_COMPRESSION}: zlib effort for png,"
         " quality for jpeg (90 when absent) and webp (80 when absent; 100 is lossless)",
+        readers=("image_postprocess",),
     ),
-    PublicTensor("response_format", "STRING", (1,), "bytes", "one of " + ", ".join(RESPONSE_FORMATS)),
+    PublicTensor(
+        "response_format",
+        "STRING",
+        (1,),
+        "bytes",
+        "one of " + ", ".join(RESPONSE_FORMATS),
+        readers=("image_postprocess",),
+    ),
     PublicTensor(
         "user",
         "STRING",
         (1,),
         "none",
         f"1..{limits.MAX_USER_CHARACTERS} characters: opaque id for storage paths and logs",
+        readers=("image_postprocess",),
     ),
 )
 
@@ -140,9 +169,16 @@ STREAM_OUTPUTS = (
     PublicTensor("preview_index", "INT32", (1,), "", "only of preview: which of the image's previews, from 0"),
     PublicTensor("image_index", "INT32", (1,), "", "only of preview: which of the n images, from 0"),
     *(
-        PublicTensor(tensor.name, tensor.data_type, tensor.dims, "", "only of completed: as image_generation answers")
+        PublicTensor(tensor.name, tensor.data_type, tensor.dims, "", "only of completed: as of image_generation")
         for tensor in OUTPUTS
     ),
 )
 
 INPUT_NAMES = tuple(tensor.name for tensor in INPUTS)
+DIFFUSION_INPUTS = tuple(tensor.name for tensor in INPUTS if "diffusion" in tensor.readers)
+POSTPROCESS_INPUTS = tuple(tensor.name for tensor in INPUTS if "image_postprocess" in tensor.readers)
+OUTPUT_NAMES = tuple(tensor.name for tensor in OUTPUTS)
+
+# Between the models; see the models' config.pbtxt for types and shapes.
+PREPROCESS_OUTPUTS = ("pixels", "mask_pixels", "preprocess_report")
+DIFFUSION_OUTPUTS = ("frames", "used_seed", "diffusion_report")

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 _QUIET_S = 0.003  # a batcher that is awake calls `execute` again well within this
 _AGAIN_S = 0.01  # a waking request that sleeps in the queue itself is followed by another
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 class QueueWaker:
@@ -79,7 +79,7 @@ class QueueWaker:
             self._send()
         except Exception as error:  # without it requests are late, not lost
             self._owed = True  # a full queue refuses ours too, and may sleep all the same
-            _log.debug("Triton's queue could not be woken: %s", error)
+            _LOGGER.debug("Triton's queue could not be woken: %s", error)
         finally:
             with self._lock:
                 self._unanswered -= 1

@@ -1,4 +1,4 @@
-"""A private folder for the sockets between the model processes of one server.
+"""A private folder for the sockets and shared settings of the model processes of one server.
 
 Every process of a server finds the same folder by itself, from the server's process id, so that an unchanged copy of
 the model repository needs no setting, and several servers on one machine do not meet. Its name holds what makes a
@@ -14,6 +14,8 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
+
+from imagegen.triton.shared_settings import SUFFIX
 
 _PREFIX = "imagegen-run"
 _NAME = re.compile(rf"{_PREFIX}-(\d+)-(\d+)-(\d+)-(\d+)")
@@ -42,9 +44,13 @@ def run_folder(server_pid: int) -> Path:
 
 
 def leave_run_folder(folder: Path) -> None:
-    """Remove the folder once the last process has removed its sockets."""
+    """Remove the folder once the last process has removed its sockets; what models shared there goes with it."""
     with contextlib.suppress(OSError):
-        folder.rmdir()
+        left = list(folder.iterdir())
+        if all(path.name.endswith(SUFFIX) for path in left):
+            for path in left:
+                path.unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def remove_stale_run_folders() -> None:

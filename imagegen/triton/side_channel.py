@@ -40,7 +40,7 @@ _MAX_NAME_BYTES = 4096  # the longest request id, in UTF-8
 _POLL_MS = 200  # how soon a thread notices that it is to end
 _REPLY_TIMEOUT_S = 2.0
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 def is_stream_id(text: str) -> bool:
@@ -67,7 +67,7 @@ class EventSender:
             if socket is not None:
                 socket.send_multipart([stream_id.encode(), *encode_event(event)], zmq.NOBLOCK)
         except (zmq.ZMQError, OSError) as error:  # Again: the listener does not keep up
-            _log.debug("an event of stream %s was dropped: %s", stream_id, error)
+            _LOGGER.debug("an event of stream %s was dropped: %s", stream_id, error)
 
     def close(self) -> None:
         """Send no more."""
@@ -155,12 +155,12 @@ class EventListener:
             stream_id, header, pixels = frames
             event = decode_event(header, pixels)
         except (ValueError, TypeError, KeyError, RecursionError):
-            _log.debug("something that is no event was ignored")
+            _LOGGER.debug("something that is no event was ignored")
             return
         try:
             self._deliver(stream_id.decode(errors="replace"), event)
         except Exception:  # one stream must not end those of others
-            _log.exception("an event could not be delivered")
+            _LOGGER.exception("an event could not be delivered")
 
 
 class CancelServer:
@@ -184,7 +184,7 @@ class CancelServer:
         try:
             found = self._cancel(frames[0].decode())
         except Exception:  # who asks must get an answer, else the socket takes no further question
-            _log.exception("a cancel was ignored")
+            _LOGGER.exception("a cancel was ignored")
             found = False
         return b"1" if found else b"0"
 

@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from imagegen.engine.generator import Generator
+
 from imagegen.engine.metrics import Measures
-from imagegen.engine.settings import DiffusionSettings
 from imagegen.pipelines.checkpoint import load_pipelines
-from imagegen.triton.adapter import (
-    Answer,
-    TritonSeries,
-    end_process,
-    is_waking_request,
-    send_waking_request,
-    start_process,
-)
+from imagegen.triton.diffusion_settings import DiffusionSettings
+from imagegen.triton.metric_series import TritonSeries
 from imagegen.triton.parameters import read_parameters
+from imagegen.triton.process import end_process, start_process
 from imagegen.triton.queue_waker import QueueWaker
+from imagegen.triton.shared_settings import publish_diffusion
 from imagegen.triton.side_channel import CancelServer, EventSender
+from imagegen.triton.triton_request import TritonRequest
+from imagegen.triton.waking_request import is_waking_request, send_waking_request
 
 
 class TritonPythonModel:
@@ -32,6 +30,7 @@ class TritonPythonModel:
         settings = read_parameters(args["model_config"], DiffusionSettings)
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
         offers = load_pipelines(settings, Path(__file__).parent, device)
+        publish_diffusion(folder, settings, offers.granularity_px)
         new_series = TritonSeries(instance=args["model_instance_name"], device=device)
         measures = Measures(new_series, offers.caches, offers.device)
         self._events = EventSender(folder)
@@ -47,10 +46,10 @@ class TritonPythonModel:
         try:
             for request in requests:
                 if is_waking_request(request):
-                    Answer(request).send({})
+                    TritonRequest(request).send({})
                 else:
                     real = True
-                    self._generator.submit(Answer(request))
+                    self._generator.submit(TritonRequest(request))
         finally:
             self._waker.returned(real=real)
 

@@ -1,4 +1,4 @@
-"""`image_generation_cancel`: a Triton request id in, whether a request of that id was being drawn out."""
+"""`image_generation_cancel`: a Triton request id in, whether a request of that id was being generated out."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from typing import Any
 import numpy as np
 
 from imagegen.api.request import parse_request_id
-from imagegen.triton.adapter import Arrays, RequestThreads, answer_with, end_process, start_process
+from imagegen.triton.process import end_process, start_process
+from imagegen.triton.request_threads import RequestThreads
 from imagegen.triton.side_channel import Canceller
+from imagegen.triton.tensors import Arrays
+from imagegen.triton.triton_request import TritonRequest
 
 _THREADS = 8
 
 
 class TritonPythonModel:
-    """Adapter; `imagegen.side_channel` says how a cancel travels."""
+    """Asks every diffusion process; `imagegen.triton.side_channel` says how a cancel travels."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Find the other processes of this server."""
         self._folder = start_process()
         self._canceller = Canceller(self._folder)
-        self._threads = RequestThreads(_THREADS, partial(answer_with, handle=self._cancel))
+        self._threads = RequestThreads(_THREADS, partial(TritonRequest.respond, handle=self._cancel))
 
     def execute(self, requests: list[Any]) -> None:
-        """Take requests; each is answered from its own thread."""
+        """Take requests; each is handled on a thread of its own."""
         for request in requests:
             self._threads.run(request)
 

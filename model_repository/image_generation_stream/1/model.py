@@ -1,17 +1,19 @@
-"""`image_generation_stream`: the public request in, progress, previews and the images out, until the client goes."""
+"""`image_generation_stream`: the public request in; progress, previews and the images out, while the client listens."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from imagegen.triton.adapter import RequestThreads, call_model, end_process, start_process
+from imagegen.triton.model_call import call_model
 from imagegen.triton.parameters import read_parameters
+from imagegen.triton.process import end_process, start_process
+from imagegen.triton.request_threads import RequestThreads
 from imagegen.triton.stream_settings import StreamSettings
 from imagegen.triton.streams import Streams
 
 
 class TritonPythonModel:
-    """Adapter; `streams` draws the way of a request."""
+    """Calls the three models in turn; `imagegen.triton.streams` has its logic."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration and begin to listen."""
@@ -21,7 +23,7 @@ class TritonPythonModel:
         self._threads = RequestThreads(settings.max_streams, self._streams.serve)
 
     def execute(self, requests: list[Any]) -> None:
-        """Take requests; each is streamed from its own thread."""
+        """Take requests; each is streamed from a thread of its own."""
         for request in requests:
             self._threads.run(request)
 

@@ -5,28 +5,32 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from imagegen.images.output.metrics import PostprocessMeasures
+from imagegen.images.output.metrics import OutputMetrics
 from imagegen.images.output.postprocess import Postprocessor
-from imagegen.images.output.settings import PostprocessSettings
-from imagegen.triton.adapter import RequestThreads, TritonSeries, answer_with, end_process, start_process
+from imagegen.images.output.settings import OutputSettings
+from imagegen.triton.metric_series import TritonSeries
 from imagegen.triton.parameters import read_parameters
+from imagegen.triton.process import end_process, start_process
+from imagegen.triton.request_threads import RequestThreads
+from imagegen.triton.shared_settings import publish_store
+from imagegen.triton.triton_request import TritonRequest
 
 
 class TritonPythonModel:
-    """Adapter; `postprocess` draws the way of a request."""
+    """The end of the ensemble; `imagegen.images.output.postprocess` has its logic."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the configuration and get ready."""
+        """Read the configuration and start the threads."""
         self._folder = start_process()
-        settings = read_parameters(args["model_config"], PostprocessSettings)
-        measures = PostprocessMeasures(TritonSeries(instance=args["model_instance_name"]))
-        self._postprocessor = Postprocessor(settings, measures)
-        self._threads = RequestThreads(
-            settings.request_threads, partial(answer_with, handle=self._postprocessor.handle)
-        )
+        settings = read_parameters(args["model_config"], OutputSettings)
+        metrics = OutputMetrics(TritonSeries(instance=args["model_instance_name"]))
+        self._postprocessor = Postprocessor(settings, metrics)
+        serve = partial(TritonRequest.respond, handle=self._postprocessor.handle)
+        self._threads = RequestThreads(settings.request_threads, serve)
+        publish_store(self._folder, has_store=settings.output_url is not None)
 
     def execute(self, requests: list[Any]) -> None:
-        """Take requests; each is answered from its own thread."""
+        """Take requests; each is handled on a thread of its own."""
         for request in requests:
             self._threads.run(request)
 

@@ -1,0 +1,108 @@
+"""What one model's configuration says to another model, through the server's run folder.
+
+Each value is configured once, on the model that it belongs to:
+
+    diffusion          RequestLimits, granularity_px  ─┐
+    image_postprocess  whether there is a store       ─┴─> image_preprocess, which checks every request first
+
+The owner writes when it is initialized; the reader looks again with every request, which costs two `stat` calls. So the
+order in which models are loaded does not matter, nor that one of them is loaded anew.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from imagegen.api.limits import RequestLimits, RequestRules
+
+SUFFIX = ".shared.json"
+
+Value = TypeVar("Value", bound=BaseModel)
+
+
+class _DiffusionRules(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    limits: RequestLimits
+    granularity_px: int
+
+
+class _StoreRules(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    has_store: bool
+
+
+def publish_diffusion(folder: Path, limits: RequestLimits, granularity_px: int) -> None:
+    """Say what the diffusion model of a server allows.
+
+    Args:
+        folder: the run folder of the server.
+        limits: of requests; of a larger group of settings only these are published.
+        granularity_px: what both sides of an image are multiples of.
+    """
+    own = RequestLimits(**{name: getattr(limits, name) for name in RequestLimits.model_fields})
+    _publish(folder, "diffusion", _DiffusionRules(limits=own, granularity_px=granularity_px))
+
+
+def publish_store(folder: Path, *, has_store: bool) -> None:
+    """Say whether image_postprocess has a result store.
+
+    Args:
+        folder: the run folder of the server.
+        has_store: whether response_format url is possible.
+    """
+    _publish(folder, "image_postprocess", _StoreRules(has_store=has_store))
+
+
+class SharedRules:
+    """Reads what the other models of a server allow. Safe from any thread.
+
+    Args:
+        folder: the run folder of the server.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        defaults = RequestRules()
+        self._diffusion = _Shared(
+            folder, "diffusion", _DiffusionRules(limits=defaults.limits, granularity_px=defaults.granularity_px)
+        )
+        self._store = _Shared(folder, "image_postprocess", _StoreRules(has_store=defaults.has_store))
+
+    def __call__(self) -> RequestRules:
+        """What is allowed now; the defaults of `RequestRules` where nobody has said."""
+        diffusion, store = self._diffusion.read(), self._store.read()
+        return RequestRules.model_construct(
+            limits=diffusion.limits, granularity_px=diffusion.granularity_px, has_store=store.has_store
+        )
+
+
+class _Shared(Generic[Value]):
+    """One shared value, read again when its file is another one."""
+
+    def __init__(self, folder: Path, owner: str, default: Value) -> None:
+        self._path = folder / (owner + SUFFIX)
+        self._latest: tuple[tuple[int, int] | None, Value] = None, default
+
+    def read(self) -> Value:
+        """The latest value, or the default while there is none."""
+        version, value = self._latest
+        try:
+            found = self._path.stat()
+            if version != (found.st_ino, found.st_mtime_ns):
+                value = type(value).model_validate_json(self._path.read_bytes())
+                self._latest = (found.st_ino, found.st_mtime_ns), value
+        except FileNotFoundError:
+            pass
+        return value
+
+
+def _publish(folder: Path, owner: str, value: BaseModel) -> None:
+    path = folder / (owner + SUFFIX)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(value.model_dump_json())
+    unfinished.replace(path)  # at once, so that nobody reads half of it

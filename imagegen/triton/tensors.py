@@ -1,0 +1,27 @@
+"""Arrays as Triton's tensors. BYTES travel as object arrays of `bytes`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def to_tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> list[Any]:
+    """Triton's tensors of arrays by name."""
+    return [pb_utils.Tensor(name, array) for name, array in arrays.items()]
+
+
+def to_arrays(tensors: list[Any]) -> Arrays:
+    """Arrays by name of Triton's tensors, whose memory they share."""
+    return {tensor.name(): tensor.as_numpy() for tensor in tensors}
+
+
+def text_array(text: str | bytes) -> npt.NDArray[np.object_]:
+    """One text as a BYTES array of shape [1]."""
+    return np.array([text.encode() if isinstance(text, str) else text], dtype=np.object_)
