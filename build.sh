@@ -6,7 +6,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 VENV=$ROOT/.venv
 CPU_DISK_MIB=3000
 CUDA_DISK_MIB=12000
-TRITON_WHEEL=nvidia-pytriton==0.7.0 # carries tritonserver 2.51.0; only its binaries are used, so without its dependencies
+PIP_TOOLS=pip-tools==7.6.2 # writes the lock
 # The newest whose perf_analyzer runs with the C library of Debian 12, and the library of CUDA that it asks for.
 PERF_ANALYZER_WHEELS=(tritonclient==2.51.0 nvidia-cuda-runtime-cu12==12.9.79)
 
@@ -17,12 +17,11 @@ usage: ./build.sh VERB [options]
   demo [--out DIR]     install, start a Triton server, make images through it, stop it
   serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--openai-port S] [--model FOLDER_OR_HUB_ID]
                        install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
-  bench [--quick]      run every measurement and write one report with plots into perf/results (25 minutes; 3)
-  analyzer [--quick]   install NVIDIA's perf_analyzer too and measure a server with it (perf/README.md)
+  bench [options]      measure, as perf/README.md says
   image --base IMAGE | --stand-in [--tag TAG] [--torch REQUIREMENT]
                        build the container image with docker, podman or buildah (deploy/Dockerfile)
   test [pytest args]   install and run the tests
-  check                install and run ruff and mypy
+  check                install and run ruff, mypy, the layers' check and the documentation's
   lock                 write requirements.lock anew from pyproject.toml
 USAGE
 }
@@ -140,8 +139,7 @@ setup() {
     install_torch
     say "Installing the Python packages of requirements.lock"
     pip_install -r "$ROOT/requirements.lock"
-    say "Installing the Triton server ($TRITON_WHEEL)"
-    pip_install --no-deps "$TRITON_WHEEL" -e "$ROOT" -e "$ROOT/client"
+    pip_install --no-deps -e "$ROOT" -e "$ROOT/client"
     echo "$stamp" >"$VENV/.installed"
   fi
 }
@@ -175,14 +173,17 @@ run() { PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} "$VENV/bin/python" "$@"; }
 
 check() {
   cd "$ROOT"
-  run -m ruff check .
-  run -m ruff format --check .
-  run -m mypy --exclude "/1/" imagegen client/imagegen_client checkpoint deploy perf tests
-  local model
-  for model in model_repository/{image_preprocess,diffusion,image_postprocess,image_generation_stream,image_generation_cancel} \
-    perf/static_batching/static_batching perf/peers/triton_repository/dynamic_batching; do # each has a model.py: one at a time
-    run -m mypy "$model/1"
+  "$VENV/bin/ruff" check .
+  "$VENV/bin/ruff" format --check .
+  # Triton wants each model's file to be called model.py; mypy takes a module's name once in a run.
+  local models=$VENV/models file
+  rm -rf "$models" && mkdir "$models"
+  for file in model_repository/*/1/model.py perf/baselines/*/*/1/model.py; do
+    ln -s "$ROOT/$file" "$models/$(basename "${file%/1/model.py}").py"
   done
+  "$VENV/bin/mypy" --exclude "/1/" imagegen client checkpoint docs perf tests "$models"
+  "$VENV/bin/lint-imports"
+  "$VENV/bin/mkdocs" build --strict --quiet
 }
 
 verb=${1:-}
@@ -190,20 +191,12 @@ verb=${1:-}
 case $verb in
   demo | serve)
     setup
-    export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
-    exec "$VENV/bin/python" -m "imagegen.launch.$verb" "$@"
-    ;;
-  analyzer)
-    setup
-    need_perf_analyzer || fail "perf_analyzer could not be installed"
-    cd "$ROOT"
-    run -m perf.analyzer "$@"
+    exec "$VENV/bin/imagegen" "$verb" "$@"
     ;;
   bench)
     setup
-    need_perf_analyzer || say "Without perf_analyzer its part of the report fails."
     cd "$ROOT"
-    run -m perf.bench "$@"
+    exec "$VENV/bin/python" -m perf "$@"
     ;;
   image)
     if [[ " $* " == *" --stand-in "* ]]; then # makes its base from the server in .venv
@@ -227,12 +220,16 @@ case $verb in
     ;;
   lock)
     setup
-    pip_install pip-tools
+    pip_install "$PIP_TOOLS"
+    # The client, of which this release is on no index, and what its own pins allow.
+    wheels=$(mktemp -d)
+    trap 'rm -rf "$wheels"' EXIT
+    "$VENV/bin/python" -m pip --disable-pip-version-check wheel -q --no-deps --wheel-dir "$wheels" "$ROOT/client"
     "$VENV/bin/python" -m piptools compile -q --extra dev --strip-extras --no-emit-index-url --no-emit-find-links \
       --no-emit-trusted-host --unsafe-package torch --unsafe-package setuptools --no-header --annotation-style=line \
-      -o "$ROOT/requirements.lock" "$ROOT/pyproject.toml"
-    # The extras name the project itself, which pip-tools then writes down with this machine's folder.
-    sed -i "/^imagegen-triton @/d; s#$ROOT/##g" "$ROOT/requirements.lock"
+      --find-links "$wheels" -o "$ROOT/requirements.lock" "$ROOT/pyproject.toml"
+    # Both distributions of this repository are installed from it. The extras name the project itself with its folder.
+    sed -i "/^imagegen-/d; s#$ROOT/##g" "$ROOT/requirements.lock"
     ;;
   *)
     usage >&2

@@ -35,6 +35,14 @@ while [ $# -gt 0 ]; do
   esac
 done
 
+# The wheels, built by a pip of its own: pip alone is needed, and no installed project.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/venv"
+rm -f "$ROOT/dist/"imagegen_{client,triton}-"$version"-py3-none-any.whl
+"$work/venv/bin/python" -m pip --disable-pip-version-check wheel -q --no-deps --wheel-dir "$ROOT/dist" \
+  "$ROOT/client" "$ROOT" >&2
+
 # Arguments that every engine takes. The commit's time, so that a commit always gives the same labels.
 arguments=(
   --file "$ROOT/deploy/Dockerfile" --tag "$tag" --build-arg "TORCH=$torch" --build-arg "VERSION=$version"
@@ -47,13 +55,11 @@ if [ -n "$stand_in" ]; then
   base=localhost/imagegen-stand-in-base:24.10
   buildah inspect "$base" >/dev/null 2>&1 || "$ROOT/deploy/stand_in_base.sh" "$base" "$python"
   # Packages come from a folder, so that the build itself needs no network.
-  work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
   wheels=$work/wheels
   mkdir "$wheels"
-  "$python" "$ROOT/deploy/production_packages.py" "$ROOT/pyproject.toml" >"$wheels/packages.txt"
   "$python" -m pip --disable-pip-version-check download -q --dest "$wheels" --only-binary=:all: \
-    -c "$ROOT/requirements.lock" -r "$wheels/packages.txt" "${torch%+cpu}+cpu" >&2
+    -c "$ROOT/requirements.lock" "${torch%+cpu}+cpu" "$ROOT/dist/imagegen_client-$version-py3-none-any.whl" \
+    "$ROOT/dist/imagegen_triton-$version-py3-none-any.whl[s3,openai]" >&2
   # Without the cache: every line is to run.
   buildah build --format docker --isolation chroot --layers --no-cache "${arguments[@]}" --build-arg "BASE=$base" \
     --build-arg "TORCH=${torch%+cpu}+cpu" --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/wheels \
@@ -67,7 +73,7 @@ runtime = "runc"
 [containers]
 default_ulimits = ["nofile=$limit:$limit", "nproc=$limit:$limit"]
 CONF
-  CONTAINERS_CONF=$work/containers.conf PYTHONPATH=$ROOT "$python" -m deploy.image_smoke_test --engine podman "$tag"
+  CONTAINERS_CONF=$work/containers.conf "$python" -m tests.container.smoke_test --engine podman "$tag"
   exit
 fi
 

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit status.
     """
-    given = _parser().parse_args(argv)
+    given = parser().parse_args(argv)
     parameters: dict[str, str] = other_checkpoint(given.model) if given.model else {}
     parameters |= dict(given.set)
     store = _local_store(parameters)
@@ -140,7 +140,8 @@ def _local_store(parameters: dict[str, str]) -> Path | None:
     return Path(folder) if scheme == "file" and folder else None
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="imagegen serve", description="Run a Triton server on loopback.")
     parser.add_argument("--http-port", type=port, default=8000, help="default 8000; 0 picks a free one")
     parser.add_argument("--grpc-port", type=port, default=8001, help="default 8001; 0 picks a free one")

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit status.
     """
-    given = _parser().parse_args(argv)
+    given = parser().parse_args(argv)
     program = shutil.which(given.tritonserver)
     if program is None:
         print(f"supervise: there is no {given.tritonserver}", file=sys.stderr)
@@ -81,7 +81,8 @@ def _reap_orphans(server: TritonServer) -> None:
             continue
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="imagegen supervise",
         description="Run the installed tritonserver and keep it serving. What follows -- are further options for it.",

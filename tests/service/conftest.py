@@ -195,7 +195,6 @@ def openai_server(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: s
     port = free_port("OpenAI", 0)
     parameters = {
         "image_preprocess.allow_private_addresses": "true",
-        "image_preprocess.output_url": f"file://{store}",
         "image_postprocess.output_url": f"file://{store}",
         "image_postprocess.public_base_url": f"http://127.0.0.1:{port}/v1/images/files",
         "diffusion.cpu_threads": "1",

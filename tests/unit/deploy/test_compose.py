@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from imagegen import __version__
-from imagegen.launch.supervise import _parse as supervise_parse
-from imagegen.openai.__main__ import _parser as frontend_parser
+from imagegen.launch import supervise
+from imagegen.openai.command_line import parse_command_line
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 TEXT = (DEPLOY / "compose.yaml").read_text()
@@ -75,15 +75,15 @@ def test_prometheus_asks_the_services() -> None:
 def test_the_frontend_takes_its_arguments() -> None:
     command = SERVICES["openai"]["command"]
     assert command[:3] == ["python3", "-m", "imagegen.openai"]
-    assert frontend_parser().parse_args(command[3:]).triton_url == "triton:8001"
+    assert parse_command_line(command[3:]).triton_url == "triton:8001"
 
 
-def test_the_supervisor_tells_both_ends_of_the_ensemble_where_the_store_is() -> None:
+def test_the_supervisor_takes_its_arguments_and_sets_the_store_once() -> None:
     command = SERVICES["triton"]["command"]
-    assert command[:3] == ["python3", "-m", "imagegen.launch.supervise"]
-    given = supervise_parse(command[3:])
+    assert command[:2] == ["imagegen", "supervise"]
+    given = supervise.parser().parse_args(command[2:])
     settings = dict(given.set)
-    assert settings["image_preprocess.output_url"] == settings["image_postprocess.output_url"] == "s3://images"
+    assert [name for name, value in settings.items() if value == "s3://images"] == ["image_postprocess.output_url"]
     assert int(SERVICES["triton"]["stop_grace_period"].removesuffix("s")) > given.drain_timeout_s + 10
 
 

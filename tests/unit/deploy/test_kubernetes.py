@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from imagegen.images.input import ssrf as guard
-from imagegen.launch.supervise import _parse as supervise_parse
-from imagegen.openai.__main__ import _parser as frontend_parser
+from imagegen.launch import supervise
+from imagegen.openai.command_line import parse_command_line
 from tests.unit.deploy.kustomization import Manifest, render
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
@@ -133,8 +133,8 @@ def test_the_autoscaler_asks_for_what_the_adapter_serves() -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_supervisor_takes_its_arguments(overlay: str) -> None:
     arguments = _containers(overlay)[0]["args"]
-    assert arguments[:3] == ["python3", "-m", "imagegen.launch.supervise"]
-    given = supervise_parse(arguments[3:])
+    assert arguments[:2] == ["imagegen", "supervise"]
+    given = supervise.parser().parse_args(arguments[2:])
     assert (given.http_port, given.status_port, given.drain_timeout_s) == (8000, 8003, 30)
     # What is under way when TERM comes is finished before the pod is killed.
     spec = _one(overlay, "InferenceService")["spec"]["predictor"] if overlay == "kserve" else _pod(overlay)
@@ -145,7 +145,7 @@ def test_the_supervisor_takes_its_arguments(overlay: str) -> None:
 def test_the_frontend_takes_its_arguments() -> None:
     arguments = _pod("gpu")["containers"][0]["args"]
     assert arguments[:3] == ["python3", "-m", "imagegen.openai"]
-    given = frontend_parser().parse_args(arguments[3:])
+    given = parse_command_line(arguments[3:])
     assert (given.port, given.triton_url) == (9000, "127.0.0.1:8001")
 
 

@@ -1,4 +1,4 @@
-"""The supervisor's decisions, with a server and a clock that do as they are told."""
+"""What the supervisor decides, with a server and a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imagegen.launch.supervisor import TICK_S, Backoff, State, Supervisor
 
 
 class Server:
-    """Is ready when told, and in trouble when told."""
+    """A server whose readiness and troubles the test sets."""
 
     ready_timeout_s = 100.0
 
@@ -41,9 +41,12 @@ class Server:
     def hangs(self) -> bool:
         return self.silent
 
+    def reason(self) -> str:
+        return "model diffusion: no such checkpoint"
+
 
 class Bench:
-    """A supervisor on a clock of its own."""
+    """A supervisor, its server and its clock."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -120,7 +123,7 @@ def test_a_start_that_takes_too_long_or_fails_is_another_failure() -> None:
 def test_a_server_that_never_served_is_not_started_again() -> None:
     bench = Bench()
     bench.server.wrong = "the server ended by itself with status 1"
-    with pytest.raises(ServerError, match="status 1"):
+    with pytest.raises(ServerError, match="status 1: model diffusion: no such checkpoint"):
         bench.tick()
     assert bench.server.did[-1] == "kill"
 
@@ -130,7 +133,7 @@ def test_a_server_that_hangs_is_ended() -> None:
     bench.serve()
     bench.server.silent = True
     bench.tick(10)
-    assert bench.reports[-1] == "the server does not answer; it is started again"
+    assert bench.reports[-1] == "the server does not respond; it is started again"
 
 
 def test_a_server_that_is_drained_is_left_alone() -> None:
