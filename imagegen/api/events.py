@@ -1,4 +1,4 @@
-"""What is told of a request while it is being drawn, and how it is written for the side channel."""
+"""Events of a request while it is being generated, and how they are written for the side channel."""
 
 from __future__ import annotations
 

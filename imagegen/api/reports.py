@@ -31,7 +31,7 @@ class _Report(BaseModel):
 class PreprocessReport(_Report):
     """What `image_preprocess` did with a request.
 
-    The clock is the host's (`time.monotonic`), so the diffusion model can tell how long the request then waited in its
+    The clock is the host's (`time.monotonic`), so the diffusion model knows how long the request then waited in its
     queue, and whether a cancel came before it or after.
     """
 

@@ -19,7 +19,7 @@ _COUNT = struct.Struct("<q")
 
 
 class OpenRequests:
-    """How many requests this process has taken and not answered. Safe from any thread.
+    """How many requests this process has taken and owes a response. Safe from any thread.
 
     To change it costs less than a microsecond: the number lies in memory that is shared with whoever reads the file.
     """
@@ -65,7 +65,7 @@ def is_draining(folder: Path) -> bool:
 
 
 def open_requests(folder: Path) -> int:
-    """Requests that the processes of a server owe an answer; one that passes through several may count more than once.
+    """Requests that the processes of a server owe a response; one that passes through several may count more than once.
 
     Those of processes that have died do not count.
     """

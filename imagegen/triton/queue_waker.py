@@ -2,11 +2,11 @@
 
 With queue policies (priorities, `max_queue_size`) Triton's dynamic batcher waits until the instance is free before it
 takes a request from its queue. On 24.10 it misses that moment now and then and looks again after 500 ms only: of 64
-short requests sent at once, every third one started half a second late, and the last was answered after 7 s instead
-of 0.8. (Seen in the server's stacks: the instance waits for work, the batcher for the instance, in
+short requests sent at once, every third one started half a second late, and the last had its response after 7 s
+instead of 0.8. (Seen in the server's stacks: the instance waits for work, the batcher for the instance, in
 `DynamicBatchScheduler::WaitForPayloadSlotAvailable`.) A request that arrives while the instance is free wakes it. So
-when `execute` has returned and is not called again at once, we send our own model an empty request, which is answered
-without drawing anything.
+when `execute` has returned and is not called again at once, we send our own model an empty request, which gets an
+empty response.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ class QueueWaker:
     """Sends empty requests when `execute` has returned and the queue may be asleep.
 
     Args:
-        send: sends the model an empty request and waits for its answer.
-        most_unanswered: how many may wait at the same time, each on a thread here and one of Triton's.
+        send: sends the model an empty request and waits for its response.
+        max_pending: how many may wait at the same time, each on a thread here and one of Triton's.
     """
 
-    def __init__(self, send: Callable[[], None], most_unanswered: int) -> None:
+    def __init__(self, send: Callable[[], None], max_pending: int) -> None:
         self._send = send
-        self._most_unanswered = most_unanswered
+        self._max_pending = max_pending
         self._lock = threading.Lock()
         self._executing = False
         self._owed = False  # a real request was executed since the last waking request
-        self._unanswered = 0
+        self._pending = 0
         self._returned = threading.Event()
         self._closed = False
-        self._senders = ThreadPoolExecutor(most_unanswered, thread_name_prefix="queue-waker")
+        self._senders = ThreadPoolExecutor(max_pending, thread_name_prefix="queue-waker")
         self._thread = threading.Thread(target=self._run, name="queue-waker", daemon=True)
         self._thread.start()
 
@@ -62,16 +62,16 @@ class QueueWaker:
 
     def _run(self) -> None:
         while not self._closed:
-            self._returned.wait(_AGAIN_S if self._unanswered or self._owed else None)
+            self._returned.wait(_AGAIN_S if self._pending or self._owed else None)
             self._returned.clear()
             if self._returned.wait(_QUIET_S) or self._executing:
                 continue  # awake: the next return comes back here
             if self._closed:
                 return
-            if (self._owed or self._unanswered) and self._unanswered < self._most_unanswered:
+            if (self._owed or self._pending) and self._pending < self._max_pending:
                 self._owed = False
                 with self._lock:
-                    self._unanswered += 1
+                    self._pending += 1
                 self._senders.submit(self._wake)
 
     def _wake(self) -> None:
@@ -82,4 +82,4 @@ class QueueWaker:
             _LOGGER.debug("Triton's queue could not be woken: %s", error)
         finally:
             with self._lock:
-                self._unanswered -= 1
+                self._pending -= 1

@@ -72,7 +72,7 @@ def _name(pid: int) -> str:
 
 
 def _owner() -> tuple[int, int]:
-    """Who can tell whether the process of a folder still runs: its user, in its namespace of process ids."""
+    """User and namespace of process ids, in which alone it can be seen whether the process of a folder still runs."""
     return os.getuid(), os.stat("/proc/self/ns/pid").st_ino
 
 

@@ -1,6 +1,6 @@
-"""What the processes of one server tell each other past Triton: events out of `diffusion`, cancels into it.
+"""Messages between the processes of one server that Triton does not carry: events from `diffusion`, cancels to it.
 
-Triton gives the diffusion model one answer a request and no word before it, and does not cancel what a model has
+Triton gives the diffusion model one response a request and no event before it, and does not cancel what a model has
 called when that model's own request is cancelled. So there is a side channel, ZeroMQ over sockets in a run folder that
 is this user's alone:
 
@@ -99,7 +99,7 @@ class _Receiver:
         path: of the socket.
         kind: of the socket: zmq.PULL or zmq.REP.
         largest_bytes: longer messages are dropped.
-        take: takes each message, on that thread; what it returns is the answer, where the socket gives answers.
+        take: takes each message, on that thread; what it returns is sent back, where the socket replies.
     """
 
     def __init__(self, path: Path, kind: int, largest_bytes: int, take: Callable[[list[bytes]], bytes | None]) -> None:
@@ -124,9 +124,9 @@ class _Receiver:
     def _run(self) -> None:
         while not self._closed.is_set():
             if self._socket.poll(_POLL_MS):
-                answer = self._take(self._socket.recv_multipart())
-                if answer is not None:
-                    self._socket.send(answer)
+                reply = self._take(self._socket.recv_multipart())
+                if reply is not None:
+                    self._socket.send(reply)
 
 
 class EventListener:
@@ -183,7 +183,7 @@ class CancelServer:
     def _take(self, frames: list[bytes]) -> bytes:
         try:
             found = self._cancel(frames[0].decode())
-        except Exception:  # who asks must get an answer, else the socket takes no further question
+        except Exception:  # who asks must get a reply, else the socket takes no further message
             _LOGGER.exception("a cancel was ignored")
             found = False
         return b"1" if found else b"0"
@@ -207,7 +207,7 @@ class Canceller:
         the same name are not meant.
 
         Returns:
-            whether a request was found that is being drawn or about to.
+            whether a request was found that is being generated or about to be.
         """
         sockets = []
         for path in self._folder.glob("*" + _CANCELS):
@@ -220,10 +220,10 @@ class Canceller:
             socket.connect(f"ipc://{path}")
             socket.send(name.encode())
             sockets.append(socket)
-        give_up_s = time.monotonic() + _REPLY_TIMEOUT_S
+        deadline_s = time.monotonic() + _REPLY_TIMEOUT_S
         found = False
         for socket in sockets:
-            if socket.poll(max(0, int((give_up_s - time.monotonic()) * 1000))):
+            if socket.poll(max(0, int((deadline_s - time.monotonic()) * 1000))):
                 found |= socket.recv() == b"1"
             socket.close()
         return found
