@@ -8,7 +8,7 @@ from typing import Any
 
 
 class AttentionSwap:
-    """For pipelines that set attention processors for the length of their call (PAG, LEDITS++).
+    """Lets one image of a pipeline that sets attention processors for the length of its call (PAG, LEDITS++) wait.
 
     While the image waits the module has its original processors; for the image's own forwards it gets those
     that the image installed. To be made while the module has its originals.
@@ -18,7 +18,7 @@ class AttentionSwap:
         self._layers = [layer for layer in module.modules() if hasattr(layer, "set_processor")]
         self._originals = self._installed = self._current()
 
-    def park(self) -> None:
+    def suspend(self) -> None:
         """Take note of what the image has installed and put the originals back."""
         current = self._current()
         if any(now is not original for now, original in zip(current, self._originals, strict=True)):
@@ -31,7 +31,7 @@ class AttentionSwap:
 
     @contextmanager
     def own(self) -> Iterator[None]:
-        """While this lasts the module has the image's processors."""
+        """A context in which the module has the image's processors."""
         self._install(self._installed)
         try:
             yield

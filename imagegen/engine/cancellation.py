@@ -1,65 +1,141 @@
-"""Watches whether clients of running requests have walked away, off the device thread.
+"""Cancels requests: by name, by the caller's own token, or because their client has disconnected.
 
-Asking Triton costs a round trip between processes, so it is not done between two steps.
+A cancelled request leaves before the next forward, or gives up waiting for its slot at once.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import Callable
-
-from imagegen.engine.generation_job import Order
+from typing import Any
 
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.02  # about one step of a fast model
+_MAX_REMEMBERED_NAMES = 10_000
 
 
-class CancellationWatch:
-    """Cancels orders whose client has gone."""
+class CancelToken:
+    """Says whether one request is cancelled. Safe from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        names: by which the request can be cancelled.
+        is_disconnected: asks whether the request's client has disconnected, many times a second and from another
+            thread; None where nobody can tell.
+
+    Attributes:
+        names: as given.
+        cancelled: whether the request is to end.
+    """
+
+    def __init__(self, names: frozenset[str] = frozenset(), is_disconnected: Callable[[], bool] | None = None) -> None:
+        self.names = names
+        self.is_disconnected = is_disconnected
+        self.cancelled = False
         self._lock = threading.Lock()
-        self._watched: dict[Order, Callable[[], bool]] = {}
+        self._on_cancel: Callable[[], Any] | None = None
+
+    def cancel(self) -> None:
+        """Cancel the request."""
+        with self._lock:
+            self.cancelled = True
+            on_cancel = self._on_cancel
+        if on_cancel is not None:
+            on_cancel()
+
+    def on_cancel(self, callback: Callable[[], Any] | None) -> None:
+        """Have `callback` called by whoever cancels the request, at once if that has happened; None for nothing."""
+        with self._lock:
+            self._on_cancel = callback
+            cancelled = self.cancelled
+        if cancelled and callback is not None:
+            callback()
+
+    def check(self) -> bool:
+        """Whether the request is cancelled or its client has disconnected; asks the client's connection."""
+        return self.cancelled or (self.is_disconnected is not None and self.is_disconnected())
+
+
+class Cancellation:
+    """Knows all requests that have not ended and cancels those that are to end. Safe from any thread.
+
+    Whether a client has disconnected is asked on a thread of its own: asking Triton costs a round trip between
+    processes, too much between two steps.
+
+    Args:
+        clock: as `time.monotonic`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open: set[CancelToken] = set()
+        self._cancelled_s: OrderedDict[str, float] = OrderedDict()  # when each name was cancelled
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="cancellation", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
-    @property
-    def watched(self) -> int:
-        """How many orders are being watched."""
-        return len(self._watched)
+    def open(self, token: CancelToken, entered_s: float = math.inf) -> None:
+        """Take a new request, to be given back to `end`.
 
-    def add(self, order: Order, is_cancelled: Callable[[], bool]) -> None:
-        """Watch an order until `remove`."""
+        Args:
+            token: of the request; cancelled at once when one of its names was cancelled after `entered_s`.
+            entered_s: when the request came to the server, on the clock; infinite for one that no earlier cancel meant.
+        """
         with self._lock:
-            self._watched[order] = is_cancelled
+            earlier = any(entered_s <= self._cancelled_s[name] for name in token.names if name in self._cancelled_s)
+            self._open.add(token)
+            if token.is_disconnected is not None and self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="cancellation", daemon=True)
+                self._thread.start()
+        if earlier:
+            token.cancel()
 
-    def remove(self, order: Order) -> None:
-        """Stop watching an order."""
+    def cancel(self, name: str) -> bool:
+        """Cancel every request of this name that came to the server before now, and no later one.
+
+        Some of them may still wait in Triton's queue, out of our sight; so the time is remembered.
+
+        Returns:
+            whether one of them has come this far and not ended.
+        """
         with self._lock:
-            self._watched.pop(order, None)
+            self._cancelled_s[name] = self._clock()
+            self._cancelled_s.move_to_end(name)
+            if len(self._cancelled_s) > _MAX_REMEMBERED_NAMES:
+                self._cancelled_s.popitem(last=False)
+            found = [token for token in self._open if name in token.names]
+        for token in found:
+            token.cancel()
+        return bool(found)
+
+    def end(self, token: CancelToken) -> None:
+        """A request has ended; of no effect the second time."""
+        with self._lock:
+            self._open.discard(token)
 
     def close(self) -> None:
-        """End the watch."""
+        """Ask about connections no more."""
         self._closed.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._closed.wait(_POLL_S):
-            self._cancel_gone()
+            self._cancel_disconnected()
 
-    def _cancel_gone(self) -> None:
+    def _cancel_disconnected(self) -> None:
         # Not in the loop, whose variables would keep the last request until the next one comes.
         with self._lock:
-            watched = list(self._watched.items())
-        for order, is_cancelled in watched:
+            watched = [token for token in self._open if token.is_disconnected is not None and not token.cancelled]
+        for token in watched:
             try:
-                gone = is_cancelled()
+                disconnected = token.check()
             except Exception:  # one request that cannot be asked must not end the watch of all
-                _log.exception("whether a client has gone could not be asked")
-                gone = False
-            if gone:
-                order.cancel()
-                self.remove(order)
+                _log.exception("whether a client has disconnected could not be asked")
+                disconnected = False
+            if disconnected:
+                token.cancel()

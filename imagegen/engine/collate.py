@@ -1,8 +1,8 @@
 """Merges denoiser calls of several images into one forward and splits the output again.
 
-Each argument gets a recipe: how to merge it, with all that must be equal for it. The recipes are the call's
-signature, so calls of equal signature merge by construction.
-An argument of an unknown kind gives the call a signature of its own: it runs alone, exactly as it was made.
+Each argument gets a merge rule: how to merge it, with all that must be equal for it. The module and the rules are the
+call's batch key, so calls of equal batch key merge by construction.
+An argument of an unknown kind gives the call a batch key of its own: it runs alone, exactly as it was made.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from weakref import WeakKeyDictionary
 import torch
 
 from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE
-from imagegen.engine.merge_rules import MAIN, PER_ROW, CannotMergeError, Recipe, merge, per_row, recipe_of
+from imagegen.engine.merge_rules import MAIN, PER_ROW, CannotMergeError, MergeRule, merge, per_row, rule_of
 
 
 @dataclass(eq=False)
-class Call:
-    """One module call of one image.
+class DenoiserCall:
+    """One denoiser call of one image.
 
     Attributes:
         module: the real module.
         args, given: the positional and keyword arguments as the pipeline gave them.
         kwargs: all arguments by name, in mergeable form; empty when the call runs alone.
-        recipes: how to merge each argument, by name; None when the call runs alone.
-        signature: calls of equal signature may share a forward.
+        rules: how to merge each argument, by name; None when the call runs alone.
+        batch_key: calls of equal batch key may share a forward.
         rows: length of the batch dimension, 1 or more.
         pixels: rows times pixels per row.
         around: entered for a forward that runs alone: cache contexts and the like.
@@ -42,8 +42,8 @@ class Call:
     rows: int
     pixels: int
     kwargs: dict[str, Any] = field(default_factory=dict)
-    recipes: tuple[tuple[str, Recipe], ...] | None = None
-    signature: Hashable = field(default_factory=object)
+    rules: tuple[tuple[str, MergeRule], ...] | None = None
+    batch_key: Hashable = field(default_factory=object)
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     forward_rows: int = 0
 
@@ -54,7 +54,7 @@ def describe(
     kwargs: dict[str, Any],
     pixels_per_row: int,
     around: Callable[[], AbstractContextManager[Any]] | None = None,
-) -> Call:
+) -> DenoiserCall:
     """Find out with what a call may share a forward.
 
     Args:
@@ -67,32 +67,32 @@ def describe(
     bound = dict(zip(names, args, strict=False)) | kwargs
     main = next((bound[name] for name in (*names[:1], *MAIN) if bound.get(name) is not None), None)
     rows = _rows(main)
-    call = Call(module, tuple(args), kwargs, rows, rows * pixels_per_row, around=around or nullcontext)
+    call = DenoiserCall(module, tuple(args), kwargs, rows, rows * pixels_per_row, around=around or nullcontext)
     if around is not None or main is None or len(args) > len(names):
         return call
-    recipes = []
+    rules = []
     family = type(_uncompiled(module)).__name__
     try:
         bound = PREPARE.get(family, dict)(bound)
         for name, value in bound.items():
             if name in PER_ROW and value is not None:
                 bound[name] = value = per_row(value, rows, main)
-            recipes.append((name, recipe_of(name, value, rows, SAMPLE_LENGTH_MULTIPLE.get((family, name), 1))))
+            rules.append((name, rule_of(name, value, rows, SAMPLE_LENGTH_MULTIPLE.get((family, name), 1))))
     except CannotMergeError:
         return call
     call.kwargs = bound
-    call.recipes = tuple(sorted(recipes))  # names are unique: no two recipes are ever compared
-    call.signature = (id(module), call.recipes)
+    call.rules = tuple(sorted(rules))  # names are unique: no two rules are ever compared
+    call.batch_key = (id(module), call.rules)
     return call
 
 
-def forward(calls: Sequence[Call], row_buckets: Sequence[int] = ()) -> list[Any]:
-    """Run calls of one signature in one forward.
+def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = ()) -> list[Any]:
+    """Run calls of one batch key in one forward.
 
     A single call runs with its arguments untouched, unless there are row buckets.
 
     Args:
-        calls: one or more, of equal signature.
+        calls: one or more, of equal batch key.
         row_buckets: ascending row counts. The merged rows are padded to the next one by repeating the last row,
             so that only these row counts ever occur: a row's bits then do not depend on its neighbours, and a
             compiled module meets few shapes. More rows than the last bucket run unpadded.
@@ -105,22 +105,22 @@ def forward(calls: Sequence[Call], row_buckets: Sequence[int] = ()) -> list[Any]
     """
     rows = sum(call.rows for call in calls)
     for call in calls:
-        call.forward_rows = rows if call.recipes is not None else call.rows
+        call.forward_rows = rows if call.rules is not None else call.rows
     first = calls[0]
-    if first.recipes is None or (len(calls) == 1 and not row_buckets):
+    if first.rules is None or (len(calls) == 1 and not row_buckets):
         return [_run_alone(call) for call in calls]
     total = next((bucket for bucket in row_buckets if bucket >= rows), rows)
-    merged = {name: merge(part, [call.kwargs[name] for call in calls], total) for name, part in first.recipes}
+    merged = {name: merge(part, [call.kwargs[name] for call in calls], total) for name, part in first.rules}
     output = first.module(**merged)
     spans, start = [], 0
     for call in calls:
         spans.append(slice(start, start + call.rows))
         start += call.rows
-    samples = any(part[0] == "samples" for _, part in first.recipes)
+    samples = any(part[0] == "samples" for _, part in first.rules)
     return _split(output, spans, total, samples)
 
 
-def _run_alone(call: Call) -> Any:
+def _run_alone(call: DenoiserCall) -> Any:
     with call.around():
         return call.module(*call.args, **call.given)
 

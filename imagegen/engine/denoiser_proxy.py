@@ -1,4 +1,4 @@
-"""Puts a hub between an unmodified pipeline and its denoisers."""
+"""Puts the executor between an unmodified pipeline and its denoisers."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from imagegen.engine.attention_swap import AttentionSwap
-from imagegen.engine.collate import Call, describe
-from imagegen.engine.module_proxy import Delegate, undelegated
+from imagegen.engine.collate import DenoiserCall, describe
+from imagegen.engine.module_proxy import ModuleProxy, unwrapped
+from imagegen.pipelines.denoisers import DENOISERS
 
-Park = Callable[[Call], Any]
-
-# Where diffusers pipelines keep what they call at every step.
-DENOISERS = ("unet", "transformer", "transformer_2", "controlnet", "prior", "decoder")
+RunCall = Callable[[DenoiserCall], Any]
+"""Runs one denoiser call and returns its output, such as `Executor.call`."""
 
 # Parts of pipeline class names. The first kind sets attention processors on the shared denoiser for the length of a
 # call, which can be kept apart. The second also hooks into its layers or differentiates through it.
@@ -29,52 +27,32 @@ _UNSUPPORTED = ("SAGPipeline", "AttendAndExcite", "Pix2PixZero", "TextToVideoZer
 _run_numbers = itertools.count()
 
 
-@dataclass
-class Tally:
-    """What a proxy has seen.
-
-    Attributes:
-        calls: calls made.
-        rows: their rows.
-        forward_rows: rows of the forwards they took part in, their own included; equal to `rows` when
-            nothing was shared.
-    """
-
-    calls: int = 0
-    rows: int = 0
-    forward_rows: int = 0
-
-
-class DenoiserProxy(Delegate):
-    """Stands in for a denoiser in one image's pipeline: its calls are parked until the hub has done them.
+class DenoiserProxy(ModuleProxy):
+    """Stands in for a denoiser in one image's pipeline: its calls go to the executor, which suspends the image.
 
     Modules with caches between steps run each image's calls alone, under the image's own cache contexts.
 
     Args:
         module: the real denoiser.
-        park: does one `Call` and returns its output, `Hub.call`.
+        run_call: runs one denoiser call and returns its output.
         pixels_per_row: pixels of the image.
         swaps_attention: the pipeline sets attention processors on the module while it runs; its calls run alone.
-
-    Attributes:
-        tally: what this proxy has seen.
 
     Raises:
         ValueError: the module has a cache whose state cannot be kept apart between images.
     """
 
-    __slots__ = ("_context", "_park", "_pixels_per_row", "_state_managers", "_suffix", "_swap", "_used", "tally")
+    __slots__ = ("_context", "_pixels_per_row", "_run_call", "_state_managers", "_suffix", "_swap", "_used")
 
-    def __init__(self, module: Any, park: Park, pixels_per_row: int, *, swaps_attention: bool = False) -> None:
+    def __init__(self, module: Any, run_call: RunCall, pixels_per_row: int, *, swaps_attention: bool = False) -> None:
         super().__init__(module)
-        self._park = park
+        self._run_call = run_call
         self._pixels_per_row = pixels_per_row
         self._state_managers = _state_managers(module)
         self._suffix = f"@{next(_run_numbers)}"
         self._context: tuple[str, dict[str, Any]] = ("", {})
         self._used: set[str] = set()  # names of this image's cache contexts
         self._swap = AttentionSwap(module) if swaps_attention else None
-        self.tally = Tally()
         if self._state_managers:  # also for an image that fails
             weakref.finalize(self, _forget, self._state_managers, self._used)
         if self._swap is not None:
@@ -83,15 +61,10 @@ class DenoiserProxy(Delegate):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module's output for these arguments."""
         if self._swap is not None:
-            self._swap.park()
+            self._swap.suspend()
         alone = self._swap is not None or bool(self._state_managers)
         around = self._around() if alone else None
-        call = describe(self._module, args, kwargs, self._pixels_per_row, around)
-        output = self._park(call)
-        self.tally.calls += 1
-        self.tally.rows += call.rows
-        self.tally.forward_rows += call.forward_rows
-        return output
+        return self._run_call(describe(self._module, args, kwargs, self._pixels_per_row, around))
 
     forward = __call__
 
@@ -129,14 +102,14 @@ class DenoiserProxy(Delegate):
         return entered
 
 
-def attach(pipeline: Any, park: Park, pixels_per_row: int) -> Any:
-    """A pipeline for one image whose denoiser calls go through `park`.
+def attach(pipeline: Any, run_call: RunCall, pixels_per_row: int) -> Any:
+    """A pipeline for one image whose denoiser calls go through `run_call`.
 
     Call it between forwards, on the thread that runs the images.
 
     Args:
         pipeline: any diffusers pipeline; stays as it is. Its text encoders and VAE may be proxies.
-        park: does one `Call` and returns its output, `Hub.call`.
+        run_call: runs one denoiser call and returns its output.
         pixels_per_row: pixels of the image.
 
     Returns:
@@ -152,17 +125,12 @@ def attach(pipeline: Any, park: Park, pixels_per_row: int) -> Any:
     attached = copy.copy(pipeline)
     for name, value in pipeline.__dict__.items():  # not setattr: it writes to the configuration, which is shared
         if name in DENOISERS and isinstance(value, torch.nn.Module):
-            proxy = DenoiserProxy(undelegated(value), park, pixels_per_row, swaps_attention=swaps_attention)
+            proxy = DenoiserProxy(unwrapped(value), run_call, pixels_per_row, swaps_attention=swaps_attention)
             attached.__dict__[name] = proxy
         elif "scheduler" in name:
             # Not from_config: it drops what the pipeline patched at load.
             attached.__dict__[name] = copy.deepcopy(value)
     return attached
-
-
-def denoiser_proxies(pipeline: Any) -> list[DenoiserProxy]:
-    """The proxies that `attach` put into a pipeline."""
-    return [value for value in pipeline.__dict__.values() if type(value) is DenoiserProxy]
 
 
 def _state_managers(module: Any) -> list[Any]:

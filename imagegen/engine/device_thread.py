@@ -1,4 +1,4 @@
-"""The one thread that owns the device: it runs the hub for as long as there are images to draw."""
+"""The one thread that owns the device: it runs the executor for as long as there are images to generate."""
 
 from __future__ import annotations
 
@@ -8,37 +8,46 @@ import threading
 import torch
 
 from imagegen.api.errors import InternalError, Unavailable
-from imagegen.engine.executor import Hub
-from imagegen.engine.generation_job import Order
+from imagegen.engine.executor import Executor
+from imagegen.engine.generation_job import GenerationJob
 
 _log = logging.getLogger(__name__)
 
 
 class DeviceThread:
-    """Runs a hub on a thread of its own.
+    """Runs an executor on a thread of its own.
 
-    A hub that breaks fails every request it holds with a clear error and goes on with an empty one.
+    An executor that breaks fails every request it holds with a clear error and goes on with an empty one.
 
     Args:
-        hub: the hub; from now on touched by this thread alone, but for `Hub.submit`.
+        executor: from now on touched by this thread alone, but for `Executor.submit`.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
         self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._ended = False
         self._closing = False
         self._abandon = False
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self._thread.start()
 
-    def submit(self, order: Order) -> None:
-        """Have an order drawn."""
-        for image in order.images():
-            self._hub.submit(image)
+    def submit(self, job: GenerationJob) -> None:
+        """Have the images of a job generated.
+
+        Raises:
+            Unavailable: the thread has ended.
+        """
+        with self._lock:
+            if self._ended:
+                raise Unavailable("the server is shutting down")
+            for run in job.runs():
+                self._executor.submit(run)
         self._wake.set()
 
     def close(self, drain_timeout_s: float) -> None:
-        """Finish what is being drawn, at most for `drain_timeout_s` seconds; then refuse the rest and end."""
+        """Finish what has been submitted, at most for `drain_timeout_s` seconds; then refuse the rest and end."""
         self._closing = True
         self._wake.set()
         self._thread.join(drain_timeout_s)
@@ -48,18 +57,20 @@ class DeviceThread:
 
     def _run(self) -> None:
         # Per thread, and once for all: a pipeline's own `no_grad` ends would otherwise switch gradients on for
-        # the images that are still being drawn.
+        # the images that are still being generated.
         torch.set_grad_enabled(False)
         while not self._abandon:
             try:
-                worked = self._hub.tick()
+                worked = self._executor.tick()
             except BaseException:
-                _log.exception("the hub broke; its requests fail and it starts again")
-                self._hub.abandon(InternalError("the engine had to start again; send the request again"))
+                _log.exception("the executor broke; its requests fail and it starts again")
+                self._executor.abandon(InternalError("the engine had to start again; send the request again"))
                 continue
             if not worked:
                 if self._closing:
                     break
                 self._wake.wait()
                 self._wake.clear()
-        self._hub.abandon(Unavailable("the server is shutting down"))
+        with self._lock:
+            self._ended = True
+        self._executor.abandon(Unavailable("the server is shutting down"))

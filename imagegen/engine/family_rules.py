@@ -1,6 +1,6 @@
 """What single model families need so that their calls can share a forward.
 
-Keyed by class name of the denoiser: the classes themselves need not be imported.
+The tables go by class name of the denoiser: the classes themselves need not be imported.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ import torch
 
 from imagegen.engine.device_clock import has_passed, mark, seconds_between
 
-_KEPT_SIGNATURES = 256  # more kinds of calls than are ever drawn at the same time
+_KEPT_BATCH_KEYS = 256  # more kinds of calls than ever wait at the same time
 _KEPT_TIMES, _LEAST_TIMES = 5, 3  # whose median counts: a first forward that allocates or compiles must not
 
 
 class ForwardCosts:
-    """Times of recent forwards by signature and rows. For one thread.
+    """Times of recent forwards by batch key and rows. For one thread.
 
     Args:
         device: where forwards run.
@@ -30,34 +30,34 @@ class ForwardCosts:
         self._running: deque[tuple[Hashable, int, Any, Any]] = deque()  # with marks before and after
 
     @contextmanager
-    def timed(self, signature: Hashable, rows: int) -> Iterator[None]:
-        """Around one forward of that many rows. One that raises is forgotten."""
+    def timed(self, batch_key: Hashable, rows: int) -> Iterator[None]:
+        """Time one forward of that many rows, which runs inside this context. One that raises is forgotten."""
         self._collect()
         before = mark(self._device)
         yield
-        self._running.append((signature, rows, before, mark(self._device)))
+        self._running.append((batch_key, rows, before, mark(self._device)))
 
-    def note(self, signature: Hashable, rows: int, seconds: float) -> None:
-        """A forward of that many rows took so long."""
-        times = self._seconds.setdefault(signature, {})
-        self._seconds.move_to_end(signature)
+    def note(self, batch_key: Hashable, rows: int, seconds: float) -> None:
+        """Remember that a forward of that many rows took so long."""
+        times = self._seconds.setdefault(batch_key, {})
+        self._seconds.move_to_end(batch_key)
         times.setdefault(rows, deque(maxlen=_KEPT_TIMES)).append(seconds)
-        if len(self._seconds) > _KEPT_SIGNATURES:
+        if len(self._seconds) > _KEPT_BATCH_KEYS:
             self._seconds.popitem(last=False)
 
-    def fixed_rows(self, signature: Hashable) -> float:
+    def fixed_rows(self, batch_key: Hashable) -> float:
         """What a forward costs whatever its size, in rows; infinite as long as rows are not known to cost anything."""
         self._collect()
-        times = self._seconds.get(signature, {})
+        times = self._seconds.get(batch_key, {})
         return fixed_rows_of(
             {rows: statistics.median(seconds) for rows, seconds in times.items() if len(seconds) >= _LEAST_TIMES}
         )
 
     def _collect(self) -> None:
-        """Note what the device has finished."""
+        """Note the forwards that the device has finished."""
         while self._running and has_passed(self._running[0][3]):
-            signature, rows, before, after = self._running.popleft()
-            self.note(signature, rows, seconds_between(before, after))
+            batch_key, rows, before, after = self._running.popleft()
+            self.note(batch_key, rows, seconds_between(before, after))
 
 
 def fixed_rows_of(seconds: Mapping[int, float]) -> float:

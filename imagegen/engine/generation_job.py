@@ -1,76 +1,70 @@
-"""One request being drawn: its images as greenlets of the hub, one outcome for all of them."""
+"""One request while it is generated: a pipeline run for each of its images, and one outcome for all of them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from imagegen.api.errors import Cancelled, DeadlineExceeded
+from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.executor import PipelineRun
-
-Frames = list[Any]
 
 
 @dataclass(eq=False)
-class Order:
+class GenerationJob:
     """The images of one request.
 
-    Any image that fails, a cancel or the deadline ends all of them. `finished` is called exactly once, on the
-    hub's thread, after the last image has left the hub.
+    An image that fails, a cancel or the deadline ends all of them. `finished` is called exactly once, on the executor's
+    thread, after the last image has left the executor.
 
     Attributes:
-        draw: draws image i and returns its frame; runs on the hub's thread.
+        generate: makes image i and returns it; runs on the executor's thread.
         count: number of images.
-        finished: takes the frames in order, or None and the error.
+        finished: takes the images in order, or None and the error.
+        token: cancels the job before its next forward.
         deadline_s: on the clock of `time.monotonic`; None for none.
         expected_calls: denoiser calls of each image, as well as is known.
     """
 
-    draw: Callable[[int], Any]
+    generate: Callable[[int], Any]
     count: int
-    finished: Callable[[Frames | None, BaseException | None], None]
+    finished: Callable[[list[Any] | None, BaseException | None], None]
+    token: CancelToken = field(default_factory=CancelToken)
     deadline_s: float | None = None
     expected_calls: int = 1
-    _frames: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
+    _images: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
     _ended: int = field(default=0, init=False)
     _error: BaseException | None = field(default=None, init=False)
-    _cancelled: bool = field(default=False, init=False)
 
-    def images(self) -> list[PipelineRun]:
-        """The work for the hub; submit all of it."""
-        return [self._image(index) for index in range(self.count)]
-
-    def cancel(self) -> None:
-        """Leave the hub before the next forward. Safe from any thread."""
-        self._cancelled = True
-
-    def _image(self, index: int) -> PipelineRun:
-        def done(frame: Any, error: BaseException | None) -> None:
-            self._run_ended(index, frame, error)
-
-        return PipelineRun(lambda: self.draw(index), done, self._stop, self.expected_calls)
+    def runs(self) -> list[PipelineRun]:
+        """The work for the executor; submit all of it."""
+        return [
+            PipelineRun(partial(self.generate, index), partial(self._run_ended, index), self._stop, self.expected_calls)
+            for index in range(self.count)
+        ]
 
     def _stop(self) -> Exception | None:
-        if self._error is not None or self._cancelled:
+        if self._error is not None or self.token.cancelled:
             return Cancelled("the client cancelled the request")
         if self.deadline_s is not None and time.monotonic() > self.deadline_s:
             return DeadlineExceeded("timeout_ms passed before the image was finished")
         return None
 
-    def _run_ended(self, index: int, frame: Any, error: BaseException | None) -> None:
+    def _run_ended(self, index: int, image: Any, error: BaseException | None) -> None:
         self._ended += 1
         if error is not None:
             self._error = self._error or error
         else:
-            self._frames[index] = frame
+            self._images[index] = image
         if self._ended < self.count:
             return
-        # Not kept, for whoever still holds the order: frames are large, and an error's traceback leads to tensors.
-        frames, self._frames = self._frames, {}
+        # Not kept, for whoever still holds the job: images are large, and an error's traceback leads to tensors.
+        images, self._images = self._images, {}
         first_error, self._error = self._error, None
         if first_error is not None:
             self.finished(None, first_error)
         else:
-            self.finished([frames[i] for i in range(self.count)], None)
+            self.finished([images[i] for i in range(self.count)], None)

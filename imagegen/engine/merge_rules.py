@@ -1,12 +1,12 @@
 """How one argument of a denoiser call merges with the same argument of other calls.
 
-A *recipe* is a tuple: the kind of merging, then all that must be equal between merged calls. Equal recipes
-therefore merge by construction. Kinds:
+A *merge rule* is a tuple: the kind of merging, then all that must be equal between merged calls. Arguments with equal
+rules therefore merge by construction. Kinds:
 
     rows     batched tensors: concatenated
     samples  lists of per-row tensors: concatenated lists
-    list     lists of batched tensors: each position merged by its own recipe
-    dict     each entry merged by its own recipe
+    list     lists of batched tensors: each position merged by its own rule
+    dict     each entry merged by its own rule
     repeat   lists of one and the same entry for each row
     same     no batch dimension: equal by content, the first is taken
 """
@@ -38,7 +38,7 @@ _NEVER_MERGED = {"encoder_hidden_states_llama3"}  # HiDream: [layers, B, L, D]
 
 _FLOAT32_EXACT = (torch.int32, torch.int64, torch.float64)
 
-Recipe = tuple[Any, ...]
+MergeRule = tuple[Any, ...]
 
 
 class CannotMergeError(Exception):
@@ -59,12 +59,12 @@ def per_row(value: Any, rows: int, main: Any) -> Any:
     return value
 
 
-def recipe_of(name: str, value: Any, rows: int, multiple: int = 1) -> Recipe:
+def rule_of(name: str, value: Any, rows: int, multiple: int = 1) -> MergeRule:
     """How to merge a value, and all that must be equal for it."""
     if isinstance(value, torch.Tensor):
-        return _tensor_recipe(name, value, rows)
+        return _tensor_rule(name, value, rows)
     if isinstance(value, dict) and type(value) is dict:
-        return ("dict", tuple((key, recipe_of(str(key), element, rows)) for key, element in value.items()))
+        return ("dict", tuple((key, rule_of(str(key), element, rows)) for key, element in value.items()))
     if name in _ONE_PER_ROW and isinstance(value, list) and value:
         if any(element != value[0] for element in value):
             raise CannotMergeError
@@ -74,12 +74,12 @@ def recipe_of(name: str, value: Any, rows: int, multiple: int = 1) -> Recipe:
             kinds = {(s.dtype, s.device, -(-s.shape[0] // multiple) * multiple, *s.shape[1:]) for s in value}
             return ("samples", frozenset(kinds))
         if name in _LISTS_OF_BATCHES and type(value) in (list, tuple):
-            return ("list", type(value), tuple(recipe_of(name, element, rows) for element in value))
+            return ("list", type(value), tuple(rule_of(name, element, rows) for element in value))
         raise CannotMergeError
     return ("same", _by_content(value))
 
 
-def _tensor_recipe(name: str, value: torch.Tensor, rows: int) -> Recipe:
+def _tensor_rule(name: str, value: torch.Tensor, rows: int) -> MergeRule:
     if name in _NEVER_MERGED:
         raise CannotMergeError
     if name.endswith("_ids") and name in _SAME_FOR_ALL and value.ndim == 3 and value.shape[0] == rows:
@@ -108,9 +108,9 @@ def _by_content(value: Any) -> Hashable:
         raise CannotMergeError from None
 
 
-def merge(recipe: Recipe, values: list[Any], total: int) -> Any:
+def merge(rule: MergeRule, values: list[Any], total: int) -> Any:
     """One value for `total` rows out of the calls' values; rows that are missing repeat the last one."""
-    kind = recipe[0]
+    kind = rule[0]
     if kind == "same":
         return values[0]
     if kind == "repeat":
@@ -123,6 +123,6 @@ def merge(recipe: Recipe, values: list[Any], total: int) -> Any:
         samples = [sample for value in values for sample in value]
         return samples + samples[-1:] * (total - len(samples))
     if kind == "dict":
-        return {key: merge(part, [value[key] for value in values], total) for key, part in recipe[1]}
-    parts = (merge(part, [value[i] for value in values], total) for i, part in enumerate(recipe[2]))
-    return recipe[1](parts)
+        return {key: merge(part, [value[key] for value in values], total) for key, part in rule[1]}
+    parts = (merge(part, [value[i] for value in values], total) for i, part in enumerate(rule[2]))
+    return rule[1](parts)

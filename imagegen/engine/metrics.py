@@ -1,14 +1,14 @@
-"""What the diffusion model counts."""
+"""The engine's metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from imagegen.api.errors import Cancelled, as_client_error
-from imagegen.engine.caches import ContentCache
-from imagegen.engine.collate import Call
+from imagegen.engine.collate import DenoiserCall
+from imagegen.engine.content_cache import ContentCache
 from imagegen.metrics import Family, Metrics, Series
 
 _ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -16,7 +16,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100
 _P = "imagegen_diffusion_"
 
 FAMILIES = (
-    Family(_P + "active_requests", "gauge", "Requests that are being drawn"),
+    Family(_P + "active_requests", "gauge", "Requests that are being generated"),
     Family(_P + "waiting_requests", "gauge", "Requests taken from Triton's queue that wait for a slot (0 or 1)"),
     Family(_P + "forwards_total", "counter", "Denoiser forwards run"),
     Family(_P + "steps_total", "counter", "Denoiser calls made by images; over forwards_total: the sharing"),
@@ -24,7 +24,7 @@ FAMILIES = (
     Family(_P + "row_limit", "gauge", "Most rows of a forward at the moment; lowered by out-of-memory"),
     Family(_P + "stage_seconds", "histogram", "Seconds of a request by stage", _SECONDS),
     Family(_P + "images_total", "counter", "Images by task and outcome"),
-    Family(_P + "cancellations_total", "counter", "Requests that ended because their client walked away"),
+    Family(_P + "cancellations_total", "counter", "Requests that ended because their client cancelled or disconnected"),
     Family(_P + "isolation_retries_total", "counter", "Forwards that failed and were run again in halves"),
     Family(_P + "cache_hits_total", "counter", "Cache look-ups that found something"),
     Family(_P + "cache_misses_total", "counter", "Cache look-ups that found nothing"),
@@ -34,8 +34,23 @@ FAMILIES = (
 )
 
 
-class Measures:
-    """Counts what the generator does.
+NewSeries = Callable[[Family, dict[str, str]], Series]
+"""Makes a series of the metrics backend, for a family and labels."""
+
+
+class _Discarded:
+    def increment(self, value: float) -> None: ...
+    def set(self, value: float) -> None: ...
+    def observe(self, value: float) -> None: ...
+
+
+def discard(family: Family, labels: dict[str, str]) -> Series:
+    """A series that nobody reads."""
+    return _Discarded()
+
+
+class EngineMetrics:
+    """Counts what the engine does.
 
     Args:
         new_series: makes a series of the metrics backend.
@@ -45,7 +60,7 @@ class Measures:
 
     def __init__(
         self,
-        new_series: Callable[[Family, dict[str, str]], Series],
+        new_series: NewSeries,
         caches: dict[str, ContentCache],
         device: torch.device,
     ) -> None:
@@ -57,32 +72,32 @@ class Measures:
         self._metrics.start()
 
     def waiting(self, count: int) -> None:
-        """How many requests wait for a slot."""
+        """Set how many requests wait for a slot."""
         self._metrics.set(_P + "waiting_requests", count)
 
     def active(self, count: int) -> None:
-        """How many requests are being drawn."""
+        """Set how many requests are being generated."""
         self._metrics.set(_P + "active_requests", count)
 
-    def forward(self, calls: Sequence[Call]) -> None:
-        """A denoiser forward has run for these calls."""
+    def forward(self, calls: Sequence[DenoiserCall]) -> None:
+        """Count a denoiser forward that has run these calls."""
         self._metrics.add(_P + "forwards_total")
         self._metrics.add(_P + "steps_total", len(calls))
         self._metrics.observe(_P + "forward_rows", sum(call.rows for call in calls))
 
-    def hub(self, row_limit: int, isolation_retries: int) -> None:
-        """The hub's state."""
+    def executor(self, row_limit: int, isolation_retries: int) -> None:
+        """Set the state of the executor."""
         self._metrics.set(_P + "row_limit", row_limit)
         self._metrics.add_up_to(_P + "isolation_retries_total", isolation_retries)
 
-    def drawn(self, task: str, seconds: dict[str, float], images: int) -> None:
-        """A request was answered with images."""
+    def completed(self, task: str, images: int, seconds: Mapping[str, float]) -> None:
+        """Count a request that ended with images, and its seconds by stage."""
         self._metrics.add(_P + "images_total", images, task=task, outcome="ok")
         for stage, value in seconds.items():
             self._metrics.observe(_P + "stage_seconds", value, stage=stage)
 
     def failed(self, task: str, images: int, error: BaseException) -> None:
-        """A request was answered with an error."""
+        """Count a request that ended with an error."""
         self._metrics.add(_P + "images_total", images, task=task, outcome=as_client_error(error).code)
         if isinstance(error, Cancelled):
             self._metrics.add(_P + "cancellations_total")

@@ -1,12 +1,12 @@
-"""Stands in for a torch module: everything but the call goes to the module itself."""
+"""The base of everything that stands in for a torch module in a pipeline."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-class Delegate:
-    """Base of proxies for modules.
+class ModuleProxy:
+    """Stands in for a module: everything that a subclass does not define goes to the module itself.
 
     Attributes, methods and `isinstance` are those of the real module. What a subclass names in `__slots__` is its
     own; setting anything else sets it on the real module.
@@ -35,8 +35,8 @@ class Delegate:
         raise TypeError("a proxy's class follows its module")
 
 
-def undelegated(module: Any) -> Any:
+def unwrapped(module: Any) -> Any:
     """The real module behind any number of proxies."""
-    while issubclass(type(module), Delegate):
+    while issubclass(type(module), ModuleProxy):
         module = module._module
     return module

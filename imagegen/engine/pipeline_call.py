@@ -1,4 +1,4 @@
-"""Draws one image of a plan: one unmodified pipeline call, pixels in and out as uint8."""
+"""Generates one image of a plan: one unmodified pipeline call, pixels in and out as uint8."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from imagegen.engine.denoiser_proxy import attach
+from imagegen.engine.collate import DenoiserCall
+from imagegen.engine.denoiser_proxy import RunCall, attach
 from imagegen.engine.device_clock import mark, seconds_between
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.plan import Pixels, Plan
@@ -23,8 +24,8 @@ _SPECIAL_TOKENS = 2  # begin and end
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """One finished image and what it took.
+class GeneratedImage:
+    """One finished image, and the time and forwards that it took.
 
     Attributes:
         frame: uint8 [H, W, 3].
@@ -45,36 +46,36 @@ class Drawing:
     warnings: tuple[str, ...] = ()
 
 
-def draw(
+def generate_image(
     plan: Plan,
     index: int,
-    offers: Pipelines,
-    park: Callable[[Any], Any],
+    pipelines: Pipelines,
+    run_call: RunCall,
     on_step: Callable[[Step], None] | None = None,
-) -> Drawing:
-    """Draw image `index` of `plan`.
+) -> GeneratedImage:
+    """Generate image `index` of `plan`.
 
     Args:
         plan: the request.
         index: which of its images, 0..len(seeds)-1.
-        offers: the loaded checkpoint.
-        park: does one denoiser call, `Hub.call`.
+        pipelines: the loaded checkpoint.
+        run_call: runs one denoiser call, `Executor.call`.
         on_step: called after each step of the denoising loop.
 
     Returns:
         The image. Outside an inpainting mask its pixels are the input's own.
     """
-    meter = _Meter(park, offers.device)
+    timer = _StageTimer(run_call, pipelines.device)
     width, height = plan.size
-    task = offers.tasks[plan.task]
-    pipeline = attach(task.pipeline, meter.park, width * height)
+    task = pipelines.tasks[plan.task]
+    pipeline = attach(task.pipeline, timer.run_call, width * height)
     if plan.scheduler is not None:
-        pipeline.__dict__["scheduler"] = copy.deepcopy(offers.schedulers[plan.scheduler])
+        pipeline.__dict__["scheduler"] = copy.deepcopy(pipelines.schedulers[plan.scheduler])
     image = mask = None
     if plan.images is not None:
-        image = _to_device(plan.images[index % len(plan.images)], plan.size, offers.device)
+        image = _to_device(plan.images[index % len(plan.images)], plan.size, pipelines.device)
     if plan.mask is not None:
-        mask = _mask_to_device(plan.mask, plan.size, offers.device)
+        mask = _mask_to_device(plan.mask, plan.size, pipelines.device)
     asked = {
         "prompt": plan.prompt,
         "negative_prompt": plan.negative_prompt,
@@ -88,7 +89,7 @@ def draw(
         # On the CPU, so that a seed means the same image on every device.
         "generator": torch.Generator("cpu").manual_seed(plan.seeds[index]),
         "output_type": "pt",
-        "use_resolution_binning": False,  # PixArt and Sana would draw another size and rescale
+        "use_resolution_binning": False,  # PixArt and Sana would generate another size and rescale
     }
     arguments = {name: value for name, value in asked.items() if value is not None and name in task.accepts}
     with nullcontext() if on_step is None else followed(getattr(pipeline, "scheduler", None), on_step):
@@ -100,7 +101,7 @@ def draw(
     warnings = truncation_warnings(pipeline, plan.prompt)
     if any(getattr(output, "nsfw_content_detected", None) or ()):
         warnings += (f"image {index} was blacked out by the checkpoint's safety checker",)
-    return meter.drawing(np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy()), warnings)
+    return timer.image(np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy()), warnings)
 
 
 def truncation_warnings(pipeline: Any, prompt: str) -> tuple[str, ...]:
@@ -114,32 +115,32 @@ def truncation_warnings(pipeline: Any, prompt: str) -> tuple[str, ...]:
     return (f"prompt: {tokens} tokens, of which the model reads {longest}",) if tokens > longest else ()
 
 
-class _Meter:
+class _StageTimer:
     """Times the stages of an image by its denoiser calls; on a GPU by its own clock, for calls only queue work."""
 
-    def __init__(self, park: Callable[[Any], Any], device: torch.device) -> None:
-        self._park = park
+    def __init__(self, run_call: RunCall, device: torch.device) -> None:
+        self._run_call = run_call
         self._device = device
         self._started_s = self._first_call_s = time.monotonic()
         self._first_mark = self._last_mark = mark(self._device)
         self._forwards = self._batch_rows = 0
 
-    def park(self, call: Any) -> Any:
-        """Have a call done and note when."""
+    def run_call(self, call: DenoiserCall) -> Any:
+        """Run a denoiser call and note when."""
         if not self._forwards:
             self._first_call_s = time.monotonic()
             self._first_mark = mark(self._device)
-        output = self._park(call)
+        output = self._run_call(call)
         self._last_mark = mark(self._device)
         self._forwards += 1
         self._batch_rows += call.forward_rows
         return output
 
-    def drawing(self, frame: Pixels, warnings: tuple[str, ...]) -> Drawing:
+    def image(self, frame: Pixels, warnings: tuple[str, ...]) -> GeneratedImage:
         """The finished image; `frame` has come from the device, so that all its work is done."""
         encode_s = self._first_call_s - self._started_s
         denoise_s = seconds_between(self._first_mark, self._last_mark)
-        return Drawing(
+        return GeneratedImage(
             frame=frame,
             encode_s=encode_s,
             denoise_s=denoise_s,

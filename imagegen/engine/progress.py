@@ -1,4 +1,4 @@
-"""What a stream is told of its request while it is drawn. On the device thread."""
+"""Publishes how far a request has come, while its images are generated. On the device thread."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from imagegen.pipelines.steps import Step
 _log = logging.getLogger(__name__)
 
 
-class Telling:
-    """Tells the progress of one request, and previews of its images at evenly spaced steps.
+class ProgressPublisher:
+    """Publishes the progress of one request, and previews of its images at evenly spaced steps.
 
     Args:
         count: number of images.
         size: (width, height) of an image in pixels.
         previews: how many of each image.
         projection: makes them; None for none.
-        tell: takes the events.
+        publish: takes the events.
     """
 
     def __init__(
@@ -29,22 +29,22 @@ class Telling:
         size: tuple[int, int],
         previews: int,
         projection: Projection | None,
-        tell: Callable[[Event], None],
+        publish: Callable[[Event], None],
     ) -> None:
         self._size = size
         self._previews = previews
         self._projection = projection
-        self._tell = tell
+        self._publish = publish
         self._steps = [0] * count
-        self._told = 0
+        self._published = 0
 
     def stepped(self, image_index: int, step: Step) -> None:
-        """An image has come further."""
+        """An image has done a step."""
         self._steps[image_index] = step.number
         progress = Progress(min(self._steps), step.total)
-        if progress.step > self._told:
-            self._told = progress.step
-            self._tell(progress)
+        if progress.step > self._published:
+            self._published = progress.step
+            self._publish(progress)
         chosen = preview_steps(step.total, self._previews)
         if self._projection is None or step.number not in chosen:
             return
@@ -54,11 +54,11 @@ class Telling:
             _log.exception("a preview could not be made; there will be no more of this request")
             self._projection = None
         else:
-            self._tell(Preview(progress, chosen.index(step.number), image_index, self._size, pixels))
+            self._publish(Preview(progress, chosen.index(step.number), image_index, self._size, pixels))
 
     def ended(self) -> None:
         """Nothing more will come."""
-        self._tell(Ended())
+        self._publish(Ended())
 
 
 def preview_steps(total: int, previews: int) -> list[int]:

@@ -1,47 +1,128 @@
-"""Admission: one slot a request. While none is free `execute` blocks, so the waiting line is Triton's own queue."""
+"""Admission: one slot a request, given in the order of arrival. Whoever waits may do so in a thread or in asyncio."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from concurrent.futures import Future
 
-from imagegen.api.errors import Cancelled, DeadlineExceeded
+from imagegen.api.errors import DeadlineExceeded, Unavailable
 
-_POLL_S = 0.05
+Place = Future[None]
+"""A place in the line: done once it holds a slot, or with the error that ended the wait."""
 
 
 class Slots:
-    """A bounded number of requests that are being drawn.
+    """Bounds how many requests are generated at the same time. Safe from any thread.
 
     Args:
         count: how many.
     """
 
     def __init__(self, count: int) -> None:
-        self._free = threading.BoundedSemaphore(count)
+        self._count = count
+        self._lock = threading.Lock()
+        self._holding: set[Place] = set()
+        self._line: deque[Place] = deque()
+        self._closed = False
 
-    def take(self, is_cancelled: Callable[[], bool], deadline_s: float | None) -> None:
-        """Take a slot, waiting while none is free.
+    @property
+    def waiting(self) -> int:
+        """Requests in the line."""
+        return len(self._line)
 
-        Args:
-            is_cancelled: asked now and then, and once there is a slot; true ends the wait.
-            deadline_s: on the clock of `time.monotonic`; None for none.
+    @property
+    def held(self) -> int:
+        """Requests that hold a slot."""
+        return len(self._holding)
+
+    def enter(self) -> Place:
+        """A place at the end of the line, which holds a slot at once where one is free. To be given back to `leave`.
 
         Raises:
-            Cancelled: the client walked away.
-            DeadlineExceeded: the deadline passed while waiting.
+            Unavailable: the slots are closed.
         """
-        while deadline_s is None or time.monotonic() <= deadline_s:
-            taken = self._free.acquire(timeout=_POLL_S)
-            if is_cancelled():
-                if taken:
-                    self.give_back()
-                raise Cancelled("the client cancelled the request")
-            if taken:
-                return
-        raise DeadlineExceeded("timeout_ms passed before the request was started")
+        place: Place = Future()
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the server is shutting down")
+            self._line.append(place)
+            self._fill()
+        return place
 
-    def give_back(self) -> None:
-        """Free a slot."""
-        self._free.release()
+    def leave(self, place: Place) -> None:
+        """Free the slot of a place, or give up waiting; of no effect the second time."""
+        with self._lock:
+            if place in self._holding:
+                self._holding.discard(place)
+                self._fill()
+            elif place in self._line:
+                self._line.remove(place)
+
+    def refuse(self, place: Place, error: Exception) -> None:
+        """End the wait of a place with `error`; of no effect on one that does not wait."""
+        with self._lock:
+            if place in self._line:
+                self._line.remove(place)
+                if place.set_running_or_notify_cancel():
+                    place.set_exception(error)
+
+    def close(self) -> None:
+        """Refuse all that wait and all that come."""
+        with self._lock:
+            self._closed = True
+            line = list(self._line)
+        for place in line:
+            self.refuse(place, Unavailable("the server is shutting down"))
+
+    def _fill(self) -> None:
+        while self._line and len(self._holding) < self._count:
+            place = self._line.popleft()
+            if place.set_running_or_notify_cancel():  # else nobody waits there any more
+                self._holding.add(place)
+                place.set_result(None)
+
+
+def wait(place: Place, deadline_s: float | None) -> None:
+    """Wait until a place holds a slot, in a thread.
+
+    Args:
+        place: from `Slots.enter`.
+        deadline_s: on the clock of `time.monotonic`; None for none.
+
+    Raises:
+        DeadlineExceeded: the deadline passed. And what the place was refused with.
+    """
+    try:
+        place.result(_seconds_until(deadline_s))
+    except TimeoutError:
+        raise _too_late() from None
+
+
+async def wait_async(place: Place, deadline_s: float | None) -> None:
+    """As `wait`, in asyncio."""
+    try:
+        async with asyncio.timeout(_seconds_until(deadline_s)):
+            await asyncio.wrap_future(place)
+    except TimeoutError:
+        raise _too_late() from None
+
+
+def _seconds_until(deadline_s: float | None) -> float | None:
+    """How long may be waited.
+
+    Raises:
+        DeadlineExceeded: the deadline has passed, even where a slot is free.
+    """
+    if deadline_s is None:
+        return None
+    left_s = deadline_s - time.monotonic()
+    if left_s < 0:
+        raise _too_late()
+    return left_s
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("timeout_ms passed before the request was started")

@@ -16,10 +16,9 @@ from diffusers import (
     DiffusionPipeline,
 )
 
-from imagegen.engine.caches import CachedEncoder, CachedVae, ContentCache
-from imagegen.engine.settings import EngineSettings
 from imagegen.pipelines.previews import Projection, fit_projection
 from imagegen.pipelines.schedulers import fitting_schedulers
+from imagegen.pipelines.settings import PipelineSettings
 from imagegen.pipelines.tuning import tune
 
 TEXT_TO_IMAGE = "text-to-image"
@@ -49,7 +48,7 @@ class TaskPipeline:
 
 @dataclass(frozen=True)
 class Pipelines:
-    """What a loaded checkpoint offers.
+    """A loaded checkpoint: its pipelines and what a request may ask of them.
 
     Attributes:
         name: how the checkpoint is called in metadata; a folder's last part only.
@@ -59,7 +58,6 @@ class Pipelines:
         scheduler_name: the public name of the checkpoint's own scheduler, or its class name.
         native_size: (width, height) in pixels of size "auto".
         granularity_px: both sides of an image are multiples of this.
-        caches: what is remembered between requests, by name.
         projection: makes previews; None where the checkpoint's latents are not understood.
     """
 
@@ -70,23 +68,22 @@ class Pipelines:
     scheduler_name: str
     native_size: tuple[int, int]
     granularity_px: int
-    caches: dict[str, ContentCache]
     projection: Projection | None = None
 
 
-def load_pipelines(settings: EngineSettings, folder: Path, instance_device: str) -> Pipelines:
+def load_pipelines(settings: PipelineSettings, folder: Path, default_device: str) -> Pipelines:
     """Load the checkpoint of `settings` with all tasks it can do.
 
     Args:
-        settings: the model's configuration.
+        settings: which checkpoint, and how it is loaded.
         folder: where a relative `model` path starts.
-        instance_device: the device that Triton assigned to this instance, as torch names it.
+        default_device: the device of the setting "auto", as torch names it.
 
     Raises:
         OSError: no such checkpoint.
         ValueError: the checkpoint or a setting does not fit.
     """
-    device = torch.device(instance_device if settings.device == "auto" else settings.device)
+    device = torch.device(default_device if settings.device == "auto" else settings.device)
     local = folder / settings.model
     source = str(local) if local.is_dir() else settings.model
     base = DiffusionPipeline.from_pretrained(
@@ -96,36 +93,26 @@ def load_pipelines(settings: EngineSettings, folder: Path, instance_device: str)
     return replace(describe_pipelines(base, settings, device), projection=fit_projection(base))
 
 
-def describe_pipelines(base: Any, settings: EngineSettings, device: torch.device) -> Pipelines:
-    """What the loaded pipeline `base` offers under `settings`."""
+def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.device) -> Pipelines:
+    """Describe the loaded pipeline `base` as `settings` have it.
+
+    Raises:
+        ValueError: it needs inputs that no request carries.
+    """
     schedulers = fitting_schedulers(base.scheduler)
     own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]
     width, height = settings.native_size_px or _native_size_px(base)
     if "ControlNet" in type(base).__name__:
         raise ValueError(f"{type(base).__name__} needs a control image, which no request carries; it is not served")
-    tasks = _tasks(base)
-    caches = {"prompt": ContentCache(settings.prompt_cache_bytes), "image": ContentCache(settings.image_cache_bytes)}
-    for task in tasks.values():
-        _remember(task.pipeline, caches)
     return Pipelines(
         name=Path(settings.model).name,
         device=device,
-        tasks=tasks,
+        tasks=_tasks(base),
         schedulers=schedulers,
         scheduler_name=own[0] if own else type(base.scheduler).__name__,
         native_size=(width, height),
         granularity_px=_granularity_px(base),
-        caches=caches,
     )
-
-
-def _remember(pipeline: Any, caches: dict[str, ContentCache]) -> None:
-    """Put caches before the encoders of a pipeline."""
-    for name, module in list(vars(pipeline).items()):  # not setattr: it would write the proxies into the config
-        if isinstance(module, torch.nn.Module) and name.startswith(("text_encoder", "image_encoder")):
-            pipeline.__dict__[name] = CachedEncoder(module, caches["prompt"])
-        elif name == "vae" and hasattr(module, "encode"):
-            pipeline.__dict__[name] = CachedVae(module, caches["image"])
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

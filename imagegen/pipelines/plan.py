@@ -1,4 +1,4 @@
-"""What one request will draw, every default resolved and every combination checked. Decided before any denoising."""
+"""What one request will generate: every default resolved and every combination checked before any denoising."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import check_size, fit_within
 from imagegen.api.request import ImageRequest
-from imagegen.pipelines.settings import PipelineSettings
 from imagegen.pipelines.checkpoint import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Pipelines, TaskPipeline
+from imagegen.pipelines.settings import PipelineSettings
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -23,10 +23,10 @@ _RANDOM_SEED_BITS = 32  # enough to be distinct, short enough to write down and 
 
 @dataclass(frozen=True)
 class Plan:
-    """One request, ready to be drawn.
+    """One request, ready to be generated.
 
     Attributes:
-        task: one of the names in `pipelines`.
+        task: one of the names in `checkpoint`.
         prompt, negative_prompt: text; negative_prompt is None when absent.
         size: (width, height) in pixels.
         num_inference_steps: 1 or more.
@@ -61,15 +61,15 @@ class Plan:
 
 
 def make_plan(
-    request: ImageRequest, images: Pixels | None, mask: Pixels | None, offers: Pipelines, settings: PipelineSettings
+    request: ImageRequest, images: Pixels | None, mask: Pixels | None, pipelines: Pipelines, settings: PipelineSettings
 ) -> Plan:
-    """Resolve a request against what the checkpoint offers.
+    """Resolve a request against what the checkpoint can do.
 
     Args:
         request: the validated public request.
         images: uint8 [N, H, W, 3] or None.
         mask: uint8 [1, H, W] or None.
-        offers: the loaded checkpoint.
+        pipelines: the loaded checkpoint.
         settings: defaults and caps.
 
     Raises:
@@ -80,22 +80,22 @@ def make_plan(
     if images is not None and not images.size:
         raise InvalidArgument("image", f"shape {list(images.shape)} has no pixels; every side is 1 or more")
     task = TEXT_TO_IMAGE if images is None else IMAGE_TO_IMAGE if mask is None else INPAINTING
-    if task not in offers.tasks:
+    if task not in pipelines.tasks:
         field = {TEXT_TO_IMAGE: "image", IMAGE_TO_IMAGE: "image", INPAINTING: "mask"}[task]
-        raise InvalidArgument(field, f"the model {offers.name} does no {task}; it does {', '.join(offers.tasks)}")
-    pipeline = offers.tasks[task]
+        raise InvalidArgument(field, f"the model {pipelines.name} does no {task}; it does {', '.join(pipelines.tasks)}")
+    pipeline = pipelines.tasks[task]
     if images is not None and len(images) not in (1, request.n):
         raise InvalidArgument("image", f"{len(images)} images; give 1, or one for each of the n={request.n} images")
     if mask is not None and images is not None and mask.shape[1:] != images.shape[1:3]:
         raise InvalidArgument("mask", "its size differs from the image's; both must be the same")
-    if request.scheduler is not None and request.scheduler not in offers.schedulers:
-        fitting = ", ".join(offers.schedulers) or "only its own, which needs no name"
+    if request.scheduler is not None and request.scheduler not in pipelines.schedulers:
+        fitting = ", ".join(pipelines.schedulers) or "only its own, which needs no name"
         raise InvalidArgument("scheduler", f"{request.scheduler} does not fit this model; these do: {fitting}")
     if request.negative_prompt and "negative_prompt" not in pipeline.accepts:
-        raise InvalidArgument("negative_prompt", f"the model {offers.name} takes none")
+        raise InvalidArgument("negative_prompt", f"the model {pipelines.name} takes none")
     steps = _steps(request, pipeline, settings)
-    _check_scheduler_steps(request, steps, offers)
-    guidance = _guidance(request, pipeline, offers, settings)
+    _check_scheduler_steps(request, steps, pipelines)
+    guidance = _guidance(request, pipeline, pipelines, settings)
     strength = _strength(request, pipeline, steps)
     warnings = []
     if request.guidance_scale is not None and pipeline.guidance_argument == "true_cfg_scale":
@@ -107,7 +107,7 @@ def make_plan(
         task=task,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
-        size=_size(request, images, offers, settings),
+        size=_size(request, images, pipelines, settings),
         num_inference_steps=steps,
         guidance_scale=guidance,
         strength=strength,
@@ -128,20 +128,20 @@ def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: PipelineSett
     return min(int(pipeline.defaults.get("num_inference_steps") or 50), settings.max_num_inference_steps)
 
 
-def _check_scheduler_steps(request: ImageRequest, steps: int, offers: Pipelines) -> None:
+def _check_scheduler_steps(request: ImageRequest, steps: int, pipelines: Pipelines) -> None:
     """Consistency models are distilled for a number of steps that cannot be exceeded."""
-    scheduler = offers.schedulers.get(request.scheduler or offers.scheduler_name)
+    scheduler = pipelines.schedulers.get(request.scheduler or pipelines.scheduler_name)
     most = None if scheduler is None else scheduler.config.get("original_inference_steps")
     if most is not None and steps > most:
         raise InvalidArgument("num_inference_steps", f"{steps} is outside 1..{most}, the range of this scheduler")
 
 
 def _guidance(
-    request: ImageRequest, pipeline: TaskPipeline, offers: Pipelines, settings: PipelineSettings
+    request: ImageRequest, pipeline: TaskPipeline, pipelines: Pipelines, settings: PipelineSettings
 ) -> float | None:
     if pipeline.guidance_argument not in pipeline.accepts:
         if request.guidance_scale is not None:
-            raise InvalidArgument("guidance_scale", f"the model {offers.name} takes none")
+            raise InvalidArgument("guidance_scale", f"the model {pipelines.name} takes none")
         return None
     if request.guidance_scale is not None:
         return request.guidance_scale
@@ -164,15 +164,15 @@ def _strength(request: ImageRequest, pipeline: TaskPipeline, steps: int) -> floa
 
 
 def _size(
-    request: ImageRequest, images: Pixels | None, offers: Pipelines, settings: PipelineSettings
+    request: ImageRequest, images: Pixels | None, pipelines: Pipelines, settings: PipelineSettings
 ) -> tuple[int, int]:
     if request.size is not None:
         return request.size
     if images is None:
-        return offers.native_size
+        return pipelines.native_size
     height, width = images.shape[1:3]
-    size = fit_within((width, height), settings, offers.granularity_px)
-    check_size(size, settings, offers.granularity_px)
+    size = fit_within((width, height), settings, pipelines.granularity_px)
+    check_size(size, settings, pipelines.granularity_px)
     return size
 
 

@@ -14,8 +14,6 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from imagegen.engine.module_proxy import undelegated
-
 _IMAGES_A_KIND = 4
 _COARSENESS = (1, 2, 4, 8)  # colours across an image, of each kind
 _SIDE_LATENTS = 16
@@ -71,7 +69,7 @@ def fit_projection(pipeline: Any) -> Projection | None:
 
 
 def _fit(pipeline: Any) -> Projection:
-    vae = undelegated(pipeline.vae)
+    vae = pipeline.vae
     if hasattr(vae, "bn"):
         raise ValueError("latents are normalised by a layer")
     side_px = _SIDE_LATENTS * int(pipeline.vae_scale_factor)

@@ -33,10 +33,10 @@ class Step:
 
 @contextmanager
 def followed(scheduler: Any, on_step: Callable[[Step], None]) -> Iterator[None]:
-    """Tell of each step of a scheduler that belongs to one image.
+    """A context in which `on_step` is called for each step of a scheduler that belongs to one image.
 
     Args:
-        scheduler: any scheduler of diffusers, or None for a pipeline without one: then nothing is told.
+        scheduler: any scheduler of diffusers, or None for a pipeline without one: then it is never called.
         on_step: called after each step.
     """
     if scheduler is None:

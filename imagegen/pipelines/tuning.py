@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
 
-from imagegen.engine.denoiser_proxy import DENOISERS
+from imagegen.malloc import keep_freed_memory
+from imagegen.pipelines.denoisers import DENOISERS
 from imagegen.pipelines.settings import PipelineSettings
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-_KEPT_BYTES = 256 * 2**20
 
 
 def tune(pipeline: Any, settings: PipelineSettings, device: torch.device) -> None:
@@ -21,7 +18,7 @@ def tune(pipeline: Any, settings: PipelineSettings, device: torch.device) -> Non
         ValueError: the model has no choice of attention backends, or not this one.
     """
     if device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
         if settings.cpu_threads:
             torch.set_num_threads(settings.cpu_threads)
     torch.backends.cuda.matmul.allow_tf32 = settings.allow_tf32
@@ -37,18 +34,6 @@ def tune(pipeline: Any, settings: PipelineSettings, device: torch.device) -> Non
                 _set_attention_backend(name, module, settings.attention_backend)
             if settings.compile:
                 module.compile()
-
-
-def _keep_freed_memory() -> None:
-    """Have malloc keep what a forward frees, for the next one takes as much again.
-
-    By default glibc gives tensors of 128 KiB and more back to the system, and each comes back as page faults: 10 % of a
-    small model's time (163 against 181 ms for 20 steps at 128x128 pixels, one core). Only glibc has it.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _set_attention_backend(name: str, module: Any, backend: str) -> None:

@@ -1,4 +1,7 @@
-"""`diffusion`: prompt, parameters and pixels in, frames uint8 [n,H,W,3] out; requests share denoiser forwards."""
+"""`diffusion`: prompt, parameters and pixels in, frames uint8 [n,H,W,3] out; requests share denoiser forwards.
+
+requests -> Admission -> Engine (imagegen.engine) -> responses, from other threads
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imagegen.engine.generator import Generator
-
-from imagegen.engine.metrics import Measures
+from imagegen.engine import Engine
 from imagegen.pipelines.checkpoint import load_pipelines
+from imagegen.triton.admission import Admission
 from imagegen.triton.diffusion_settings import DiffusionSettings
 from imagegen.triton.metric_series import TritonSeries
 from imagegen.triton.parameters import read_parameters
@@ -22,25 +24,25 @@ from imagegen.triton.waking_request import is_waking_request, send_waking_reques
 
 
 class TritonPythonModel:
-    """Adapter; `generator` draws the way of a request."""
+    """The engine in Triton; `imagegen.triton.admission` has the way of a request."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the checkpoint, start the device thread and draw the warmup images."""
+        """Load the checkpoint and generate the warm-up images."""
         folder = self._folder = start_process()
         settings = read_parameters(args["model_config"], DiffusionSettings)
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
-        offers = load_pipelines(settings, Path(__file__).parent, device)
-        publish_diffusion(folder, settings, offers.granularity_px)
-        new_series = TritonSeries(instance=args["model_instance_name"], device=device)
-        measures = Measures(new_series, offers.caches, offers.device)
+        pipelines = load_pipelines(settings, Path(__file__).parent, device)
+        publish_diffusion(folder, settings, pipelines.granularity_px)
+        series = TritonSeries(instance=args["model_instance_name"], device=device)
+        self._engine = Engine(settings, pipelines=pipelines, new_series=series)
+        self._engine.warm_up()
         self._events = EventSender(folder)
-        self._generator = Generator(settings, offers, measures, self._events.send)
-        self._generator.warm_up()
-        self._cancels = CancelServer(folder, self._generator.cancel)
+        self._admission = Admission(self._engine, self._events.send)
+        self._cancels = CancelServer(folder, self._engine.cancel)
         self._waker = QueueWaker(partial(send_waking_request, args["model_name"]), settings.waking_requests)
 
     def execute(self, requests: list[Any]) -> None:
-        """Take requests; blocks while no slot is free, and they are answered from other threads."""
+        """Take requests; blocks while no slot is free. The responses come from other threads."""
         self._waker.entered()
         real = False
         try:
@@ -49,14 +51,14 @@ class TritonPythonModel:
                     TritonRequest(request).send({})
                 else:
                     real = True
-                    self._generator.submit(TritonRequest(request))
+                    self._admission.submit(TritonRequest(request))
         finally:
             self._waker.returned(real=real)
 
     def finalize(self) -> None:
-        """Finish what is being drawn, refuse the rest."""
+        """Finish what is being generated, refuse the rest."""
         self._waker.close()
-        self._generator.close()
+        self._engine.close()
         self._cancels.close()
         self._events.close()
         end_process(self._folder)

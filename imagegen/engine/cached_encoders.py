@@ -1,7 +1,7 @@
-"""Remembers what text encoders and VAE encoders gave, by the content of what they were given.
+"""Remembers the outputs of text encoders and VAE encoders, by the content of their inputs.
 
     pipeline.text_encoder -> CachedEncoder ─┐
-    pipeline.vae.encode   -> CachedVae     ─┴─ ContentCache: least recently used first out, bounded in bytes
+    pipeline.vae.encode   -> CachedVae     ─┴─ ContentCache
 
 What cannot be keyed or copied safely passes through uncached.
 """
@@ -9,16 +9,16 @@ What cannot be keyed or copied safely passes through uncached.
 from __future__ import annotations
 
 import copy
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.content_hash import content_key
-from imagegen.engine.module_proxy import Delegate
+from imagegen.engine.module_proxy import ModuleProxy
+from imagegen.pipelines.checkpoint import Pipelines
 
 # Key-value caches for generating text: of no use to an image pipeline, and they change while they are used.
 _DROPPED_OUTPUTS = {"past_key_values"}
@@ -31,72 +31,47 @@ _VAE_MODES = (
 
 
 @dataclass(frozen=True)
-class CacheStatistics:
-    """Counters of a cache since it was made; `bytes` and `entries` are those held at the moment."""
+class Caches:
+    """What an engine remembers between requests.
 
-    hits: int
-    misses: int
-    evictions: int
-    bytes: int
-    entries: int
-
-
-class ContentCache:
-    """Values by key, within a budget of bytes; the least recently used leave first. Safe from any thread.
-
-    Args:
-        max_bytes: most bytes held; 0 turns the cache off.
-
-    Raises:
-        ValueError: `max_bytes` is negative.
+    Attributes:
+        prompt: outputs of text and image encoders.
+        image: VAE encodings of input images.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        if max_bytes < 0:
-            raise ValueError(f"max_bytes: {max_bytes}; 0 (off) or more is allowed")
-        self.max_bytes = max_bytes
-        self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._lock = threading.Lock()
-        self._hits = self._misses = self._evictions = self._bytes = 0
+    prompt: ContentCache
+    image: ContentCache
 
-    def get(self, key: Hashable) -> Any:
-        """The value, now the most recently used; None when there is none."""
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                self._misses += 1
-                return None
-            self._hits += 1
-            self._entries.move_to_end(key)
-            return entry[0]
-
-    def put(self, key: Hashable, value: Any, size_bytes: int) -> None:
-        """Keep a value, other than None; one larger than the whole cache is not kept."""
-        if size_bytes > self.max_bytes:
-            return
-        with self._lock:
-            self._bytes -= self._entries.pop(key, (None, 0))[1]
-            self._entries[key] = (value, size_bytes)
-            self._bytes += size_bytes
-            while self._bytes > self.max_bytes:
-                _, (_, freed_bytes) = self._entries.popitem(last=False)
-                self._bytes -= freed_bytes
-                self._evictions += 1
-
-    def clear(self) -> None:
-        """Forget everything, for instance after weights have changed. Not counted as evictions."""
-        with self._lock:
-            self._entries.clear()
-            self._bytes = 0
-
-    @property
-    def statistics(self) -> CacheStatistics:
-        """The counters, consistent with each other."""
-        with self._lock:
-            return CacheStatistics(self._hits, self._misses, self._evictions, self._bytes, len(self._entries))
+    def by_name(self) -> dict[str, ContentCache]:
+        """The caches by the names that metrics give them."""
+        return {"prompt": self.prompt, "image": self.image}
 
 
-class _Cached(Delegate):
+def with_caches(pipelines: Pipelines, caches: Caches) -> Pipelines:
+    """The same pipelines with caches before their encoders.
+
+    Args:
+        pipelines: the loaded checkpoint; stays as it is.
+        caches: where results are kept.
+
+    Returns:
+        shallow copies that share all weights.
+    """
+    tasks = {name: replace(task, pipeline=_cached(task.pipeline, caches)) for name, task in pipelines.tasks.items()}
+    return replace(pipelines, tasks=tasks)
+
+
+def _cached(pipeline: Any, caches: Caches) -> Any:
+    cached = copy.copy(pipeline)
+    for name, module in pipeline.__dict__.items():  # not setattr: it would write the proxies into the config
+        if isinstance(module, torch.nn.Module) and name.startswith(("text_encoder", "image_encoder")):
+            cached.__dict__[name] = CachedEncoder(module, caches.prompt)
+        elif name == "vae" and hasattr(module, "encode"):
+            cached.__dict__[name] = CachedVae(module, caches.image)
+    return cached
+
+
+class _Cached(ModuleProxy):
     """A proxy of a module one of whose methods is remembered."""
 
     __slots__ = ("_cache",)

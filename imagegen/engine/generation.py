@@ -1,0 +1,96 @@
+"""One request on its way through the engine, and what comes of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from imagegen.api.events import Event
+from imagegen.api.reports import GenerationReport
+from imagegen.engine.cancellation import CancelToken
+from imagegen.engine.pipeline_call import GeneratedImage
+from imagegen.pipelines.checkpoint import Pipelines
+from imagegen.pipelines.plan import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationResult:
+    """What a request gave.
+
+    Attributes:
+        frames: uint8 RGB [n, H, W, 3].
+        seeds: one an image; each with n=1 gives the same image again.
+        statistics: what was generated and how long it took: model, task, size, steps, guidance, scheduler, rows of a
+            forward on the average (its own and those of other requests), warnings, and milliseconds by stage.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    seeds: tuple[int, ...]
+    statistics: GenerationReport
+
+
+@dataclass(eq=False)
+class Generation:
+    """One request, from its plan to its end.
+
+    Attributes:
+        plan: from `Engine.plan`.
+        respond: called exactly once, from any thread, with the result or an error; never if submitting it raised.
+        token: cancels the request.
+        arrived_s: when it came to the engine, on the clock of `time.monotonic`: its deadline counts from then.
+        entered_s: when it came to the server, maybe earlier: a cancel by name that came later than this counts.
+        started_s: when it got its slot; set by the engine.
+        publish: takes progress, previews and `Ended`, on the device thread; None for nobody.
+        previews: previews of each image that are published.
+    """
+
+    plan: Plan
+    respond: Callable[[GenerationResult | None, BaseException | None], None]
+    token: CancelToken = field(default_factory=CancelToken)
+    arrived_s: float = field(default_factory=time.monotonic)
+    entered_s: float = math.inf
+    started_s: float = 0.0
+    publish: Callable[[Event], None] | None = None
+    previews: int = 0
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When it has to be finished, on the clock of `time.monotonic`; None for no deadline."""
+        timeout_ms = self.plan.timeout_ms
+        return None if timeout_ms is None else self.arrived_s + timeout_ms / 1000
+
+    def stage_seconds(self, images: Sequence[GeneratedImage]) -> dict[str, float]:
+        """Seconds by stage up to now; a stage of several images counts as long as its slowest."""
+        return {
+            "queue": self.started_s - self.arrived_s,
+            "encode": max(image.encode_s for image in images),
+            "denoise": max(image.denoise_s for image in images),
+            "decode": max(image.decode_s for image in images),
+            "diffusion": time.monotonic() - self.arrived_s,
+        }
+
+    def result(
+        self, images: Sequence[GeneratedImage], seconds: dict[str, float], pipelines: Pipelines
+    ) -> GenerationResult:
+        """The result, from the images in order and the seconds by stage."""
+        plan = self.plan
+        forwards = sum(image.forwards for image in images)
+        rows = sum(image.batch_rows for image in images)
+        statistics = GenerationReport(
+            model=pipelines.name,
+            task=plan.task,
+            size=f"{plan.size[0]}x{plan.size[1]}",
+            num_inference_steps=plan.num_inference_steps,
+            guidance_scale=plan.guidance_scale,
+            strength=plan.strength,
+            scheduler=plan.scheduler or pipelines.scheduler_name,
+            mean_batch_rows=round(rows / forwards, 2) if forwards else 0,
+            warnings=(*plan.warnings, *dict.fromkeys(warning for image in images for warning in image.warnings)),
+            milliseconds={stage: round(value * 1000, 2) for stage, value in seconds.items()},
+        )
+        return GenerationResult(np.stack([image.frame for image in images]), plan.seeds, statistics)

@@ -1,0 +1,150 @@
+"""Takes each request from the line for a slot to its response.
+
+caller's thread or task   open, wait for a slot, start
+device thread             images finished: free the slot
+response thread           frames together, respond
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+from imagegen.api.errors import Cancelled, ImageGenError, Unavailable
+from imagegen.engine.cancellation import Cancellation
+from imagegen.engine.generation import Generation
+from imagegen.engine.metrics import EngineMetrics
+from imagegen.engine.model_runner import OUT_OF_MEMORY, ModelRunner
+from imagegen.engine.pipeline_call import GeneratedImage
+from imagegen.engine.progress import ProgressPublisher
+from imagegen.engine.slots import Place, Slots, wait, wait_async
+from imagegen.pipelines.checkpoint import Pipelines
+
+_RESPONSE_THREADS = 2  # copying frames into a response must not hold up the device thread
+
+
+class RequestLifecycle:
+    """Admits requests, as many at the same time as there are slots, and responds to each exactly once.
+
+    Args:
+        max_active_requests: how many slots there are.
+        runner: generates the images.
+        pipelines: the loaded checkpoint.
+        metrics: counts requests.
+    """
+
+    def __init__(
+        self, max_active_requests: int, runner: ModelRunner, pipelines: Pipelines, metrics: EngineMetrics
+    ) -> None:
+        self._runner = runner
+        self._pipelines = pipelines
+        self._metrics = metrics
+        self._slots = Slots(max_active_requests)
+        self._cancellation = Cancellation()
+        self._responses = ThreadPoolExecutor(_RESPONSE_THREADS, thread_name_prefix="response")
+
+    def submit(self, generation: Generation) -> None:
+        """Start a request; blocks while no slot is free. See `Engine.submit`."""
+        with self._admitting(generation) as place:
+            wait(place, generation.deadline_s)
+
+    async def submit_async(self, generation: Generation) -> None:
+        """As `submit`, in asyncio."""
+        with self._admitting(generation) as place:
+            await wait_async(place, generation.deadline_s)
+
+    def cancel(self, name: str) -> bool:
+        """Cancel requests by name. See `Engine.cancel`."""
+        return self._cancellation.cancel(name)
+
+    def close(self, drain_timeout_s: float) -> None:
+        """Finish what has been started within `drain_timeout_s` seconds, refuse the rest."""
+        self._slots.close()
+        self._runner.close(drain_timeout_s)
+        self._cancellation.close()
+        self._responses.shutdown(wait=True)
+
+    @contextmanager
+    def _admitting(self, generation: Generation) -> Iterator[Place]:
+        """Around the wait for a slot: before it the request gets into the line, after it it is started."""
+        place = self._slots.enter()
+        token = generation.token
+        try:
+            self._cancellation.open(token, generation.entered_s)
+            if token.cancelled:
+                raise Cancelled("the request was cancelled")
+            token.on_cancel(partial(self._slots.refuse, place, _cancelled()))
+            self._metrics.waiting(self._slots.waiting)
+            yield place
+            if token.check():
+                raise _cancelled()
+            self._start(generation, place)
+        except BaseException as error:
+            self._end(generation, place)
+            if isinstance(error, ImageGenError):
+                self._metrics.failed(generation.plan.task, len(generation.plan.seeds), error)
+            raise
+        finally:
+            self._metrics.waiting(self._slots.waiting)
+
+    def _start(self, generation: Generation, place: Place) -> None:
+        plan = generation.plan
+        generation.started_s = time.monotonic()
+        progress = None
+        if generation.publish is not None:
+            progress = ProgressPublisher(
+                len(plan.seeds), plan.size, generation.previews, self._pipelines.projection, generation.publish
+            )
+        self._metrics.active(self._slots.held)
+        finished = partial(self._finished, generation, place, progress)
+        self._runner.start(plan, finished, generation.token, generation.deadline_s, progress)
+
+    def _finished(
+        self,
+        generation: Generation,
+        place: Place,
+        progress: ProgressPublisher | None,
+        images: list[GeneratedImage] | None,
+        error: BaseException | None,
+    ) -> None:
+        """Free the slot and leave the response to others; on the device thread."""
+        self._end(generation, place)
+        if progress is not None:
+            progress.ended()
+        self._metrics.active(self._slots.held)
+        self._runner.report_state()
+        try:
+            self._responses.submit(self._respond, generation, images, error)
+        except RuntimeError:  # no thread to be had: late for others, but never without a response
+            self._respond(generation, images, error)
+
+    def _end(self, generation: Generation, place: Place) -> None:
+        self._cancellation.end(generation.token)
+        generation.token.on_cancel(None)
+        self._slots.leave(place)
+
+    def _respond(
+        self, generation: Generation, images: list[GeneratedImage] | None, error: BaseException | None
+    ) -> None:
+        if images is None:
+            assert error is not None
+            if isinstance(error, OUT_OF_MEMORY):
+                error = Unavailable("out of memory; try again later, or a smaller size or n")
+            return self._fail(generation, error)
+        try:
+            seconds = generation.stage_seconds(images)
+            generation.respond(generation.result(images, seconds, self._pipelines), None)
+            self._metrics.completed(generation.plan.task, len(images), seconds)
+        except BaseException as failure:  # every request gets a response, whatever happens
+            self._fail(generation, failure)
+
+    def _fail(self, generation: Generation, error: BaseException) -> None:
+        generation.respond(None, error)
+        self._metrics.failed(generation.plan.task, len(generation.plan.seeds), error)
+
+
+def _cancelled() -> Cancelled:
+    return Cancelled("the client cancelled the request")

@@ -1,0 +1,122 @@
+"""Runs the images of a plan on the device: executor, scheduler, learnt costs and the thread that owns them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+
+from imagegen.engine.cancellation import CancelToken
+from imagegen.engine.collate import DenoiserCall, forward
+from imagegen.engine.device_thread import DeviceThread
+from imagegen.engine.executor import Executor, PipelineRun
+from imagegen.engine.forward_costs import ForwardCosts
+from imagegen.engine.generation_job import GenerationJob
+from imagegen.engine.metrics import EngineMetrics
+from imagegen.engine.pipeline_call import GeneratedImage, generate_image
+from imagegen.engine.policy import WeightedShortestProcessingTime
+from imagegen.engine.progress import ProgressPublisher
+from imagegen.engine.scheduler import Limits, Scheduler
+from imagegen.engine.settings import EngineSettings
+from imagegen.pipelines.checkpoint import Pipelines
+from imagegen.pipelines.plan import Plan
+
+OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
+_CPU_OUT_OF_MEMORY = "can't allocate memory"  # torch's CPU allocator raises a plain RuntimeError
+
+Finished = Callable[[list[GeneratedImage] | None, BaseException | None], None]
+
+
+class ModelRunner:
+    """Generates plans, all that it is given at the same time.
+
+    Args:
+        settings: the bounds of a forward.
+        pipelines: the loaded checkpoint.
+        metrics: counts forwards.
+    """
+
+    def __init__(self, settings: EngineSettings, pipelines: Pipelines, metrics: EngineMetrics) -> None:
+        self._settings = settings
+        self._pipelines = pipelines
+        self._metrics = metrics
+        self._costs = ForwardCosts(pipelines.device)
+        limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
+        scheduler: Scheduler[PipelineRun] = Scheduler(limits, WeightedShortestProcessingTime(self._costs.fixed_rows))
+        self._executor = Executor(self._forward, scheduler, OUT_OF_MEMORY)
+        self._device_thread = DeviceThread(self._executor)
+
+    def start(
+        self,
+        plan: Plan,
+        finished: Finished,
+        token: CancelToken,
+        deadline_s: float | None = None,
+        progress: ProgressPublisher | None = None,
+    ) -> None:
+        """Have a plan generated.
+
+        Args:
+            plan: the request.
+            finished: called exactly once, on the device thread, with the images or an error.
+            token: cancels it before the next forward.
+            deadline_s: on the clock of `time.monotonic`; None for none.
+            progress: is told of each step.
+
+        Raises:
+            Unavailable: the runner is closed.
+        """
+
+        def generate(index: int) -> GeneratedImage:
+            on_step = None if progress is None else partial(progress.stepped, index)
+            return generate_image(plan, index, self._pipelines, self._executor.call, on_step)
+
+        self._device_thread.submit(
+            GenerationJob(generate, len(plan.seeds), finished, token, deadline_s, plan.expected_calls)
+        )
+
+    def run(self, plan: Plan) -> list[GeneratedImage]:
+        """Generate a plan and wait for it. Raises whatever goes wrong."""
+        generated: Future[list[GeneratedImage]] = Future()
+
+        def finished(images: list[GeneratedImage] | None, error: BaseException | None) -> None:
+            if images is not None:
+                generated.set_result(images)
+            else:
+                generated.set_exception(error)
+
+        self.start(plan, finished, CancelToken())
+        return generated.result()
+
+    def report_state(self) -> None:
+        """Hand the executor's state to the metrics."""
+        self._metrics.executor(self._executor.row_limit, self._executor.isolation_retries)
+
+    def close(self, drain_timeout_s: float) -> None:
+        """Finish what has been started within `drain_timeout_s` seconds, refuse the rest."""
+        self._device_thread.close(drain_timeout_s)
+
+    def _forward(self, calls: Sequence[DenoiserCall]) -> Sequence[Any]:
+        call = calls[0]
+        # Nothing can be learnt from calls that run alone: each has a batch key of its own.
+        timed = nullcontext() if call.rules is None else self._costs.timed(call.batch_key, sum(c.rows for c in calls))
+        try:
+            with timed:
+                outputs = forward(calls, self._row_buckets(call))
+        except RuntimeError as error:
+            if _CPU_OUT_OF_MEMORY in str(error):
+                raise MemoryError(str(error)) from error
+            raise
+        self._metrics.forward(calls)
+        return outputs
+
+    def _row_buckets(self, call: DenoiserCall) -> list[int]:
+        """The buckets within the limits of a forward: padding takes memory too."""
+        most = self._executor.row_limit
+        if self._settings.max_batch_pixels:
+            most = min(most, self._settings.max_batch_pixels * call.rows // call.pixels)
+        return [bucket for bucket in self._settings.row_buckets if bucket <= most]

@@ -1,0 +1,140 @@
+"""Which calls share the next forward. Pure: no greenlets, no clock, no torch.
+
+add(run)        the run waits with its next call
+next_batch(n)   the runs whose calls share the next forward; they no longer wait
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from imagegen.engine.policy import WeightedShortestProcessingTime
+
+
+class Call(Protocol):
+    """One denoiser call, as far as scheduling needs to know it.
+
+    Attributes:
+        batch_key: calls of equal batch key may share a forward.
+        rows: length of the batch dimension, 1 or more.
+        pixels: rows times the image's pixels, a measure of the memory that a forward takes.
+    """
+
+    batch_key: Hashable
+    rows: int
+    pixels: int
+
+
+class Waiting(Protocol):
+    """A pipeline run that waits for a forward.
+
+    Attributes:
+        call: its next call.
+        waiting_since: how many forwards the scheduler had given out when the run began to wait; set by the scheduler.
+    """
+
+    call: Call
+    waiting_since: int
+
+    @property
+    def calls_left(self) -> int:
+        """Calls still expected of the run, the waiting one included; 1 or more."""
+
+
+class Policy(Protocol):
+    """What the scheduler lets others decide; see `WeightedShortestProcessingTime` for the meaning of the arguments."""
+
+    def urgency(self, calls_left: int, forwards_waited: int) -> float:
+        """What it is worth to run a call now, more than 0."""
+
+    def sharing(self, urgencies: Sequence[float], rows: Sequence[int], batch_key: Hashable) -> int:
+        """How many of the calls, from the most urgent, share the next forward; 1 or more."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one forward. A single call larger than a bound still runs, alone.
+
+    Attributes:
+        max_batch_rows: most rows of a forward.
+        max_batch_pixels: most rows x pixels of a forward; 0 for no bound.
+    """
+
+    max_batch_rows: int = 16
+    max_batch_pixels: int = 0
+
+
+Run = TypeVar("Run", bound=Waiting)
+
+
+class Scheduler(Generic[Run]):
+    """Keeps the runs that wait and gives out those that share the next forward.
+
+    Args:
+        limits: bounds of one forward.
+        policy: orders calls of one batch key and says how many of them share.
+    """
+
+    def __init__(self, limits: Limits, policy: Policy | None = None) -> None:
+        self.limits = limits
+        self._policy = policy or WeightedShortestProcessingTime()
+        self._waiting: deque[Run] = deque()  # batch keys whose last forward is longest ago come first
+        self._forwards = 0
+
+    def add(self, run: Run) -> None:
+        """Let a run wait with its next call."""
+        run.waiting_since = self._forwards
+        self._waiting.append(run)
+
+    def take_all(self) -> list[Run]:
+        """All runs that wait, in order; afterwards none does."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
+    def keep(self, run: Run) -> None:
+        """Let a run of `take_all` wait on, as if it had never been taken."""
+        self._waiting.append(run)
+
+    def next_batch(self, row_limit: int) -> list[Run]:
+        """Of the batch key whose turn it is: the most urgent calls within the limits, as many as should share.
+
+        Batch keys take turns, however many runs wait with each: urgency counts among calls that can share.
+
+        Args:
+            row_limit: most rows of this forward, `max_batch_rows` or less.
+        """
+        if not self._waiting:
+            return []
+        batch_key = self._waiting[0].call.batch_key
+        alike = [run for run in self._waiting if run.call.batch_key == batch_key]
+        others = [run for run in self._waiting if run.call.batch_key != batch_key]
+        alike.sort(key=self._urgency, reverse=True)
+        batch = self._within_limits(alike, row_limit)
+        if len(batch) > 1:
+            rows = [run.call.rows for run in batch]
+            del batch[self._policy.sharing(list(map(self._urgency, batch)), rows, batch_key) :]
+        taken = set(batch)
+        self._waiting = deque(others + [run for run in alike if run not in taken])
+        self._forwards += 1
+        return batch
+
+    def _urgency(self, run: Run) -> float:
+        return self._policy.urgency(run.calls_left, self._forwards - run.waiting_since)
+
+    def _within_limits(self, runs: Sequence[Run], row_limit: int) -> list[Run]:
+        """The first run, and those after it that still fit."""
+        batch: list[Run] = []
+        rows = pixels = 0
+        max_pixels = self.limits.max_batch_pixels or math.inf
+        for run in runs:
+            call = run.call
+            if not batch or (rows + call.rows <= row_limit and pixels + call.pixels <= max_pixels):
+                batch.append(run)
+                rows += call.rows
+                pixels += call.pixels
+        return batch

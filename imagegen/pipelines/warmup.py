@@ -1,0 +1,82 @@
+"""What is generated before a checkpoint counts as ready: every task at every configured size.
+
+The first forwards of a shape are slow (kernels are chosen, code is compiled, memory is taken) and may fail; during
+warm-up they fail the load instead of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from imagegen.api.limits import check_size
+from imagegen.api.request import ImageRequest
+from imagegen.pipelines.checkpoint import INPAINTING, TEXT_TO_IMAGE, Pipelines
+from imagegen.pipelines.plan import Pixels, Plan, make_plan
+from imagegen.pipelines.settings import PipelineSettings
+
+_STEPS = 2
+_NONE = "none"
+
+
+def warmup_plans(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequence[str]) -> Iterator[Plan]:
+    """A plan of one image for each size and task.
+
+    Args:
+        pipelines: the loaded checkpoint.
+        settings: its defaults and limits.
+        sizes: as for `warmup_sizes`.
+
+    Raises:
+        ValueError: a size is malformed.
+        InvalidArgument: a size is not allowed.
+    """
+    for size in warmup_sizes(pipelines, settings, sizes):
+        for task in pipelines.tasks:
+            yield _plan(task, size, pipelines, settings)
+
+
+def warmup_sizes(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequence[str]) -> list[tuple[int, int]]:
+    """The sizes to warm up, (width, height) in pixels.
+
+    Args:
+        pipelines: the loaded checkpoint.
+        settings: its limits.
+        sizes: as "512x512"; only "none" for no size at all; empty for the native size.
+
+    Raises:
+        ValueError: a size is malformed.
+        InvalidArgument: a size is not allowed.
+    """
+    if tuple(sizes) == (_NONE,):
+        return []
+    parsed = []
+    for text in sizes:
+        width, x, height = text.partition("x")
+        if not (x and width.isdecimal() and height.isdecimal()):
+            raise ValueError(f"parameter warmup_sizes: {text!r} is not WxH")
+        parsed.append((int(width), int(height)))
+    for size in parsed:
+        check_size(size, settings, pipelines.granularity_px)
+    return parsed or [pipelines.native_size]
+
+
+def _plan(task: str, size: tuple[int, int], pipelines: Pipelines, settings: PipelineSettings) -> Plan:
+    images = mask = None
+    if task != TEXT_TO_IMAGE:
+        images = _gradient(size)[None]
+    if task == INPAINTING:
+        mask = np.full((1, size[1], size[0]), 255, dtype=np.uint8)
+    strength = 1.0 if images is not None and "strength" in pipelines.tasks[task].accepts else None
+    steps = min(_STEPS, settings.max_num_inference_steps)
+    request = ImageRequest(prompt="warmup", size=size, seeds=(0,), num_inference_steps=steps, strength=strength)
+    return make_plan(request, images, mask, pipelines, settings)
+
+
+def _gradient(size: tuple[int, int]) -> Pixels:
+    """uint8 [H, W, 3] with some structure: a flat image would hide NaNs of a half-precision VAE."""
+    width, height = size
+    across = np.linspace(0, 255, width, dtype=np.uint8)[None, :].repeat(height, axis=0)
+    down = np.linspace(0, 255, height, dtype=np.uint8)[:, None].repeat(width, axis=1)
+    return np.stack([across, down, across[::-1]], axis=-1)

@@ -1,0 +1,118 @@
+"""The way of a request into the engine: its arrays are parsed and planned, and it waits for a slot.
+
+execute (Triton's thread)   arrays -> ImageRequest -> Plan -> slot (blocks, so the line is Triton's own queue)
+response thread             result or error -> `diffusion_response`
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from imagegen.api.errors import InvalidArgument
+from imagegen.api.events import Event
+from imagegen.api.reports import PreprocessReport
+from imagegen.api.request import parse_partial_images, parse_request
+from imagegen.engine import Engine
+from imagegen.engine.cancellation import CancelToken
+from imagegen.engine.generation import Generation
+from imagegen.triton.diffusion_response import respond
+from imagegen.triton.side_channel import is_stream_id
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class DiffusionRequest(Protocol):
+    """What admission needs of a request: `imagegen.triton.triton_request.TritonRequest`, or a test's stand-in.
+
+    Attributes:
+        request_id: as the client sent it; may be empty.
+    """
+
+    request_id: str
+
+    def arrays(self) -> Arrays:
+        """The inputs that are present, by name."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the client has cancelled or disconnected."""
+
+    def send(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Respond with output arrays."""
+
+    def fail(self, error: BaseException) -> None:
+        """Respond with an error."""
+
+
+class Admission:
+    """Takes the requests of the `diffusion` model.
+
+    Args:
+        engine: generates them.
+        publish: sends an event to whoever made a stream id; called on the device thread.
+    """
+
+    def __init__(self, engine: Engine, publish: Callable[[str, Event], None]) -> None:
+        self._engine = engine
+        self._publish = publish
+
+    def submit(self, request: DiffusionRequest) -> None:
+        """Take a request; blocks while no slot is free. It gets exactly one response, from any thread."""
+        try:
+            self._engine.submit(self._generation(request))
+        except BaseException as error:  # every request gets a response, whatever happens
+            request.fail(error)
+
+    def _generation(self, request: DiffusionRequest) -> Generation:
+        engine, now_s = self._engine, time.monotonic()
+        arrays = request.arrays()
+        stream_id, previews = _read_stream(arrays.pop("stream_id", None), arrays.pop("partial_images", None))
+        upstream = _read_report(arrays.pop("preprocess_report", None), now_s)
+        pixels = arrays.pop("pixels", None)
+        mask = arrays.pop("mask_pixels", None)
+        parsed = parse_request(
+            arrays, engine.settings, granularity_px=engine.pipelines.granularity_px, has_images=pixels is not None
+        )
+        return Generation(
+            plan=engine.plan(parsed, pixels, mask, previews),
+            respond=partial(respond, request, upstream),
+            token=CancelToken(frozenset({request.request_id, stream_id} - {""}), request.is_cancelled),
+            arrived_s=min(now_s, upstream.finished_s),
+            entered_s=min(now_s, upstream.started_s),
+            publish=partial(self._publish, stream_id) if stream_id else None,
+            previews=previews,
+        )
+
+
+def _read_report(tensor: npt.NDArray[Any] | None, now_s: float) -> PreprocessReport:
+    """What `image_preprocess` reports of the request.
+
+    Without a report the request came now: whoever calls this model directly cannot tell how long Triton's queue took.
+
+    Raises:
+        InvalidArgument: the tensor is no report.
+    """
+    if tensor is None:
+        return PreprocessReport(started_s=now_s, finished_s=now_s)
+    try:
+        return PreprocessReport.from_json(tensor[0])
+    except (ValueError, TypeError, IndexError):
+        raise InvalidArgument("preprocess_report", "not what image_preprocess writes; leave it out") from None
+
+
+def _read_stream(stream_id: npt.NDArray[Any] | None, partial_images: npt.NDArray[Any] | None) -> tuple[str, int]:
+    """Where `image_generation_stream` wants events, empty for nowhere, and how many previews of each image.
+
+    Raises:
+        InvalidArgument: `stream_id` is none, or `partial_images` out of range.
+    """
+    if stream_id is None:
+        return "", 0
+    text = bytes(stream_id.flat[0]).decode(errors="replace") if stream_id.size else ""
+    if not is_stream_id(text):
+        raise InvalidArgument("stream_id", "not what image_generation_stream writes; leave it out")
+    return text, parse_partial_images({} if partial_images is None else {"partial_images": partial_images})
