@@ -9,19 +9,20 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen_client import Progress
+from imagegen_client import ImageClient, Progress
 
 
 def metric(server: EmbeddedServer, name: str, **labels: str) -> float:
     """Sum of the series of a metric that carry the labels."""
     with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
         lines = response.read().decode().splitlines()
-    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    expected = [f'{key}="{value}"' for key, value in labels.items()]
     rows = (re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line) for line in lines)
-    return sum(float(row[2]) for row in rows if row and all(label in row[1] for label in wanted))
+    return sum(float(row[2]) for row in rows if row and all(label in row[1] for label in expected))
 
 
 def wait_until(true: Callable[[], bool]) -> None:
+    """Asks again and again until it is true; fails after half a minute."""
     for _ in range(600):
         if true():
             return
@@ -30,7 +31,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def news(events: Iterable[Any]) -> list[Any]:
-    """Events of a stream without its signs of life: where a second passes without a step, the last one is repeated."""
+    """Events of a stream without its keepalives: where a second passes without a step, the last one is repeated."""
     found: list[Any] = []
     for event in events:
         if not (isinstance(event, Progress) and (event.total_steps == 0 or event in found)):
@@ -44,3 +45,25 @@ def active(server: EmbeddedServer) -> float:
 
 def steps(server: EmbeddedServer) -> float:
     return metric(server, "imagegen_diffusion_steps_total")
+
+
+def let_metrics_arrive(server: EmbeddedServer) -> int:
+    """Until everything counted so far can be read; how many steps it took itself. The server must be idle.
+
+    The model hands counts over now and then, all that has come together at once, in no known order. So one image is
+    generated and its count waited for: what was counted before it is then handed over, or just being so. A second
+    image is handed over later, after all that.
+    """
+    with ImageClient(server.grpc_url) as client:
+        _count_one_more_image(server, client)
+        _count_one_more_image(server, client)
+    return 2
+
+
+def _count_one_more_image(server: EmbeddedServer, client: ImageClient) -> None:
+    def images() -> float:
+        return metric(server, "imagegen_diffusion_images_total", outcome="ok")
+
+    before = images()
+    client.generate("x", num_inference_steps=1, size="64x64")
+    wait_until(lambda: images() > before)

@@ -1,4 +1,4 @@
-"""What a new user gets: the repository as it is draws what is asked, in all three tasks."""
+"""What a new user gets: the repository as it is generates what is asked, in all three tasks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_text_to_image_shows_what_the_prompt_says(client: ImageClient, prompt: s
     result = client.generate(prompt, n=3, seed=1, num_inference_steps=20, guidance_scale=5.0)
     verdicts = [measure.judge(image, parse(prompt)) for image in pixels(result)]
     right = [
-        all(answer is not False for answer in (v.background, v.colour, v.position, v.count, v.relation))
+        all(verdict is not False for verdict in (v.background, v.colour, v.position, v.count, v.relation))
         and all(seen for _, seen in v.shapes)
         for v in verdicts
     ]
@@ -60,10 +60,10 @@ def test_text_to_image_shows_what_the_prompt_says(client: ImageClient, prompt: s
 
 
 def test_image_to_image_changes_the_colour_and_keeps_the_layout(client: ImageClient) -> None:
-    drawn = paint.image([Placed("circle", "red", 0.3, 0.6, 0.22)], WHITE, 128, Random(0))
+    painted = paint.image([Placed("circle", "red", 0.3, 0.6, 0.22)], WHITE, 128, Random(0))
     result = client.generate(
         "a large blue circle on a white background",
-        image=png(drawn),
+        image=png(painted),
         strength=0.7,
         seed=4,
         num_inference_steps=20,
@@ -76,12 +76,12 @@ def test_image_to_image_changes_the_colour_and_keeps_the_layout(client: ImageCli
 
 
 def test_inpainting_follows_the_prompt_inside_and_keeps_the_outside(client: ImageClient) -> None:
-    drawn = paint.image([Placed("circle", "red", 0.5, 0.5, 0.22)], WHITE, 128, Random(0))
+    painted = paint.image([Placed("circle", "red", 0.5, 0.5, 0.22)], WHITE, 128, Random(0))
     mask = Image.new("L", (128, 128), 0)
     ImageDraw.Draw(mask).rectangle((24, 24, 103, 103), fill=255)
     result = client.generate(
         "a large green square in the center on a white background",
-        image=png(drawn),
+        image=png(painted),
         mask=png(np.asarray(mask)),
         strength=1.0,
         seed=3,
@@ -92,4 +92,4 @@ def test_inpainting_follows_the_prompt_inside_and_keeps_the_outside(client: Imag
     (thing, *_) = measure.things(image)
     assert (thing.colour, thing.shape) == ("green", "square")
     outside = np.asarray(mask) == 0
-    assert np.array_equal(image[outside], drawn[outside])
+    assert np.array_equal(image[outside], painted[outside])

@@ -1,4 +1,4 @@
-"""Many requests of every kind at once: each gets its own answer."""
+"""Many requests of every kind at once: each gets its own response."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def test_64_mixed_requests_get_their_own_n_and_size(server: EmbeddedServer, scen
             chosen["mask"] = mask_png
         return chosen
 
-    wanted = [arguments(index) for index in range(64)]
+    requests = [arguments(index) for index in range(64)]
 
     async def all_at_once() -> list[Any]:
         async with AsyncImageClient(server.grpc_url) as client:
-            return await asyncio.gather(*(client.generate(**chosen) for chosen in wanted))
+            return await asyncio.gather(*(client.generate(**chosen) for chosen in requests))
 
-    for chosen, answer in zip(wanted, asyncio.run(all_at_once()), strict=True):
-        assert answer.seeds == tuple(chosen["seed"] + image for image in range(chosen["n"]))
-        assert answer.metadata["num_inference_steps"] == chosen["num_inference_steps"]
-        for image in answer.images:
+    for chosen, result in zip(requests, asyncio.run(all_at_once()), strict=True):
+        assert result.seeds == tuple(chosen["seed"] + image for image in range(chosen["n"]))
+        assert result.metadata["num_inference_steps"] == chosen["num_inference_steps"]
+        for image in result.images:
             with Image.open(io.BytesIO(image)) as opened:
                 assert "{}x{}".format(*opened.size) == chosen["size"]
 
@@ -48,9 +48,9 @@ def test_64_mixed_requests_get_their_own_n_and_size(server: EmbeddedServer, scen
 def test_requests_share_forwards(server: EmbeddedServer) -> None:
     async def all_at_once() -> list[Any]:
         async with AsyncImageClient(server.grpc_url) as client:
-            draw = (client.generate("x", num_inference_steps=40, guidance_scale=g) for g in (1.0, 3.0, 5.0, 7.5))
-            return await asyncio.gather(*draw)
+            calls = (client.generate("x", num_inference_steps=40, guidance_scale=g) for g in (1.0, 3.0, 5.0, 7.5))
+            return await asyncio.gather(*calls)
 
-    answers = asyncio.run(all_at_once())
-    rows = [answer.metadata["mean_batch_rows"] for answer in answers]
+    results = asyncio.run(all_at_once())
+    rows = [result.metadata["mean_batch_rows"] for result in results]
     assert min(rows) > 2.5, rows  # alone, an image has 1 row without guidance and 2 with it

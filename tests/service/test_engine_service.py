@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import psutil
@@ -15,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen_client import AsyncImageClient, DeadlineExceeded, ImageClient, Unavailable
 from tests.service.conftest import tensors
-from tests.service.server_metrics import active, metric, steps, wait_until
+from tests.service.server_metrics import active, let_metrics_arrive, metric, steps, wait_until
 
 LONG: dict[str, Any] = {
     "num_inference_steps": 100,
@@ -28,7 +27,7 @@ def diffusion_inputs(**values: Any) -> list[Any]:
     return list(tensors(triton_grpc, values))
 
 
-@pytest.mark.parametrize("case", ["drawing", "waiting"])
+@pytest.mark.parametrize("case", ["generating", "waiting"])
 def test_a_cancelled_request_leaves_and_frees_its_slot(narrow: EmbeddedServer, case: str) -> None:
     ended: list[Any] = []
     answered = threading.Event()
@@ -52,32 +51,30 @@ def test_a_cancelled_request_leaves_and_frees_its_slot(narrow: EmbeddedServer, c
         wait_until(lambda: active(narrow) == 0)
         expected = cancelled_before + (2 if case == "waiting" else 1)
         wait_until(lambda: metric(narrow, "imagegen_diffusion_cancellations_total") == expected)
+        let_metrics_arrive(narrow)
         done = steps(narrow)
-        time.sleep(0.6)  # two hand-overs of the metrics
-        assert steps(narrow) == done
-    with ImageClient(narrow.grpc_url) as again:
-        assert len(again.generate("x", num_inference_steps=1).images) == 1
+        assert steps(narrow) == done + let_metrics_arrive(narrow)  # and the next requests are served
 
 
 def pending(server: EmbeddedServer) -> float:
     return metric(server, "nv_inference_pending_request_count", model="diffusion")
 
 
-def test_a_deadline_ends_a_request_while_it_is_drawn_and_while_it_waits_in_line(narrow: EmbeddedServer) -> None:
+def test_a_deadline_ends_a_request_while_it_is_generated_and_while_it_waits_in_line(narrow: EmbeddedServer) -> None:
     with ImageClient(narrow.grpc_url) as client, pytest.raises(DeadlineExceeded, match="before the image was fin"):
         client.generate("x", timeout_ms=300, **LONG)
     wait_until(lambda: active(narrow) == 0)  # metrics come now and then: the next 1 shall be the next one's
 
     async def line() -> list[Any]:
         async with AsyncImageClient(narrow.grpc_url) as client:
-            drawn = asyncio.create_task(client.generate("x", timeout_ms=1500, **LONG))
+            first = asyncio.create_task(client.generate("x", timeout_ms=1500, **LONG))
             await asyncio.to_thread(wait_until, lambda: active(narrow) == 1)
             # The first of them waits in `execute`, the others in Triton's queue.
             waiting = [client.generate("y", timeout_ms=200, num_inference_steps=1) for _ in range(3)]
-            return list(await asyncio.gather(drawn, *waiting, return_exceptions=True))
+            return list(await asyncio.gather(first, *waiting, return_exceptions=True))
 
-    drawn, *waited = asyncio.run(line())
-    assert "before the image was finished" in str(drawn)
+    first, *waited = asyncio.run(line())
+    assert "before the image was finished" in str(first)
     assert all("before the request was started" in str(error) for error in waited), waited
     wait_until(lambda: active(narrow) == 0)
 
@@ -85,16 +82,16 @@ def test_a_deadline_ends_a_request_while_it_is_drawn_and_while_it_waits_in_line(
 def test_a_full_queue_refuses_at_once_with_503(narrow: EmbeddedServer) -> None:
     async def flood() -> list[Any]:
         async with AsyncImageClient(narrow.grpc_url) as client:
-            drawn = asyncio.create_task(client.generate("x", n=4, **LONG))
+            first = asyncio.create_task(client.generate("x", n=4, **LONG))
             await asyncio.to_thread(wait_until, lambda: active(narrow) == 1)
             in_execute = asyncio.create_task(client.generate("y", num_inference_steps=1))
             await asyncio.to_thread(wait_until, lambda: metric(narrow, "imagegen_diffusion_waiting_requests") == 1)
             line = (client.generate("z", num_inference_steps=1) for _ in range(10))
-            return await asyncio.gather(in_execute, *line, drawn, return_exceptions=True)
+            return await asyncio.gather(in_execute, *line, first, return_exceptions=True)
 
-    in_execute, *line, drawn = asyncio.run(flood())
-    assert (len(drawn.images), len(in_execute.images)) == (4, 1)
-    refused = [answer for answer in line if isinstance(answer, BaseException)]
+    in_execute, *line, first = asyncio.run(flood())
+    assert (len(first.images), len(in_execute.images)) == (4, 1)
+    refused = [result for result in line if isinstance(result, BaseException)]
     assert all(isinstance(error, Unavailable) and "queue size" in str(error) for error in refused), refused
     assert len(line) - len(refused) == 3  # the queue's size
     wait_until(lambda: active(narrow) == 0)
@@ -107,15 +104,15 @@ def test_priority_1_overtakes_a_line_of_priority_3(narrow: EmbeddedServer) -> No
     async def race() -> None:
         async with AsyncImageClient(narrow.grpc_url) as client:
 
-            async def draw(name: str, priority: int, steps: int) -> None:
+            async def generate(name: str, priority: int, steps: int) -> None:
                 await client.generate(name, num_inference_steps=steps, priority=priority)
                 order.append(name)
 
             blocking = asyncio.create_task(client.generate("x", priority=3, timeout_ms=5000, **LONG))
             await asyncio.to_thread(wait_until, lambda: active(narrow) == 1)
-            low = [asyncio.create_task(draw(f"low {index}", 3, 2)) for index in range(3)]
+            low = [asyncio.create_task(generate(f"low {index}", 3, 2)) for index in range(3)]
             await asyncio.to_thread(wait_until, lambda: pending(narrow) >= 2)
-            urgent = asyncio.create_task(draw("urgent", 1, 1))
+            urgent = asyncio.create_task(generate("urgent", 1, 1))
             await asyncio.gather(blocking, *low, urgent, return_exceptions=True)
 
     asyncio.run(race())
@@ -123,23 +120,23 @@ def test_priority_1_overtakes_a_line_of_priority_3(narrow: EmbeddedServer) -> No
     assert order.index("urgent") == 1, order
 
 
-def test_500_in_flight_are_all_answered_and_memory_returns(server: EmbeddedServer) -> None:
+def test_500_in_flight_all_get_their_images_and_memory_returns(server: EmbeddedServer) -> None:
     stub = max(psutil.Process(server.pid).children(), key=lambda process: process.memory_info().rss)
 
     async def flood(count: int) -> list[Any]:
         async with AsyncImageClient(server.grpc_url) as client:
-            draws = (client.generate("x", num_inference_steps=1, size="64x64", seed=i) for i in range(count))
-            return await asyncio.gather(*draws)
+            calls = (client.generate("x", num_inference_steps=1, size="64x64", seed=i) for i in range(count))
+            return await asyncio.gather(*calls)
 
     asyncio.run(flood(100))
     before = stub.memory_info().rss
-    answers = asyncio.run(flood(500))
-    assert [answer.seeds for answer in answers] == [(index,) for index in range(500)]
+    results = asyncio.run(flood(500))
+    assert [result.seeds for result in results] == [(index,) for index in range(500)]
     wait_until(lambda: active(server) == 0)
     assert stub.memory_info().rss < before + 64 * 2**20
 
 
-def test_metrics_count_what_was_drawn(server: EmbeddedServer) -> None:
+def test_metrics_count_what_was_generated(server: EmbeddedServer) -> None:
     names = {"task": "text-to-image", "outcome": "ok"}
 
     def images() -> float:
@@ -151,7 +148,7 @@ def test_metrics_count_what_was_drawn(server: EmbeddedServer) -> None:
     with ImageClient(server.grpc_url) as client:
         client.generate("a prompt to remember", num_inference_steps=1)
         wait_until(lambda: active(server) == 0)
-        time.sleep(0.6)
+        let_metrics_arrive(server)
         images_before, hits_before, steps_before = images(), hits(), steps(server)
         client.generate("a prompt to remember", n=3, num_inference_steps=5)
     wait_until(lambda: images() == images_before + 3)

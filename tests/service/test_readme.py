@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from imagegen.launch.embedded_server import EmbeddedServer
 from tests.service.conftest import OpenAIServer
 
@@ -45,7 +43,7 @@ def test_the_streaming_curl_call_shows_previews_and_the_image(server: EmbeddedSe
     assert events[-1] == "completed"
 
 
-def test_the_cancelling_curl_call_answers(server: EmbeddedServer) -> None:
+def test_the_cancelling_curl_call_gets_a_response(server: EmbeddedServer) -> None:
     command = _here(_block("bash", "image_generation_cancel"), server)
     assert json.loads(subprocess.check_output(["bash", "-c", command], timeout=120))["cancelled"] is False
 
@@ -72,9 +70,9 @@ def test_the_command_writes_its_images(server: EmbeddedServer, tmp_path: Path) -
     assert names == ["two-white-stars-at-night-seed7-0.png", "two-white-stars-at-night-seed8-1.png"]
 
 
-@pytest.mark.parametrize("words", ["./build.sh demo", "./build.sh serve    #"])
-def test_the_verbs_exist(words: str) -> None:
-    verbs = re.findall(r"\./build\.sh (\w+)", _block("bash", words))
+def test_the_verbs_exist() -> None:
+    verbs = re.findall(r"^\./build\.sh (\w+)", _block("bash", "./build.sh demo"), re.MULTILINE)
+    assert verbs == ["demo", "serve"]
     listed = subprocess.run([ROOT / "build.sh", "help"], capture_output=True, text=True, check=True).stderr
     assert [verb for verb in verbs if not re.search(rf"^  {verb} ", listed, re.MULTILINE)] == []
 

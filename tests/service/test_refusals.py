@@ -89,6 +89,6 @@ def test_an_unknown_key_on_generate_is_refused(server: EmbeddedServer) -> None:
     body = json.dumps({"prompt": "x", "guidance": 3, "response_format": "b64_json"}).encode()
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(urllib.request.Request(url, body), timeout=60)
-    with refused.value as answer:
-        assert answer.code == 400
-        assert "guidance: no such input or parameter" in answer.read().decode()
+    with refused.value as response:
+        assert response.code == 400
+        assert "guidance: no such input or parameter" in response.read().decode()

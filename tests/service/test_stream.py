@@ -46,7 +46,7 @@ def server_sent_events(server: EmbeddedServer, **body: Any) -> list[dict[str, An
     return [json.loads(line.removeprefix("data: ")) for line in lines if line]
 
 
-def test_progress_comes_after_each_step_and_then_what_the_unary_model_answers(client: ImageClient) -> None:
+def test_progress_comes_after_each_step_and_then_what_the_unary_model_returns(client: ImageClient) -> None:
     arguments: dict[str, Any] = {"n": 2, "num_inference_steps": 5, "seed": 7}
     *before, result = news(client.stream("a red circle", **arguments))
     assert before == [Progress(step, 5) for step in range(1, 6)]
@@ -66,7 +66,7 @@ def test_each_image_has_its_previews_evenly_spread_and_in_order(client: ImageCli
         assert [preview.preview_index for preview in own] == list(range(partial_images))
         expected = [8 * (index + 1) // (partial_images + 1) for index in range(partial_images)]
         # Of several images the slowest counts, and another may be a step further.
-        assert all(0 <= wanted - preview.step <= 1 for preview, wanted in zip(own, expected, strict=True))
+        assert all(0 <= step - preview.step <= 1 for preview, step in zip(own, expected, strict=True))
     assert all(event.total_steps == 8 for event in events[:-1] if not isinstance(event, GenerateResult))
     assert isinstance(events[-1], GenerateResult)
     assert events[-1].metadata["warnings"] == []
@@ -123,9 +123,9 @@ def test_an_error_ends_the_stream_and_names_its_field(
 def test_over_http_a_stream_is_server_sent_events(server: EmbeddedServer) -> None:
     body = {"prompt": "x", "num_inference_steps": 4, "partial_images": 2, "response_format": "b64_json", "seed": 3}
     events = server_sent_events(server, **body)
-    told = {(event["event"], event.get("step"), event.get("preview_index")): event["event"] for event in events}
-    told.pop(("progress", 0, None), None)  # a sign of life
-    assert list(told.values()) == [
+    distinct = {(event["event"], event.get("step"), event.get("preview_index")): event["event"] for event in events}
+    distinct.pop(("progress", 0, None), None)  # a keepalive
+    assert list(distinct.values()) == [
         *("progress", "preview", "progress", "preview", "progress", "progress", "completed"),
     ]
     previews = [event for event in events if event["event"] == "preview"]
@@ -154,32 +154,32 @@ def test_over_http_a_bad_request_is_400(server: EmbeddedServer, body: dict[str, 
 
 
 def test_an_unknown_input_is_refused_by_name(server: EmbeddedServer) -> None:
-    answers: list[Any] = []
+    errors: list[Any] = []
     with triton_grpc.InferenceServerClient(server.grpc_url) as client:
-        client.start_stream(lambda result, error: answers.append(error))
+        client.start_stream(lambda result, error: errors.append(error))
         client.async_stream_infer("image_generation_stream", tensors(triton_grpc, {"prompt": "x", "style": "y"}))
         client.stop_stream()
-    (error,) = answers
+    (error,) = errors
     assert "style" in str(error)
 
 
 def test_the_last_response_is_empty_and_final(server: EmbeddedServer) -> None:
-    answers: list[Any] = []
+    responses: list[Any] = []
     with triton_grpc.InferenceServerClient(server.grpc_url) as client:
-        client.start_stream(lambda result, error: answers.append(result.get_response()))
+        client.start_stream(lambda result, error: responses.append(result.get_response()))
         inputs = tensors(triton_grpc, {"prompt": "x", "num_inference_steps": 1})
         client.async_stream_infer(
             "image_generation_stream", inputs, request_id="mine", enable_empty_final_response=True
         )
         client.stop_stream()
-    final = [answer.parameters["triton_final_response"].bool_param for answer in answers]
+    final = [response.parameters["triton_final_response"].bool_param for response in responses]
     assert final == [False, False, True]
-    assert not answers[-1].outputs
-    assert {answer.id for answer in answers} == {"mine"}
+    assert not responses[-1].outputs
+    assert {response.id for response in responses} == {"mine"}
 
 
 def test_many_streams_at_once_each_have_their_own_events(server: EmbeddedServer) -> None:
-    async def draw(client: AsyncImageClient, seed: int) -> None:
+    async def stream(client: AsyncImageClient, seed: int) -> None:
         steps = 3 + seed % 4
         events = [
             event
@@ -194,11 +194,11 @@ def test_many_streams_at_once_each_have_their_own_events(server: EmbeddedServer)
         assert isinstance(events[-1], GenerateResult)
         assert events[-1].seeds == (seed,)
 
-    async def draw_all() -> None:
+    async def stream_all() -> None:
         async with AsyncImageClient(server.grpc_url) as client:
-            await asyncio.gather(*(draw(client, seed) for seed in range(48)))
+            await asyncio.gather(*(stream(client, seed) for seed in range(48)))
 
-    asyncio.run(draw_all())
+    asyncio.run(stream_all())
 
 
 def test_images_of_a_stream_are_the_same_with_and_without_previews(client: ImageClient) -> None:

@@ -8,7 +8,6 @@ import json
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -30,15 +29,16 @@ from imagegen_client import (
 )
 from tests.service.conftest import repository_with, tensors
 from tests.service.http_pieces import reset
-from tests.service.server_metrics import active, metric, news, steps, wait_until
+from tests.service.resettable_connection import ResettableConnection
+from tests.service.server_metrics import active, let_metrics_arrive, metric, news, steps, wait_until
 
 STEPS = 50
 LONG: dict[str, Any] = {"num_inference_steps": STEPS, "size": "768x768"}  # a step takes much longer than to notice
 
 
 @pytest.fixture(scope="module")
-def two_places(random_checkpoint: str) -> Iterator[EmbeddedServer]:
-    """A server that draws two requests at a time."""
+def two_slots(random_checkpoint: str) -> Iterator[EmbeddedServer]:
+    """A server that generates two requests at a time."""
     parameters = {
         "diffusion.cpu_threads": "1",
         "diffusion.max_active_requests": "2",
@@ -49,19 +49,19 @@ def two_places(random_checkpoint: str) -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture
-def settled(two_places: EmbeddedServer) -> Iterator[EmbeddedServer]:
-    """The server when it draws nothing and has counted everything; afterwards it is not left drawing."""
-    wait_until(lambda: active(two_places) == 0)
-    time.sleep(0.6)  # two hand-overs of the metrics
-    yield two_places
-    wait_until(lambda: active(two_places) == 0)
+def settled(two_slots: EmbeddedServer) -> Iterator[EmbeddedServer]:
+    """The server when it generates nothing and has counted everything; afterwards it is not left with work."""
+    wait_until(lambda: active(two_slots) == 0)
+    let_metrics_arrive(two_slots)
+    yield two_slots
+    wait_until(lambda: active(two_slots) == 0)
 
 
 def steps_after(server: EmbeddedServer, before: float) -> float:
     """Steps that were made since `before` when the last request has left."""
     wait_until(lambda: active(server) == 0)
-    time.sleep(0.6)
-    return steps(server) - before
+    own = let_metrics_arrive(server)
+    return steps(server) - before - own
 
 
 def http_stream(address: str) -> socket.socket:
@@ -84,48 +84,14 @@ def read_until(connection: socket.socket, text: bytes) -> None:
         received += data
 
 
-class Pipe:
-    """A TCP connection to the server through us, which can be reset like that of a client that is killed."""
-
-    def __init__(self, address: str) -> None:
-        host, port = address.rsplit(":", 1)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._server = socket.create_connection((host, int(port)))
-        self._closed = threading.Event()
-        self._threads = [threading.Thread(target=self._run, daemon=True)]
-        self._threads[0].start()
-
-    def reset(self) -> None:
-        self._closed.set()  # a socket that somebody reads from would stay open
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
-        reset(self._server)
-        reset(self._client)
-
-    def _run(self) -> None:
-        self._client, _ = self._listener.accept()
-        for connection in (self._client, self._server):
-            connection.settimeout(0.01)
-        self._threads.append(threading.Thread(target=self._copy, args=(self._client, self._server), daemon=True))
-        self._threads[1].start()
-        self._copy(self._server, self._client)
-
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        while not self._closed.is_set():
-            with contextlib.suppress(TimeoutError):
-                target.sendall(source.recv(65536))
-
-
 def test_a_killed_grpc_client_frees_its_slot_within_a_step(settled: EmbeddedServer) -> None:
     before = steps(settled)
-    pipe = Pipe(settled.grpc_url)
+    relay = ResettableConnection(settled.grpc_url)
     events: list[Any] = []
     heard = threading.Event()
 
     def listen() -> None:
-        with ImageClient(pipe.address) as client, contextlib.suppress(Exception):
+        with ImageClient(relay.address) as client, contextlib.suppress(Exception):
             for event in client.stream("x", **LONG):
                 events.append(event)
                 if event == Progress(3, STEPS):
@@ -134,7 +100,7 @@ def test_a_killed_grpc_client_frees_its_slot_within_a_step(settled: EmbeddedServ
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
     assert heard.wait(60)
-    pipe.reset()
+    relay.reset()
     # The third step was done and the fourth under way; one more may begin before the news has come.
     assert 3 <= steps_after(settled, before) <= 5
     thread.join()
@@ -176,7 +142,7 @@ def test_any_request_can_be_cancelled_by_its_id(settled: EmbeddedServer, kind: s
     before = steps(settled)
     errors: list[BaseException] = []
 
-    def draw() -> None:
+    def generate() -> None:
         with ImageClient(settled.grpc_url) as grpc, HttpImageClient(settled.http_url) as http:
             try:
                 if kind == "stream":
@@ -186,7 +152,7 @@ def test_any_request_can_be_cancelled_by_its_id(settled: EmbeddedServer, kind: s
             except BaseException as error:
                 errors.append(error)
 
-    thread = threading.Thread(target=draw, daemon=True)
+    thread = threading.Thread(target=generate, daemon=True)
     thread.start()
     wait_until(lambda: steps(settled) > before)
     with ImageClient(settled.grpc_url) as client:
@@ -201,22 +167,22 @@ def test_any_request_can_be_cancelled_by_its_id(settled: EmbeddedServer, kind: s
 def test_an_id_cancels_all_its_requests_waiting_ones_too_and_no_later_ones(settled: EmbeddedServer) -> None:
     before = steps(settled)
 
-    async def draw() -> tuple[list[Any], GenerateResult]:
+    async def generate() -> tuple[list[Any], GenerateResult]:
         async with AsyncImageClient(settled.grpc_url) as client:
 
             async def stream() -> Any:
                 return [event async for event in client.stream("x", request_id="same", **LONG)][-1]
 
             calls = [stream(), stream(), stream(), *(client.generate("x", request_id="same", **LONG) for _ in range(3))]
-            tasks = [asyncio.ensure_future(call) for call in calls]  # two of them are drawn, four wait
+            tasks = [asyncio.ensure_future(call) for call in calls]  # two of them are generated, four wait
             await asyncio.to_thread(wait_until, lambda: active(settled) == 2)
             await asyncio.to_thread(wait_until, lambda: pending(settled) >= 3)
             assert await client.cancel("same")
-            answers = await asyncio.gather(*tasks, return_exceptions=True)
-            return answers, await client.generate("x", request_id="same", num_inference_steps=2, size="64x64")
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            return results, await client.generate("x", request_id="same", num_inference_steps=2, size="64x64")
 
-    answers, later = asyncio.run(asyncio.wait_for(draw(), 120))
-    assert [type(answer) for answer in answers] == [Cancelled] * 6
+    results, later = asyncio.run(asyncio.wait_for(generate(), 120))
+    assert [type(result) for result in results] == [Cancelled] * 6
     assert len(later.images) == 1
     assert steps_after(settled, before) < STEPS
 
@@ -226,8 +192,8 @@ def pending(server: EmbeddedServer) -> float:
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_a_client_that_leaves_while_it_waits_is_never_drawn(settled: EmbeddedServer, protocol: str) -> None:
-    """Over HTTP the sign of life of a waiting stream is what lets Triton notice."""
+def test_a_client_that_leaves_while_it_waits_is_never_started(settled: EmbeddedServer, protocol: str) -> None:
+    """Over HTTP the keepalive of a waiting stream is what lets Triton notice."""
     with (
         ImageClient(settled.grpc_url) as client,
         closing(client.stream("x", request_id="first", **LONG)) as first,
@@ -236,16 +202,16 @@ def test_a_client_that_leaves_while_it_waits_is_never_drawn(settled: EmbeddedSer
         for stream in (first, second):
             next(event for event in stream if event == Progress(1, STEPS))  # both slots are taken
         if protocol == "grpc":
-            pipe = Pipe(settled.grpc_url)
-            thread = threading.Thread(target=drain, args=(pipe.address,), daemon=True)
+            relay = ResettableConnection(settled.grpc_url)
+            thread = threading.Thread(target=drain, args=(relay.address,), daemon=True)
             thread.start()
         else:
             connection = http_stream(settled.http_url)
-            read_until(connection, b'"total_steps":0')  # the first sign of life
+            read_until(connection, b'"total_steps":0')  # the first keepalive
         wait_until(lambda: metric(settled, "imagegen_diffusion_waiting_requests") == 1)
         cancelled = metric(settled, "imagegen_diffusion_cancellations_total")
         if protocol == "grpc":
-            pipe.reset()
+            relay.reset()
             thread.join()
         else:
             reset(connection)
@@ -263,7 +229,7 @@ def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_
     parameters = {"diffusion.cpu_threads": "1", **other_checkpoint(random_checkpoint)}
     with EmbeddedServer(repository, parameters=parameters) as server:
 
-        async def draw() -> list[Any]:
+        async def generate() -> list[Any]:
             async with AsyncImageClient(server.grpc_url) as client:
 
                 async def stream(seed: int) -> list[Any]:
@@ -271,7 +237,7 @@ def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_
 
                 return list(await asyncio.gather(*(stream(seed) for seed in range(12))))
 
-        for events in asyncio.run(draw()):
+        for events in asyncio.run(generate()):
             assert news(events)[:-1] == [Progress(step, 4) for step in range(1, 5)]
 
         wait_until(lambda: active(server) == 0)  # else the six of the metric may be streams of before
@@ -284,7 +250,7 @@ def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_
                 assert await client.cancel("all")
                 return await asyncio.gather(*tasks, return_exceptions=True)
 
-        assert [type(answer) for answer in asyncio.run(cancel())] == [Cancelled] * 6
+        assert [type(result) for result in asyncio.run(cancel())] == [Cancelled] * 6
         wait_until(lambda: active(server) == 0)
         assert len(run_folders()) >= 1
         folder_of_server = [path for path in run_folders() if f"-{server.pid}-" in path.name]
@@ -302,18 +268,18 @@ def run_folders() -> list[Path]:
 
 def test_a_plain_grpc_cancel_of_the_stream_is_enough(settled: EmbeddedServer) -> None:
     before = steps(settled)
-    answers: list[Any] = []
-    drawing = threading.Event()
+    results: list[Any] = []
+    generating = threading.Event()
 
     def take(result: Any, error: Any) -> None:
-        answers.append((result, error))
+        results.append((result, error))
         if result is not None and result.as_numpy("step")[0] == 2:
-            drawing.set()
+            generating.set()
 
     with triton_grpc.InferenceServerClient(settled.grpc_url) as client:
         client.start_stream(take)
         client.async_stream_infer("image_generation_stream", tensors(triton_grpc, {"prompt": "x", **LONG}))
-        assert drawing.wait(60)
+        assert generating.wait(60)
         client.stop_stream(cancel_requests=True)
     assert steps_after(settled, before) <= 5
-    assert isinstance(answers[-1][1], InferenceServerException)
+    assert isinstance(results[-1][1], InferenceServerException)
