@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that answers as a test tells it to, also badly."""
+"""A real HTTP server on loopback that responds as a test says, also badly."""
 
 from __future__ import annotations
 
@@ -9,87 +9,115 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
+Respond = Callable[[BaseHTTPRequestHandler], None]
+"""Writes the response to one request."""
+
+_LONGEST_WAIT_S = 60
 
 
 @dataclass
 class ImageServer:
-    """What the server answers by path, and what it saw.
+    """What the server responds by path, and what it saw.
 
     Attributes:
         url: its root, without a trailing slash.
         port: its port.
-        answers: by path; a path that is missing is answered with 404.
+        responses: by path; the response to any other path is 404.
         requests: path and headers of each request, in order of arrival.
         connections: number of connections accepted.
-        stopped: set when the test is over, so that endless answers end.
+        stopped: set when the test is over, so that endless responses end.
     """
 
     url: str = ""
     port: int = 0
-    answers: dict[str, Answer] = field(default_factory=dict)
+    responses: dict[str, Respond] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     connections: int = 0
     stopped: threading.Event = field(default_factory=threading.Event)
+    _arrival: threading.Condition = field(default_factory=threading.Condition)
 
     def serve(self, path: str, body: bytes, status: int = 200, **headers: str) -> str:
-        """Answer `path` with `body`; the URL to fetch it from. `_` in a header's name stands for `-`."""
+        """Respond to `path` with `body`; the URL to fetch it from. `_` in a header's name stands for `-`."""
 
-        def answer(handler: BaseHTTPRequestHandler) -> None:
+        def respond(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(status)
             for name, value in {"Content_Length": str(len(body)), **headers}.items():
                 handler.send_header(name.replace("_", "-"), value)
             handler.end_headers()
             handler.wfile.write(body)
 
-        self.answers[path] = answer
+        self.responses[path] = respond
         return self.url + path
 
     def redirect(self, path: str, location: str, status: int = 302) -> str:
-        """Answer `path` with a redirect; the URL to fetch it from."""
+        """Respond to `path` with a redirect; the URL to fetch it from."""
         return self.serve(path, b"", status, Location=location)
 
     def raw(self, path: str, *parts: bytes, then_repeat: bytes = b"", every_s: float = 0.0) -> str:
-        """Answer `path` with bytes as they are, then `then_repeat` without an end, then hang up."""
+        """Respond to `path` with bytes as they are, then `then_repeat` without an end, then hang up."""
 
-        def answer(handler: BaseHTTPRequestHandler) -> None:
+        def respond(handler: BaseHTTPRequestHandler) -> None:
             handler.close_connection = True
             for part in parts:
                 handler.wfile.write(part)
             while then_repeat and not self.stopped.wait(every_s):
                 handler.wfile.write(then_repeat)
 
-        self.answers[path] = answer
+        self.responses[path] = respond
         return self.url + path
 
-    def in_turn(self, path: str, *answers: bytes) -> str:
-        """Answer one request after another with these bytes, and hang up each time; the URL to fetch them from."""
-        left = list(answers)
+    def in_turn(self, path: str, *responses: bytes) -> str:
+        """Respond to one request after another with these bytes, and hang up each time; the URL to fetch from."""
+        left = list(responses)
 
-        def answer(handler: BaseHTTPRequestHandler) -> None:
+        def respond(handler: BaseHTTPRequestHandler) -> None:
             handler.close_connection = True
             handler.wfile.write(left.pop(0))
 
-        self.answers[path] = answer
+        self.responses[path] = respond
         return self.url + path
 
     def hold(self, path: str, body: bytes) -> tuple[str, threading.Event]:
-        """Answer `path`, whatever its query, with `body` once the event is set; the URL to fetch it from."""
+        """Respond to `path`, whatever its query, with `body` once the event is set; the URL to fetch it from."""
         released = threading.Event()
+        url = self.serve(path, body)
+        respond = self.responses[path]
 
-        def answer(handler: BaseHTTPRequestHandler) -> None:
-            released.wait(60)
-            handler.send_response(200)
-            handler.send_header("Content-Length", str(len(body)))
-            handler.end_headers()
-            handler.wfile.write(body)
+        def respond_later(handler: BaseHTTPRequestHandler) -> None:
+            released.wait(_LONGEST_WAIT_S)
+            respond(handler)
 
-        self.answers[path] = answer
-        return self.url + path, released
+        self.responses[path] = respond_later
+        return url, released
 
     def count(self, path: str) -> int:
-        """How often `path` was asked for."""
-        return sum(asked == path for asked, _ in self.requests)
+        """How often `path` was requested."""
+        return sum(requested == path for requested, _ in self.requests)
+
+    def wait_for_requests(self, count: int) -> None:
+        """Return when so many requests have arrived in all.
+
+        Raises:
+            TimeoutError: they do not.
+        """
+        with self._arrival:
+            if not self._arrival.wait_for(lambda: len(self.requests) >= count, _LONGEST_WAIT_S):
+                raise TimeoutError(f"{len(self.requests)} of {count} requests have arrived")
+
+    def respond_to(self, handler: BaseHTTPRequestHandler) -> None:
+        """Note a request and respond to it."""
+        path = handler.path.split("?")[0]
+        with self._arrival:
+            self.requests.append((path, {name.lower(): value for name, value in handler.headers.items()}))
+            self._arrival.notify_all()
+        respond = self.responses.get(path)
+        if respond is None:
+            handler.send_error(404)
+            return
+        try:
+            respond(handler)
+        except OSError:  # the client hung up, as many of these tests want it to
+            handler.close_connection = True
 
 
 @contextmanager
@@ -106,16 +134,7 @@ def image_server(address: str = "127.0.0.1", port: int = 0) -> Iterator[ImageSer
             super().setup()
 
         def do_GET(self) -> None:
-            path = self.path.split("?")[0]
-            state.requests.append((path, {name.lower(): value for name, value in self.headers.items()}))
-            answer = state.answers.get(path)
-            if answer is None:
-                self.send_error(404)
-                return
-            try:
-                answer(self)
-            except OSError:  # the client hung up, as many of these tests want it to
-                self.close_connection = True
+            state.respond_to(self)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Keep the test's output clean."""

@@ -18,7 +18,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 
 Fault = str
 """One of: refuse (503 before anything is done), forbid (403), cut (hangs up in the middle of the body), lose (does it,
-and hangs up instead of answering), hang (answers nothing until the proxy ends)."""
+and hangs up instead of responding), hang (does not respond until the proxy ends)."""
 
 
 class S3Server:
@@ -112,21 +112,21 @@ class FaultyProxy:
         if fault == "hang":
             self._ended.wait()
         elif fault in ("refuse", "forbid"):
-            self._answer(handler, 503 if fault == "refuse" else 403, {}, b"")
+            self._respond(handler, 503 if fault == "refuse" else 403, {}, b"")
         else:
             server = http.client.HTTPConnection("127.0.0.1", self._server_port, timeout=30)
             headers = {name: value for name, value in handler.headers.items() if name.lower() != "expect"}
             server.request(handler.command, handler.path, body, headers)
-            answer = server.getresponse()
-            content = answer.read()
+            response = server.getresponse()
+            content = response.read()
             server.close()
             if fault is None:
-                self._answer(handler, answer.status, dict(answer.getheaders()), content)
+                self._respond(handler, response.status, dict(response.getheaders()), content)
         if fault in ("hang", "lose"):
             handler.close_connection = True
 
     @staticmethod
-    def _answer(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], content: bytes) -> None:
+    def _respond(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], content: bytes) -> None:
         handler.send_response(status)
         dropped = ("content-length", "connection", "transfer-encoding", "server", "date")
         for name, value in headers.items():

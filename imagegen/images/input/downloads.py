@@ -1,8 +1,8 @@
-"""What many requests want at once is fetched once.
+"""Fetches a URL that many requests need at the same time only once.
 
 start(url) ─┬─ in the cache ──────────► done
-            ├─ being fetched ─────────► the same Future, with time for who came last
-            └─ a thread fetches it ───► cache, and everyone who waits
+            ├─ being fetched ─────────► the same Future, with the time of the last caller
+            └─ a thread fetches it ───► cache, and all callers that wait
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from imagegen.images.input.url_cache import UrlCache
 
 @dataclass
 class _Download:
-    """A URL in work. `deadline` is that of who asked last; `body` is set before anyone sees the download."""
+    """A URL being fetched. `deadline` is the latest of its callers'; `body` is set before anyone sees the download."""
 
     deadline: float
     body: Future[bytes] = field(init=False)
@@ -29,15 +29,16 @@ class _Download:
 class Downloads:
     """Fetches URLs in threads of its own, each URL once at a time. Safe from any thread.
 
-    Nobody owns a download: who stops waiting for it leaves it to the others, and to the cache. A fetch that ran out of
-    time while somebody still has some is begun again, once for all of them.
+    Nobody owns a download: a caller that stops waiting for it leaves it to the others, and to the cache. A fetch that
+    ran out of time while some caller still has some is begun again, once for all of them.
 
     Args:
-        fetch: fetches a URL by a deadline on the clock of `time.monotonic`, or raises `ImageError`.
+        fetch: fetches a URL by a deadline, or raises `ImageError`.
         cache: where bodies are kept.
-        threads: most URLs in work, waiting for another attempt included; more wait for a thread.
+        threads: most URLs being fetched, those waiting for another attempt included; more wait for a thread.
         timeout_s: longest time for a URL, from the last `start` of those that wait for it.
         finished: called after each download with the seconds it took.
+        clock: seconds, on the clock of the deadlines.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Downloads:
         threads: int,
         timeout_s: float,
         finished: Callable[[float], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._cache = cache
         self._timeout_s = timeout_s
         self._finished = finished
+        self._clock = clock
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="download")
         self._lock = threading.Lock()
         self._running: dict[str, _Download] = {}
@@ -59,7 +62,7 @@ class Downloads:
     def start(self, url: str) -> Future[bytes]:
         """The body behind `url`, or `ImageError`; others may wait for the same Future, so it is not to be cancelled."""
         with self._lock:
-            deadline = time.monotonic() + self._timeout_s
+            deadline = self._clock() + self._timeout_s
             running = self._running.get(url)
             if running is not None:
                 running.deadline = deadline
@@ -78,7 +81,7 @@ class Downloads:
         self._pool.shutdown()
 
     def _run(self, url: str, download: _Download) -> bytes:
-        started_s = time.monotonic()
+        started_s = self._clock()
         try:
             while True:
                 deadline = download.deadline
@@ -89,20 +92,20 @@ class Downloads:
                         raise
         finally:
             with self._lock:
-                self._forget(url, download)  # after it is in the cache, so that nobody in between fetches it again
-            self._finished(time.monotonic() - started_s)
+                self._forget(url, download)  # after it is in the cache, or a caller in between would fetch it again
+            self._finished(self._clock() - started_s)
 
     def _fetch_by(self, deadline: float, url: str) -> bytes:
-        if time.monotonic() >= deadline:  # spent in line; whoever asked has given up
+        if self._clock() >= deadline:  # spent waiting for a thread; the callers have stopped waiting
             raise FetchFailed("timed out")
         fetched = self._fetch(url, deadline)
         self._cache.put(url, fetched)
         return fetched.body
 
     def _has_more_time(self, url: str, download: _Download, spent: float) -> bool:
-        """Whether a fetch failed for want of time only, and somebody has more; if not, nobody can join it any more."""
+        """Whether a fetch only ran out of time, and some caller has more; if not, no caller can join it any more."""
         with self._lock:
-            if spent <= time.monotonic() < download.deadline:
+            if spent <= self._clock() < download.deadline:
                 return True
             self._forget(url, download)
             return False

@@ -22,7 +22,7 @@ class CacheStatistics:
     bytes: int
 
 
-ENTRY_BYTES = 512  # counted for each entry beside its body and URL, or many tiny ones would outgrow the budget
+ENTRY_BYTES = 512  # counted for each entry beside its body and URL, or many tiny ones would outgrow the limit
 
 _Entry = tuple[Fetched, int]  # with what it counts, in bytes
 

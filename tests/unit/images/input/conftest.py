@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from imagegen.images.input.load import ImageLoader
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.settings import InputSettings
 from tests.image_server import ImageServer, image_server
 
 
@@ -49,8 +49,8 @@ def encoded() -> Callable[..., bytes]:
 
 @pytest.fixture
 def loader(no_metrics: Any) -> Iterator[ImageLoader]:
-    """May reach the loopback server; keeps sizes as they are."""
-    settings = LoadingSettings(allow_private_addresses=True, max_image_pixels=100_000, granularity_px=1)
+    """May reach the loopback server."""
+    settings = InputSettings(allow_private_addresses=True, max_image_pixels=100_000)
     loader = ImageLoader(settings, no_metrics)
     yield loader
     loader.close()

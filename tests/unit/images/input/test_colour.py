@@ -13,9 +13,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from imagegen.images.input.decode import decode_image, decode_mask
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.settings import InputSettings
 
-SETTINGS = LoadingSettings()
+SETTINGS = InputSettings()
 Write = Callable[..., bytes]
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)

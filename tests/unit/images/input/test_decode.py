@@ -13,10 +13,10 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from imagegen.images.input.decode import Header, decode_image, decode_mask, read_header
-from imagegen.images.input.errors import Refused
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.errors import ImageError
+from imagegen.images.input.settings import InputSettings
 
-SETTINGS = LoadingSettings()
+SETTINGS = InputSettings()
 Write = Callable[..., bytes]
 FORMATS = ["PNG", "JPEG", "WEBP"]
 LOSSLESS: dict[str, dict[str, Any]] = {
@@ -70,7 +70,7 @@ def large_files(encoded: Write) -> dict[str, bytes]:
 @pytest.mark.parametrize("decode", [decode_image, decode_mask])
 def test_a_bomb_is_refused_by_its_header(encoded: Write, kind: str, decode: Callable[..., object]) -> None:
     with pytest.raises(
-        Refused,
+        ImageError,
         match=r"^too_large: has 16383x16383 pixels; a side is at most 16384 and width x height at most 33554432",
     ):
         decode(large_files(encoded)[kind], SETTINGS)
@@ -78,24 +78,24 @@ def test_a_bomb_is_refused_by_its_header(encoded: Write, kind: str, decode: Call
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP lossy", "WEBP lossless", "WEBP extended"])
 def test_a_header_that_lies_within_the_limits_is_found_out(encoded: Write, kind: str) -> None:
-    settings = LoadingSettings(max_image_pixels=2**29)
-    with pytest.raises(Refused, match="damaged or incomplete"):
+    settings = InputSettings(max_image_pixels=2**29)
+    with pytest.raises(ImageError, match="damaged or incomplete"):
         decode_image(large_files(encoded)[kind][:60], settings)
 
 
 def test_the_largest_png_header_is_refused_without_a_warning(encoded: Write) -> None:
-    with pytest.raises(Refused, match="has 2147483647x2147483647 pixels"):
+    with pytest.raises(ImageError, match="has 2147483647x2147483647 pixels"):
         decode_image(with_png_size(encoded(noise(), "PNG"), 2**31 - 1, 2**31 - 1), SETTINGS)
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_the_limits_are_inclusive(encoded: Write, format_name: str) -> None:
     data = encoded(noise(40, 30), format_name)
-    assert decode_image(data, LoadingSettings(max_image_side_px=40, max_image_pixels=1200)).shape == (30, 40, 3)
-    with pytest.raises(Refused, match="has 40x30 pixels; a side is at most 39"):
-        decode_image(data, LoadingSettings(max_image_side_px=39))
-    with pytest.raises(Refused, match="width x height at most 1199"):
-        decode_image(data, LoadingSettings(max_image_pixels=1199))
+    assert decode_image(data, InputSettings(max_image_side_px=40, max_image_pixels=1200)).shape == (30, 40, 3)
+    with pytest.raises(ImageError, match="has 40x30 pixels; a side is at most 39"):
+        decode_image(data, InputSettings(max_image_side_px=39))
+    with pytest.raises(ImageError, match="width x height at most 1199"):
+        decode_image(data, InputSettings(max_image_pixels=1199))
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
@@ -103,7 +103,7 @@ def test_the_limits_are_inclusive(encoded: Write, format_name: str) -> None:
 def test_a_file_that_is_cut_off_is_refused(encoded: Write, format_name: str, kept: float) -> None:
     data = encoded(noise(), format_name)
     with pytest.raises(
-        Refused, match=f"^invalid_image: (is a damaged or incomplete {format_name} file|is not an image|is empty)"
+        ImageError, match=f"^invalid_image: (is a damaged or incomplete {format_name} file|is not an image|is empty)"
     ):
         decode_image(data[: int(len(data) * kept)], SETTINGS)
 
@@ -113,7 +113,7 @@ def test_a_changed_byte_of_a_png_is_noticed(encoded: Write) -> None:
     data = encoded(noise(), "PNG")
     for at in range(len(b"\x89PNG\r\n\x1a\n"), len(data) - 12):
         damaged = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        with pytest.raises(Refused):
+        with pytest.raises(ImageError):
             decode_image(damaged, SETTINGS)
 
 
@@ -122,7 +122,7 @@ def test_a_changed_byte_of_a_png_is_noticed(encoded: Write) -> None:
 )
 def test_refusals_show_nothing_of_the_inside(data: bytes) -> None:
     """Texts of Pillow's exceptions quote addresses of objects (CVE-2026-22778)."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ImageError) as caught:
         decode_image(data, SETTINGS)
     assert "0x" not in str(caught.value)
     assert "BytesIO" not in str(caught.value)
@@ -132,7 +132,7 @@ def test_refusals_show_nothing_of_the_inside(data: bytes) -> None:
 @pytest.mark.parametrize("format_name", ["GIF", "BMP", "TIFF", "ICO", "PPM"])
 def test_other_formats_are_refused(encoded: Write, format_name: str) -> None:
     with pytest.raises(
-        Refused,
+        ImageError,
         match=r"^(unsupported_media_type: is in the (GIF|BMP|TIFF|ICO) format|invalid_image: is not an image in a known"
         r" format); accepted formats are PNG, JPEG, WEBP",
     ):
@@ -140,9 +140,9 @@ def test_other_formats_are_refused(encoded: Write, format_name: str) -> None:
 
 
 def test_the_setting_narrows_the_formats(encoded: Write) -> None:
-    settings = LoadingSettings(formats=("PNG",))
+    settings = InputSettings(formats=("PNG",))
     assert decode_image(encoded(noise(), "PNG"), settings).shape == (30, 40, 3)
-    with pytest.raises(Refused, match="is in the JPEG format; accepted formats are PNG"):
+    with pytest.raises(ImageError, match="is in the JPEG format; accepted formats are PNG"):
         decode_image(encoded(noise(), "JPEG"), settings)
 
 
@@ -194,7 +194,7 @@ def test_a_image_with_broken_exif_data_is_used_as_it_is(encoded: Write, broken: 
 
 
 def test_an_empty_file_is_called_so() -> None:
-    with pytest.raises(Refused, match=r"^invalid_image: is empty$"):
+    with pytest.raises(ImageError, match=r"^invalid_image: is empty$"):
         decode_image(b"", SETTINGS)
 
 
@@ -248,5 +248,5 @@ def test_a_large_jpeg_is_read_coarsely_but_right(
 @pytest.mark.parametrize("kept", [0.3, 0.7, 0.9])
 def test_a_large_jpeg_that_is_cut_off_is_refused_though_read_coarsely(encoded: Write, kept: float) -> None:
     data = encoded(noise(1024, 768), "JPEG")
-    with pytest.raises(Refused, match="damaged or incomplete"):
+    with pytest.raises(ImageError, match="damaged or incomplete"):
         decode_image(data[: int(len(data) * kept)], SETTINGS, (64, 64))

@@ -1,10 +1,9 @@
-"""One download for everyone who wants a URL at the same time, whoever stops waiting for it."""
+"""One download for all requests that need a URL at the same time, whichever of them stops waiting for it."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
@@ -16,66 +15,117 @@ from imagegen.images.input.fetch import Fetched
 from imagegen.images.input.url_cache import UrlCache
 
 PATIENCE_S = 30
+TIMEOUT_S = 10.0
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 class Host:
-    """Answers each fetch when the test says so."""
+    """Responds to each fetch when the test says so; one whose deadline has passed by then times out.
 
-    def __init__(self) -> None:
+    Attributes:
+        released: set to let all fetches respond.
+        failure: raised instead of a response.
+        before_response: called in each fetch with its number, from 1, when it is released.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._begun = threading.Semaphore(0)
         self.fetched: list[str] = []
-        self.answer = threading.Event()
+        self.released = threading.Event()
         self.failure: Exception | None = None
+        self.before_response: Callable[[int], None] = lambda number: None
 
     def fetch(self, url: str, deadline: float) -> Fetched:
         self.fetched.append(url)
-        assert self.answer.wait(deadline - time.monotonic())
+        number = len(self.fetched)
+        self._begun.release()
+        assert self.released.wait(PATIENCE_S)
+        self.before_response(number)
+        if self._clock() >= deadline:
+            raise FetchFailed("timed out")
         if self.failure is not None:
             raise self.failure
         return Fetched(url.encode(), 60)
 
+    def wait_for_fetch(self) -> None:
+        """Return when one more fetch has begun."""
+        assert self._begun.acquire(timeout=PATIENCE_S)
+
 
 @pytest.fixture
-def host() -> Host:
-    return Host()
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
-def downloads(host: Host) -> Iterator[Downloads]:
-    """Without a cache, so that only what runs at the same time is shared."""
-    downloads = Downloads(host.fetch, UrlCache(0), 4, PATIENCE_S, lambda seconds: None)
-    yield downloads
-    host.answer.set()
-    downloads.close()
+def host(clock: Clock) -> Host:
+    return Host(clock)
 
 
-def test_a_hundred_that_want_one_url_at_once_cause_one_fetch(host: Host, downloads: Downloads) -> None:
+@pytest.fixture
+def seconds() -> list[float]:
+    """How long each finished download took."""
+    return []
+
+
+@pytest.fixture
+def new(host: Host, clock: Clock, seconds: list[float]) -> Iterator[Callable[..., Downloads]]:
+    """Makes downloads without a cache unless one is given, so that only what runs at the same time is shared."""
+    made = []
+
+    def new(threads: int = 4, cache_bytes: int = 0) -> Downloads:
+        made.append(Downloads(host.fetch, UrlCache(cache_bytes), threads, TIMEOUT_S, seconds.append, clock))
+        return made[-1]
+
+    yield new
+    host.released.set()
+    for downloads in made:
+        downloads.close()
+
+
+New = Callable[..., Downloads]
+
+
+def test_a_hundred_requests_for_one_url_cause_one_fetch(host: Host, new: New) -> None:
+    downloads = new()
     together = threading.Barrier(100)
 
-    def ask(_: int) -> bytes:
+    def load(_: int) -> bytes:
         together.wait(PATIENCE_S)
         download = downloads.start("a")
-        if together.wait(PATIENCE_S) == 0:  # all have asked
-            host.answer.set()
+        if together.wait(PATIENCE_S) == 0:  # all have started it
+            host.released.set()
         return download.result(PATIENCE_S)
 
-    with ThreadPoolExecutor(100) as askers:
-        assert set(askers.map(ask, range(100))) == {b"a"}
+    with ThreadPoolExecutor(100) as callers:
+        assert set(callers.map(load, range(100))) == {b"a"}
     assert host.fetched == ["a"]
 
 
-def test_who_stops_waiting_does_not_fail_the_others(host: Host, downloads: Downloads) -> None:
+def test_a_caller_that_stops_waiting_does_not_fail_the_others(host: Host, new: New) -> None:
+    downloads = new()
     first, second = downloads.start("a"), downloads.start("a")
     with pytest.raises(FutureTimeoutError):
         first.result(0.01)
-    host.answer.set()
+    host.released.set()
     assert second.result(PATIENCE_S) == b"a"
     assert host.fetched == ["a"]
 
 
-def test_a_failure_is_everyones_and_not_remembered(host: Host, downloads: Downloads) -> None:
+def test_a_failure_reaches_all_callers_and_is_not_remembered(host: Host, new: New) -> None:
+    downloads = new()
     host.failure = FetchFailed("status 404")
     waiting = [downloads.start("a") for _ in range(3)]
-    host.answer.set()
+    host.released.set()
     for download in waiting:
         with pytest.raises(FetchFailed, match="status 404"):
             download.result(PATIENCE_S)
@@ -84,27 +134,27 @@ def test_a_failure_is_everyones_and_not_remembered(host: Host, downloads: Downlo
     assert host.fetched == ["a", "a"]
 
 
-def test_urls_are_fetched_side_by_side(host: Host, downloads: Downloads) -> None:
+def test_urls_are_fetched_side_by_side(host: Host, new: New) -> None:
+    """No fetch responds before all four have begun."""
+    downloads = new()
     waiting = {url: downloads.start(url) for url in "abcd"}
-    give_up_s = time.monotonic() + PATIENCE_S
-    while len(host.fetched) < 4:
-        assert time.monotonic() < give_up_s
-        time.sleep(0.001)
-    host.answer.set()
+    for _ in waiting:
+        host.wait_for_fetch()
+    host.released.set()
     assert {url: download.result(PATIENCE_S) for url, download in waiting.items()} == {u: u.encode() for u in "abcd"}
 
 
-def test_without_a_cache_a_url_is_fetched_again_later(host: Host, downloads: Downloads) -> None:
-    host.answer.set()
+def test_without_a_cache_a_url_is_fetched_again_later(host: Host, new: New) -> None:
+    downloads = new()
+    host.released.set()
     for _ in range(3):
         assert downloads.start("a").result(PATIENCE_S) == b"a"
     assert host.fetched == ["a"] * 3
 
 
-def test_with_a_cache_it_is_not(host: Host) -> None:
-    host.answer.set()
-    seconds: list[float] = []
-    downloads = Downloads(host.fetch, UrlCache(1000), 1, PATIENCE_S, seconds.append)
+def test_with_a_cache_it_is_not(host: Host, new: New, seconds: list[float]) -> None:
+    downloads = new(cache_bytes=1000)
+    host.released.set()
     for _ in range(3):
         assert downloads.start("a").result(PATIENCE_S) == b"a"
     downloads.close()
@@ -112,75 +162,59 @@ def test_with_a_cache_it_is_not(host: Host) -> None:
     assert len(seconds) == 1
 
 
-def test_what_has_waited_too_long_for_a_thread_is_not_fetched(host: Host) -> None:
-    """Else a backlog that nobody waits for any more would hold up those who come later."""
-    timeout_s = 0.05
-
-    def fetch_late(url: str, deadline: float) -> Fetched:
-        host.answer.wait(PATIENCE_S)
-        return host.fetch(url, deadline + PATIENCE_S)
-
-    downloads = Downloads(fetch_late, UrlCache(0), 1, timeout_s, lambda seconds: None)
-    running, late = downloads.start("a"), downloads.start("b")
-    time.sleep(2 * timeout_s)
-    host.answer.set()
-    assert running.result(PATIENCE_S) == b"a"
-    with pytest.raises(FetchFailed, match="timed out"):
-        late.result(PATIENCE_S)
-    downloads.close()
+def test_what_has_waited_too_long_for_a_thread_is_not_fetched(host: Host, new: New, clock: Clock) -> None:
+    """Else a backlog that no request waits for any more would hold up later ones."""
+    downloads = new(threads=1)
+    waiting = [downloads.start(url) for url in "ab"]
+    host.wait_for_fetch()
+    clock.now_s = TIMEOUT_S
+    host.released.set()
+    for download in waiting:
+        with pytest.raises(FetchFailed, match="timed out"):
+            download.result(PATIENCE_S)
     assert host.fetched == ["a"]
 
 
-class SlowHost:
-    """Takes until `ready` to answer; a fetch that has no time for that times out."""
-
-    def __init__(self, ready: float) -> None:
-        self.ready = ready
-        self.fetches = 0
-
-    def fetch(self, url: str, deadline: float) -> Fetched:
-        self.fetches += 1
-        time.sleep(max(0.0, min(self.ready, deadline) - time.monotonic()))
-        if time.monotonic() >= deadline:
-            raise FetchFailed("timed out")
-        return Fetched(url.encode(), 60)
-
-
-def test_who_joins_late_has_as_much_time_as_the_first() -> None:
-    timeout_s = 1.0
-    host = SlowHost(time.monotonic() + 1.5 * timeout_s)
-    downloads = Downloads(host.fetch, UrlCache(0), 4, timeout_s, lambda seconds: None)
+def test_a_late_caller_has_as_much_time_as_the_first(host: Host, new: New, clock: Clock) -> None:
+    downloads = new()
     first = downloads.start("a")
-    time.sleep(0.8 * timeout_s)
+    host.wait_for_fetch()
+    clock.now_s = 0.8 * TIMEOUT_S
     late = [downloads.start("a") for _ in range(100)]
-    with pytest.raises(FutureTimeoutError):
-        first.result(0.2 * timeout_s)
-    assert [download.result(PATIENCE_S) for download in late] == [b"a"] * 100
-    assert host.fetches == 2
-    downloads.close()
+    clock.now_s = 1.2 * TIMEOUT_S  # the fetch times out; for the late callers there is another one
+    host.released.set()
+    assert [download.result(PATIENCE_S) for download in [first, *late]] == [b"a"] * 101
+    assert host.fetched == ["a", "a"]
 
 
-def test_a_download_ends_when_nobody_has_time_left() -> None:
-    host = SlowHost(time.monotonic() + PATIENCE_S)
-    seconds: list[float] = []
-    downloads = Downloads(host.fetch, UrlCache(0), 1, 0.6, seconds.append)
+def test_a_download_ends_when_no_caller_has_time_left(host: Host, new: New, clock: Clock, seconds: list[float]) -> None:
+    downloads = new()
     first = downloads.start("a")
-    time.sleep(0.3)
+    host.wait_for_fetch()
+    clock.now_s = 0.5 * TIMEOUT_S
     late = downloads.start("a")
+
+    def take_too_long(number: int) -> None:
+        clock.now_s = {1: 1.0, 2: 1.5}[number] * TIMEOUT_S  # each time up to the deadline
+
+    host.before_response = take_too_long
+    host.released.set()
     for download in (first, late):
         with pytest.raises(FetchFailed, match="timed out"):
             download.result(PATIENCE_S)
     downloads.close()
-    assert host.fetches == 2
-    assert 0.75 < seconds[0] < PATIENCE_S / 2
+    assert host.fetched == ["a", "a"]
+    assert seconds == [1.5 * TIMEOUT_S]
 
 
-def test_another_failure_is_not_tried_again_for_who_joined(host: Host, downloads: Downloads) -> None:
+def test_another_failure_is_not_tried_again_for_a_late_caller(host: Host, new: New, clock: Clock) -> None:
+    downloads = new()
     host.failure = FetchFailed("status 404")
     first = downloads.start("a")
-    time.sleep(0.01)
+    host.wait_for_fetch()
+    clock.now_s = 1.0
     late = downloads.start("a")
-    host.answer.set()
+    host.released.set()
     for download in (first, late):
         with pytest.raises(FetchFailed, match="status 404"):
             download.result(PATIENCE_S)

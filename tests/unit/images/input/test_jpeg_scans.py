@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from imagegen.images.input.decode import decode_image, decode_mask, read_header
-from imagegen.images.input.errors import Refused
+from imagegen.images.input.errors import ImageError
 from imagegen.images.input.jpeg_scans import MAX_SCANS, MAX_SEGMENTS
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.settings import InputSettings
 
-SETTINGS = LoadingSettings()
+SETTINGS = InputSettings()
 Write = Callable[..., bytes]
 END = b"\xff\xd9"
 
@@ -31,7 +31,7 @@ def progressive(encoded: Write) -> bytes:
 @pytest.mark.parametrize("read", [read_header, decode_image, decode_mask])
 def test_too_many_scans_are_refused(encoded: Write, read: Callable[..., object]) -> None:
     data = with_repeated_scan(progressive(encoded), MAX_SCANS)
-    with pytest.raises(Refused, match=r"^too_large: has more than 100 JPEG scans$"):
+    with pytest.raises(ImageError, match=r"^too_large: has more than 100 JPEG scans$"):
         read(data, SETTINGS)
 
 
@@ -45,7 +45,7 @@ def test_as_many_scans_as_allowed_are_read(encoded: Write) -> None:
 def test_scans_cannot_be_hidden(encoded: Write, hidden: bytes) -> None:
     """Decoders skip what has no length, and what only looks like a segment."""
     body = progressive(encoded).removesuffix(END) + hidden
-    with pytest.raises(Refused, match=r"^too_large"):
+    with pytest.raises(ImageError, match=r"^too_large"):
         decode_image(with_repeated_scan(body, MAX_SCANS), SETTINGS)
 
 
@@ -61,13 +61,13 @@ def test_bytes_like_scans_around_the_image_do_not_count(encoded: Write) -> None:
 def test_countless_segments_are_refused(encoded: Write, part: bytes) -> None:
     """Also empty ones, and padding, which Pillow reads byte by byte."""
     data = progressive(encoded)
-    with pytest.raises(Refused, match=r"^too_large: has more than 10000 JPEG segments$"):
+    with pytest.raises(ImageError, match=r"^too_large: has more than 10000 JPEG segments$"):
         read_header(data[:2] + part * (MAX_SEGMENTS + 1) + data[2:], SETTINGS)
 
 
 def test_countless_segments_between_scans_are_refused(encoded: Write) -> None:
     data = progressive(encoded).removesuffix(END) + b"\xff\xfe\0\2" * (MAX_SEGMENTS + 1)
-    with pytest.raises(Refused, match=r"^too_large: has more than 10000 JPEG segments$"):
+    with pytest.raises(ImageError, match=r"^too_large: has more than 10000 JPEG segments$"):
         read_header(with_repeated_scan(data, MAX_SCANS), SETTINGS)
 
 

@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagegen.api.errors import ImageRejected
+from imagegen.api.limits import RequestRules
 from imagegen.images.input.load import ImageLoader
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.settings import InputSettings
+
+ANY_SIZE = RequestRules(granularity_px=1)
 
 Write = Callable[..., bytes]
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
-_SMALL = LoadingSettings(max_image_pixels=10_000, max_image_bytes=100_000, decode_threads=1, fetch_attempts=1)
+_SMALL = InputSettings(max_image_pixels=10_000, max_image_bytes=100_000, decode_threads=1, fetch_attempts=1)
 
 
 def _samples() -> list[bytes]:
@@ -87,7 +90,7 @@ _MOST_GROWTH_BYTES = 64 * 2**20  # the decoded limit is 40 kB an image; what all
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # about what is damaged, for the log
 def test_whatever_is_sent_gives_pixels_or_a_clear_rejection_in_bounded_memory(guarded_loader: ImageLoader) -> None:
     process = psutil.Process()
-    guarded_loader.load(_FILES, None, (8, 8))  # codecs are loaded on first use
+    guarded_loader.load(_FILES, None, (8, 8), ANY_SIZE)  # codecs are loaded on first use
     start_bytes = process.memory_info().rss
     outcomes = {"sent": 0, "pixels": 0, "rejected": 0}
 
@@ -104,7 +107,7 @@ def test_whatever_is_sent_gives_pixels_or_a_clear_rejection_in_bounded_memory(gu
     def check(blob: bytes, as_mask: bool) -> None:
         images, mask = ([_FILES[0]], blob) if as_mask else ([blob], None)
         try:
-            loaded = guarded_loader.load(images, mask, (8, 8))
+            loaded = guarded_loader.load(images, mask, (8, 8), ANY_SIZE)
         except ImageRejected as rejection:
             outcomes["rejected"] += bool(_CLEAR.match(str(rejection)))
         else:

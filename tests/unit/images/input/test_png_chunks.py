@@ -14,11 +14,11 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from imagegen.images.input.decode import Header, decode_image, decode_mask, read_header
-from imagegen.images.input.errors import Refused
+from imagegen.images.input.errors import ImageError
 from imagegen.images.input.png_chunks import MAX_OTHER_CHUNKS, MAX_PIXEL_CHUNKS, has_all_rows
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.settings import InputSettings
 
-SETTINGS = LoadingSettings()
+SETTINGS = InputSettings()
 Write = Callable[..., bytes]
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -65,7 +65,7 @@ def test_black_images_of_every_kind_are_accepted_if_complete(colour_type: int, d
 def test_a_png_of_too_few_rows_is_refused(decode: Callable[..., object], rows: int) -> None:
     """Every checksum is right, and Pillow leaves the other rows black."""
     pixels = b"".join(b"\0" + bytes([50 + row] * 4) for row in range(rows))
-    with pytest.raises(Refused, match=r"^invalid_image: is a damaged or incomplete PNG file"):
+    with pytest.raises(ImageError, match=r"^invalid_image: is a damaged or incomplete PNG file"):
         decode(png((4, 8), zlib.compress(pixels)), SETTINGS)
 
 
@@ -74,7 +74,7 @@ def test_an_interlaced_png_without_its_last_pass_is_refused(height: int) -> None
     """Its last row may be filled all the same."""
     rows = bytearray(blank_rows((8, height), (8, 0, 1)))
     last_pass = 9 * (height // 2)
-    with pytest.raises(Refused, match="damaged or incomplete"):
+    with pytest.raises(ImageError, match="damaged or incomplete"):
         decode_image(png((8, height), zlib.compress(bytes(rows[:-last_pass])), (8, 0, 1)), SETTINGS)
 
 
@@ -83,7 +83,7 @@ def test_every_cut_of_the_zlib_stream_is_refused() -> None:
     noise = np.random.default_rng(0).integers(1, 256, (8, 40), dtype=np.uint8)
     stream = zlib.compress(b"".join(b"\0" + row.tobytes() for row in noise))
     for kept in range(len(stream) - 5):
-        with pytest.raises(Refused, match="damaged or incomplete"):
+        with pytest.raises(ImageError, match="damaged or incomplete"):
             decode_image(png((40, 8), stream[:kept]), SETTINGS)
 
 
@@ -97,7 +97,7 @@ def test_a_first_frame_that_leaves_a_part_out_is_refused(encoded: Write) -> None
     data = encoded(frames[0], save_all=True, append_images=frames[1:])
     at = data.index(b"fcTL")
     control = data[at + 4 : at + 8] + struct.pack(">IIII", 8, 4, 0, 4) + data[at + 24 : at + 30]
-    with pytest.raises(Refused, match="damaged or incomplete"):
+    with pytest.raises(ImageError, match="damaged or incomplete"):
         decode_image(data[: at - 4] + chunk(b"fcTL", control) + data[at + 34 :], SETTINGS)
 
 
@@ -164,15 +164,15 @@ def test_a_profile_that_pillow_stops_at_is_ignored(profile: bytes) -> None:
 def test_a_png_of_countless_chunks_is_refused_at_once() -> None:
     empty, rows = chunk(b"teSt"), zlib.compress(b"\0\x07")
     assert decode_image(png((1, 1), rows, before=empty * (MAX_OTHER_CHUNKS - 3)), SETTINGS).shape == (1, 1, 3)
-    with pytest.raises(Refused, match=r"^too_large: has more than 1000 PNG chunks besides"):
+    with pytest.raises(ImageError, match=r"^too_large: has more than 1000 PNG chunks besides"):
         read_header(png((1, 1), rows, before=empty * MAX_OTHER_CHUNKS), SETTINGS)
-    with pytest.raises(Refused, match=r"^too_large: has its pixels in more than 100000 PNG chunks"):
+    with pytest.raises(ImageError, match=r"^too_large: has its pixels in more than 100000 PNG chunks"):
         read_header(png((1, 1), rows, before=chunk(b"IDAT") * MAX_PIXEL_CHUNKS), SETTINGS)
 
 
 def test_a_second_header_is_refused() -> None:
     other = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 0))
-    with pytest.raises(Refused, match="damaged or incomplete"):
+    with pytest.raises(ImageError, match="damaged or incomplete"):
         read_header(png((1, 1), zlib.compress(bytes(6)), before=other), SETTINGS)
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import pytest
 
-from imagegen.images.input.errors import Refused, UrlNotAllowed
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.errors import ImageError, UrlNotAllowed
+from imagegen.images.input.settings import InputSettings
 from imagegen.images.input.source import Encoded, Url, parse_source
 
-SETTINGS = LoadingSettings()
+SETTINGS = InputSettings()
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 PNG_BASE64 = base64.b64encode(PNG)
 
@@ -79,7 +79,7 @@ def test_other_schemes_are_refused_like_other_urls_that_are_not_allowed(scheme: 
     ],
 )
 def test_known_formats_that_are_not_accepted_are_named(blob: bytes, name: str) -> None:
-    with pytest.raises(Refused, match=f"^unsupported_media_type: is in the {name} format; accepted formats are"):
+    with pytest.raises(ImageError, match=f"^unsupported_media_type: is in the {name} format; accepted formats are"):
         parse_source(blob, SETTINGS)
 
 
@@ -114,7 +114,7 @@ def test_known_formats_that_are_not_accepted_are_named(blob: bytes, name: str) -
     ],
 )
 def test_what_is_no_image_is_refused(blob: bytes, problem: str) -> None:
-    with pytest.raises(Refused, match=problem):
+    with pytest.raises(ImageError, match=problem):
         parse_source(blob, SETTINGS)
 
 
@@ -122,23 +122,23 @@ def test_what_is_no_image_is_refused(blob: bytes, problem: str) -> None:
     "wrap", [bytes, base64.b64encode, lambda data: b"data:image/png;base64," + base64.b64encode(data)]
 )
 def test_the_byte_limit_counts_decoded_bytes_exactly(wrap: Callable[[bytes], bytes]) -> None:
-    source = parse_source(wrap(PNG), LoadingSettings(max_image_bytes=len(PNG)))
+    source = parse_source(wrap(PNG), InputSettings(max_image_bytes=len(PNG)))
     assert isinstance(source, Encoded)
     assert source.data == PNG
-    with pytest.raises(Refused, match=f"^too_large: is larger than {len(PNG) - 1} bytes"):
-        parse_source(wrap(PNG), LoadingSettings(max_image_bytes=len(PNG) - 1))
+    with pytest.raises(ImageError, match=f"^too_large: is larger than {len(PNG) - 1} bytes"):
+        parse_source(wrap(PNG), InputSettings(max_image_bytes=len(PNG) - 1))
 
 
 def test_a_percent_encoded_payload_has_a_limit_before_it_is_decoded() -> None:
     data = b"\xff" * 300  # / only
     encoded = b"data:image/png;base64," + base64.b64encode(data).replace(b"/", b"%2F")
-    source = parse_source(encoded, LoadingSettings(max_image_bytes=300))
+    source = parse_source(encoded, InputSettings(max_image_bytes=300))
     assert isinstance(source, Encoded)
     assert source.data == data
-    with pytest.raises(Refused, match=r"^too_large: is larger than 299 bytes$"):
-        parse_source(encoded, LoadingSettings(max_image_bytes=299))
-    with pytest.raises(Refused, match=r"^too_large: is larger than 100 bytes$"):
-        parse_source(b"data:image/png;base64," + b"%" * 1000, LoadingSettings(max_image_bytes=100))
+    with pytest.raises(ImageError, match=r"^too_large: is larger than 299 bytes$"):
+        parse_source(encoded, InputSettings(max_image_bytes=299))
+    with pytest.raises(ImageError, match=r"^too_large: is larger than 100 bytes$"):
+        parse_source(b"data:image/png;base64," + b"%" * 1000, InputSettings(max_image_bytes=100))
 
 
 @pytest.mark.parametrize("piece", [b"%", b"%2", b"%2B", b"%20", b"A%"])
@@ -146,7 +146,7 @@ def test_percent_signs_cost_little_time_and_memory(piece: bytes) -> None:
     blob = b"data:image/png;base64," + piece * (12_000_000 // len(piece))
     started_s = time.process_time()
     tracemalloc.start()
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(ImageError):
         parse_source(blob, SETTINGS)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from imagegen.api.errors import ImageRejected
+from imagegen.api.limits import RequestRules
 from imagegen.images.input import transport
 from imagegen.images.input.errors import UrlNotAllowed
 from imagegen.images.input.load import ImageLoader
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.settings import InputSettings
+
+ANY_SIZE = RequestRules(granularity_px=1)
 
 NOT_ALLOWED = str(UrlNotAllowed())
 # What no resolver knows or no parser takes gets no connection either, but is no secret.
@@ -174,7 +177,7 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 @pytest.fixture(scope="module")
 def loader(no_metrics: Any) -> Iterator[ImageLoader]:
     """As configured by default, but for attempts: names that do not resolve are not worth waiting for here."""
-    loader = ImageLoader(LoadingSettings(fetch_attempts=1), no_metrics)
+    loader = ImageLoader(InputSettings(fetch_attempts=1), no_metrics)
     yield loader
     loader.close()
 
@@ -182,7 +185,7 @@ def loader(no_metrics: Any) -> Iterator[ImageLoader]:
 def refusal(loader: ImageLoader, url: str, listener: socket.socket) -> str:
     blob = url.replace("{port}", str(listener.getsockname()[1])).encode()
     with pytest.raises(ImageRejected) as caught:
-        loader.load([blob], None, None)
+        loader.load([blob], None, None, ANY_SIZE)
     return str(caught.value).removeprefix("image_rejected: image[0]: ")
 
 

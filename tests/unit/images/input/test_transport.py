@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from imagegen.images.input import transport
-from imagegen.images.input.errors import Refused, UrlNotAllowed
+from imagegen.images.input.errors import ImageError, UrlNotAllowed
 from imagegen.images.input.fetch import Fetcher
-from imagegen.images.input.settings import LoadingSettings
+from imagegen.images.input.settings import InputSettings
 from imagegen.images.input.ssrf import NotAllowed
-from imagegen.images.input.transport import Terms, check_peer
+from imagegen.images.input.transport import FetchPolicy, check_peer
 
 NOT_ALLOWED = str(UrlNotAllowed())
 
@@ -22,13 +22,13 @@ NOT_ALLOWED = str(UrlNotAllowed())
 @pytest.fixture
 def fetcher() -> Iterator[Fetcher]:
     """With the default settings."""
-    fetcher = Fetcher(LoadingSettings())
+    fetcher = Fetcher(InputSettings())
     yield fetcher
     fetcher.close()
 
 
 def refusal(fetcher: Fetcher, url: str) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ImageError) as caught:
         fetcher.fetch(url)
     return str(caught.value)
 
@@ -66,7 +66,7 @@ def test_a_name_that_resolves_to_a_private_address_is_refused(
 def test_the_address_that_was_judged_is_the_one_connected_to(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """DNS rebinding: a second answer of the name server must have no effect within a connection."""
     names = _Names(monkeypatch, ["127.0.0.1"], ["10.255.255.1"])
-    fetcher = Fetcher(LoadingSettings(allow_private_addresses=True))
+    fetcher = Fetcher(InputSettings(allow_private_addresses=True))
     server.serve("/a.png", b"image")
     assert fetcher.fetch(f"http://images.test:{server.port}/a.png").body == b"image"
     assert names.asked == 1
@@ -90,11 +90,11 @@ def test_a_peer_that_is_not_what_was_judged_gets_no_bytes(
 
 
 def test_check_peer_closes_a_socket_it_refuses() -> None:
-    terms = Terms(deadline=time.monotonic() + 60, connect_timeout_s=1.0, allow_private_addresses=False)
+    policy = FetchPolicy(deadline=time.monotonic() + 60, connect_timeout_s=1.0, allow_private_addresses=False)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         sock = socket.create_connection(listener.getsockname())
         with pytest.raises(NotAllowed, match=r"127\.0\.0\.1"):
-            check_peer(sock, terms)
+            check_peer(sock, policy)
     assert sock.fileno() == -1
 
 
@@ -133,7 +133,7 @@ def test_a_redirect_from_a_public_to_a_forbidden_address_is_refused(
 
 def test_a_host_that_is_not_among_the_allowed_domains_is_refused(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     names = _Names(monkeypatch, ["127.0.0.1"])
-    settings = LoadingSettings(allow_private_addresses=True, allowed_domains=("images.test", ".below.test"))
+    settings = InputSettings(allow_private_addresses=True, allowed_domains=("images.test", ".below.test"))
     fetcher = Fetcher(settings)
     server.serve("/a.png", b"image")
     for host in ("images.test", "IMAGES.test", "cdn.below.test"):
@@ -151,7 +151,7 @@ def test_a_host_that_is_not_among_the_allowed_domains_is_refused(server: Any, mo
 
 def test_allowed_addresses_are_tried_in_turn(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _Names(monkeypatch, ["127.0.0.3", "127.0.0.1"])
-    fetcher = Fetcher(LoadingSettings(allow_private_addresses=True))
+    fetcher = Fetcher(InputSettings(allow_private_addresses=True))
     server.serve("/a.png", b"image")
     assert fetcher.fetch(f"http://images.test:{server.port}/a.png").body == b"image"
 
@@ -166,11 +166,11 @@ def test_private_addresses_of_a_name_are_passed_over(server: Any, monkeypatch: p
 
     monkeypatch.setattr(transport, "is_public", is_public)
     server.serve("/a.png", b"image")
-    assert Fetcher(LoadingSettings()).fetch(f"http://images.test:{server.port}/a.png").body == b"image"
+    assert Fetcher(InputSettings()).fetch(f"http://images.test:{server.port}/a.png").body == b"image"
     assert judged == ["127.0.0.3", "127.0.0.1", "127.0.0.1"]
 
 
 def test_a_connection_without_terms_does_not_open(server: Any) -> None:
     with pytest.raises(LookupError):
-        transport._GuardedHTTPConnection("127.0.0.1", server.port).connect()
+        transport._PolicyHTTPConnection("127.0.0.1", server.port).connect()
     assert server.connections == 0

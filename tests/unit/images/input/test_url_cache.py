@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imagegen.images.input.fetch import Fetched
-from imagegen.images.input.url_cache import ENTRY_BYTES, CacheCounts, UrlCache
+from imagegen.images.input.url_cache import ENTRY_BYTES, CacheStatistics, UrlCache
 
 
 class Clock:
@@ -24,7 +24,7 @@ def test_bodies_come_back_by_exact_url_until_their_lifetime_ends() -> None:
     assert cache.get("http://a/X") == b"body"
     clock.now_s += 0.1
     assert cache.get("http://a/X") is None
-    assert cache.counts == CacheCounts(hits=2, misses=6, evictions=0, bytes=0)
+    assert cache.statistics == CacheStatistics(hits=2, misses=6, evictions=0, bytes=0)
 
 
 def room(*body_bytes: int) -> int:
@@ -39,8 +39,8 @@ def test_the_least_recently_used_leave_for_want_of_room() -> None:
     cache.get("a")
     cache.put("d", Fetched(b"dddd", 10))
     assert [url for url in "abcd" if cache.get(url)] == ["a", "c", "d"]
-    assert cache.counts.evictions == 1
-    assert cache.counts.bytes == room(3, 3, 4)
+    assert cache.statistics.evictions == 1
+    assert cache.statistics.bytes == room(3, 3, 4)
 
 
 def test_a_body_is_replaced_and_counted_once() -> None:
@@ -48,7 +48,7 @@ def test_a_body_is_replaced_and_counted_once() -> None:
     for body in (b"old", b"newer"):
         cache.put("a", Fetched(body, 10))
     assert cache.get("a") == b"newer"
-    assert cache.counts.bytes == room(5)
+    assert cache.statistics.bytes == room(5)
 
 
 def test_what_is_larger_than_the_cache_or_without_lifetime_is_not_kept() -> None:
@@ -63,12 +63,12 @@ def test_0_turns_it_off() -> None:
     cache = UrlCache(0)
     cache.put("a", Fetched(b"", 10))
     assert cache.get("a") is None
-    assert cache.counts == CacheCounts(hits=0, misses=0, evictions=0, bytes=0)
+    assert cache.statistics == CacheStatistics(hits=0, misses=0, evictions=0, bytes=0)
 
 
 def test_tiny_bodies_under_long_urls_do_not_outgrow_the_budget() -> None:
     cache = UrlCache(100_000)
     for index in range(100):
         cache.put(f"{index:08000}", Fetched(b"", 10))
-    assert cache.counts.evictions > 80
-    assert cache.counts.bytes <= 100_000
+    assert cache.statistics.evictions > 80
+    assert cache.statistics.bytes <= 100_000

@@ -10,17 +10,22 @@ import pyspng
 import pytest
 from PIL import Image
 
+from imagegen.api.reports import GenerationReport
 from imagegen.images.output.encode import encode
 from imagegen.images.output.file_metadata import FileText, file_text
 
-REPORT = {
-    "model": "sdxl",
-    "size": "64x48",
-    "num_inference_steps": 20,
-    "guidance_scale": 7.5,
-    "strength": None,
-    "scheduler": "euler",
-}
+REPORT = GenerationReport(
+    model="sdxl",
+    task="text_to_image",
+    size="64x48",
+    num_inference_steps=20,
+    guidance_scale=7.5,
+    strength=None,
+    scheduler="euler",
+    mean_batch_rows=1.0,
+    warnings=(),
+    milliseconds={},
+)
 SETTINGS = "Steps: 20, Sampler: euler, CFG scale: 7.5, Seed: 7, Size: 64x48, Model: sdxl"
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 PNG_WAYS = [("png", None, "isal"), ("png", None, "pillow"), ("png", 50, "auto")]
@@ -28,7 +33,7 @@ WAYS: list[tuple[str, int | None, str]] = [*PNG_WAYS, ("jpeg", None, "auto"), ("
 
 
 def read(data: bytes) -> str | None:
-    """As people's tools do: `parameters` of a PNG, else the EXIF user comment."""
+    """The text as image tools read it: `parameters` of a PNG, else the EXIF user comment."""
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         if image.format == "PNG":
@@ -69,7 +74,7 @@ def test_the_longest_prompts_fit(output_format: str, compression: int | None, en
 
 
 def test_what_does_not_apply_is_left_out() -> None:
-    bare = file_text("x", "", 1, {**REPORT, "guidance_scale": None, "strength": 0.5})
+    bare = file_text("x", "", 1, REPORT.model_copy(update={"guidance_scale": None, "strength": 0.5}))
     assert bare == FileText(
         "x", "Steps: 20, Sampler: euler, Seed: 1, Size: 64x48, Denoising strength: 0.5, Model: sdxl"
     )

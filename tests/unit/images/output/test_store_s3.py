@@ -77,7 +77,7 @@ def test_public_addresses_are_the_base_and_the_key(proxy: FaultyProxy, new_store
 
 
 @pytest.mark.parametrize("fault", ["refuse", "cut", "lose"])
-def test_failures_that_pass_are_tried_again(
+def test_transient_failures_are_tried_again(
     server: S3Server, bucket: str, proxy: FaultyProxy, new_store: NewStore, fault: str
 ) -> None:
     proxy.fault = lambda method, number: fault if method == "PUT" and number in (1, 3, 4) else None
@@ -90,7 +90,7 @@ def test_failures_that_pass_are_tried_again(
 def test_a_server_that_fails_in_the_middle_leaves_nothing_behind(
     server: S3Server, bucket: str, proxy: FaultyProxy, new_store: NewStore, fault: str
 ) -> None:
-    """Also of the image whose answer was lost, though it was stored."""
+    """Also of the image whose response was lost, though it was stored."""
     proxy.fault = lambda method, number: fault if method == "PUT" and number >= 2 else None
     with pytest.raises(StorageFailed, match=r"^storage_failed: the images could not be stored; the server log has"):
         new_store().store(IMAGES, KEYS, "image/png")
@@ -120,7 +120,7 @@ def test_a_server_that_hangs_is_not_waited_for_longer_than_allowed(
     assert server.keys(bucket) == []
 
 
-def test_removing_does_not_wait_for_what_others_write(
+def test_removing_does_not_wait_for_other_requests_writes(
     server: S3Server, bucket: str, proxy: FaultyProxy, new_store: NewStore
 ) -> None:
     """A store that hangs holds every thread that writes; the image that is there already has to go all the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import struct
 import subprocess
@@ -112,7 +113,7 @@ def test_the_filter_goes_the_way_in_which_the_image_is_smoother() -> None:
         (4, "isal", None, True),
     ],
 )
-def test_who_writes_what(channels: int, encoder: str, compression: int | None, isal: bool) -> None:
+def test_the_writer_of_each_kind_of_png(channels: int, encoder: str, compression: int | None, isal: bool) -> None:
     pixels = frame(64, 64, channels, "noise", 3)
     assert (encode(pixels, "png", compression, encoder) == write_png(pixels)) is isal
 
@@ -124,12 +125,16 @@ def test_a_frame_that_is_a_view_of_any_strides_is_written() -> None:
 
 
 def test_a_machine_without_isal_takes_pillow() -> None:
+    config = {"parameters": {"png_encoder": {"string_value": "isal"}}}
     program = (
         "import sys; sys.modules['isal'] = None\n"
-        "import numpy as np; from imagegen.images.output import encode, settings as postprocess_settings\n"
-        "assert encode.encode(np.zeros((8, 8, 3), np.uint8), 'png', None).startswith(b'\\x89PNG')\n"
-        "postprocess_settings.PostprocessSettings()\n"
-        "try: postprocess_settings.PostprocessSettings(png_encoder='isal')\n"
+        "import numpy as np\n"
+        "from imagegen.images.output.encode import encode\n"
+        "from imagegen.images.output.settings import OutputSettings\n"
+        "from imagegen.triton.parameters import read_parameters\n"
+        "assert encode(np.zeros((8, 8, 3), np.uint8), 'png', None).startswith(b'\\x89PNG')\n"
+        "OutputSettings()\n"
+        f"try: read_parameters('{json.dumps(config)}', OutputSettings)\n"
         "except ValueError as error: print(error)"
     )
     done = subprocess.run(
@@ -139,4 +144,6 @@ def test_a_machine_without_isal_takes_pillow() -> None:
         text=True,
         timeout=60,
     )
-    assert done.stdout.strip() == "parameter png_encoder: 'isal' needs the package isal, which is not installed", done
+    assert done.stdout == (
+        "parameter png_encoder: 'isal' is not allowed; it needs the package isal, which is not installed\n"
+    ), done
