@@ -10,28 +10,30 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from imagegen.api import tensors
 from imagegen.openai import errors, schema
+from imagegen.openai.app_state import AppState
 from imagegen.openai.auth import Keys
 from imagegen.openai.body import FORM, JSON, read_fields
-from imagegen.openai.concurrency import Places
-from imagegen.openai.errors import ApiError, BadRequest, ClientGone, Failed, MethodNotAllowed, NotAvailable, NotFound
-from imagegen.openai.fields import Call, check_model, edit_call, generation_call, variation_call
+from imagegen.openai.concurrency import ConcurrencyLimiter
+from imagegen.openai.error_handlers import add_error_handlers
+from imagegen.openai.errors import NotAvailable
 from imagegen.openai.files import Files
 from imagegen.openai.health import Health
-from imagegen.openai.images_response import Drawing, Studio
-from imagegen.openai.metrics import Measures
-from imagegen.openai.middleware import Edge
+from imagegen.openai.images_request import ImagesRequest, RequestParser
+from imagegen.openai.images_response import ImagesResponse
+from imagegen.openai.loop_lag import measure_loop_lag
+from imagegen.openai.metrics import FrontendMetrics
+from imagegen.openai.middleware import RequestMiddleware
 from imagegen.openai.page import page_response
+from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings
-from imagegen.openai.triton_call import TritonImages
+from imagegen.openai.triton_images import TritonImages
 from imagegen.openai.usage import TokenCounter
 
 
@@ -49,33 +51,38 @@ class Frontend:
         self._settings = settings
         self._keys = Keys.load(settings.keys_file)
         self._files = Files(settings.files_folder)
-        self._measures = Measures()
+        self._metrics = FrontendMetrics()
+        self._served_model = ServedModel(settings.model_id)
+        self._parser = RequestParser(settings, self._served_model)
         self._tokens = TokenCounter.load(settings.tokenizer) if settings.tokenizer else None
         self._page = page_response()
         self._started_s = int(time.time())
-        self._places = Places(settings.max_concurrent_per_key)
-        self._studio: Studio | None = None
+        self._limiter = ConcurrencyLimiter(settings.max_concurrent_per_key)
+        self._state: AppState | None = None
         self._draining = False
-        self._edge = Edge(self._routes(), self._measures, settings.max_body_bytes, settings.body_timeout_s)
-        self.app: ASGIApp = self._edge
+        self._middleware = RequestMiddleware(
+            self._routes(), self._metrics, settings.max_body_bytes, settings.body_timeout_s
+        )
+        self.app: ASGIApp = self._middleware
 
     @property
     def open_requests(self) -> int:
-        """Requests that have no complete answer yet."""
-        return self._edge.open_requests
+        """Requests that have no complete response yet."""
+        return self._middleware.open_requests
 
     def drain(self) -> None:
-        """Report as not ready and draw nothing new from now on."""
+        """Report as not ready and generate nothing new from now on."""
         self._draining = True
-        if self._studio is not None:
-            self._studio.health.drain()
+        if self._state is not None:
+            self._state.health.drain()
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        triton = TritonImages(self._settings.triton_url, self._settings.triton_model)
-        health = Health(triton, self._settings, self._measures)
-        self._studio = Studio(triton, self._places, self._tokens, health, self._measures)
-        background = [asyncio.create_task(task) for task in (health.run(), health.watch_loop())]
+        triton = TritonImages(self._settings.triton_url, self._settings.triton_model, self._served_model)
+        health = Health(triton, self._settings, self._metrics)
+        self._state = AppState(triton, self._limiter, self._tokens, health, self._metrics)
+        tasks = (health.run(), measure_loop_lag(self._metrics.loop_lag))
+        background = [asyncio.create_task(task) for task in tasks]
         try:
             yield
         finally:
@@ -95,13 +102,7 @@ class Frontend:
                 allow_headers=["*"],  # OpenAI's client for browsers sends a dozen of its own
                 expose_headers=["x-request-id", "retry-after"],
             )
-        for kind, handler in (
-            (ApiError, _answer),
-            (HTTPException, _routing_error),
-            (RequestValidationError, _validation_error),
-            (Exception, _unexpected),
-        ):
-            app.add_exception_handler(kind, handler)
+        add_error_handlers(app)
         post: dict[str, Any] = {"methods": ["POST"], "tags": ["images"]}
         get: dict[str, Any] = {"methods": ["GET"]}
         app.add_api_route(
@@ -163,17 +164,17 @@ class Frontend:
 
     async def generations(self, request: Request) -> Response:
         """Images from text."""
-        return self._drawing(request, lambda given, _: generation_call(given, self._settings), JSON)
+        return self._images_response(request, lambda given, _: self._parser.generation(given), JSON)
 
     async def edits(self, request: Request) -> Response:
         """Images from text and images: repainted where a mask says so."""
-        return self._drawing(
-            request, lambda given, as_json: edit_call(given, self._settings, as_json=as_json), JSON, FORM
+        return self._images_response(
+            request, lambda given, as_json: self._parser.edit(given, as_json=as_json), JSON, FORM
         )
 
     async def variations(self, request: Request) -> Response:
         """Images from an image alone."""
-        return self._drawing(request, lambda given, _: variation_call(given, self._settings), FORM)
+        return self._images_response(request, lambda given, _: self._parser.variation(given), FORM)
 
     async def file(self, key: str) -> Response:
         """A stored image. Its address cannot be guessed, and is the key."""
@@ -187,7 +188,7 @@ class Frontend:
     async def model(self, request: Request, model: str) -> Response:
         """The model that is served, by its id."""
         self._key(request)
-        check_model(model, self._settings)
+        self._served_model.check(model)
         return _json(self._model())
 
     async def live(self) -> Response:
@@ -195,15 +196,15 @@ class Frontend:
         return _json({"status": "live"})
 
     async def ready(self) -> Response:
-        """An image was really drawn lately."""
-        problem = self._studio.health.problem() if self._studio else "starting"
+        """An image was really generated lately."""
+        problem = self._state.health.problem() if self._state else "starting"
         if problem is not None:
             raise NotAvailable(problem, code="not_ready")
         return _json({"status": "ready"})
 
     async def metrics(self) -> Response:
         """Prometheus text."""
-        return Response(self._measures.text(), media_type=self._measures.content_type)
+        return Response(self._metrics.text(), media_type=self._metrics.content_type)
 
     async def openapi(self) -> Response:
         """The OpenAPI document."""
@@ -216,64 +217,40 @@ class Frontend:
     def _key(self, request: Request) -> str:
         """The name of the request's API key."""
         name = self._keys.name(request.headers.get("authorization"))
-        request.state.facts["key"] = name
+        request.state.log_context["key"] = name
         return name
 
-    def _drawing(
-        self, request: Request, understand: Callable[[dict[str, Any], bool], Call], *accepted: str
+    def _images_response(
+        self, request: Request, parse: Callable[[dict[str, Any], bool], ImagesRequest], *accepted: str
     ) -> Response:
-        """A drawing of what a body of one of the `accepted` types asks; `understand` takes what `read_fields` gives."""
-        assert self._studio is not None, "requests come after the start"
+        """The response to a request for images.
+
+        Args:
+            request: its body unread.
+            parse: takes what `read_fields` gives.
+            accepted: content types of the body.
+        """
+        assert self._state is not None, "requests come after the start"
         if self._draining:
             raise NotAvailable("shutting down")
 
-        async def read() -> Call:
-            call = understand(*await read_fields(request, self._settings, *accepted))
-            named = ("n", "size", "num_inference_steps", *(("prompt",) if self._settings.log_prompts else ()))
-            noted = {name: call.values[name] for name in named if call.values.get(name) is not None}
-            request.state.facts.update(noted)
-            return call
+        async def read() -> ImagesRequest:
+            images = parse(*await read_fields(request, self._settings, *accepted))
+            logged = ("n", "size", "num_inference_steps", *(("prompt",) if self._settings.log_prompts else ()))
+            given = {name: images.values[name] for name in logged if images.values.get(name) is not None}
+            request.state.log_context.update(given)
+            return images
 
-        return Drawing(self._studio, read, self._key(request))
+        return ImagesResponse(self._state, read, self._key(request))
 
     def _model(self) -> dict[str, Any]:
         return {
-            "id": self._settings.model_id,
+            "id": self._served_model.id,
             "object": "model",
             "created": self._started_s,
             "owned_by": "imagegen",
         }
 
 
-class _NoAnswer(Response):
-    """For a client that has left."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        return
-
-
-def _json(value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value), status, headers, "application/json")
-
-
-async def _answer(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    return _NoAnswer() if isinstance(error, ClientGone) else _json(error.body(), error.status, error.headers)
-
-
-async def _routing_error(request: Request, error: Exception) -> Response:
-    """Starlette's own: no such route, or not by this method."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == MethodNotAllowed.status:
-        return await _answer(request, MethodNotAllowed((error.headers or {}).get("Allow", "other methods")))
-    if error.status_code == NotFound.status:
-        return await _answer(request, NotFound(f"there is no route {request.url.path}"))
-    return await _answer(request, BadRequest(str(error.detail)))
-
-
-async def _validation_error(request: Request, _: Exception) -> Response:
-    return await _answer(request, BadRequest("the request is malformed"))
-
-
-async def _unexpected(request: Request, _: Exception) -> Response:
-    return await _answer(request, Failed())
+def _json(value: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json")

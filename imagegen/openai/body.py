@@ -1,4 +1,4 @@
-"""From an HTTP request to a `Call`: which content types a route takes, and how each is read."""
+"""The body of an HTTP request: which content types a route takes, and how each is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from imagegen.openai.errors import ClientGone, TooLarge, WrongContentType
+from imagegen.openai.errors import ClientDisconnected, TooLarge, WrongContentType
 from imagegen.openai.form import read_form
 from imagegen.openai.json_body import parse_object
 from imagegen.openai.settings import Settings
@@ -26,7 +26,7 @@ async def read_fields(request: Request, settings: Settings, *accepted: str) -> t
         accepted: JSON, FORM or both.
 
     Raises:
-        ApiError: it is of another type, too large, malformed, too slow, or the client left.
+        ApiError: it is of another type, too large, malformed, too slow, or the client disconnected.
     """
     given = request.headers.get("content-type", "")
     kind, _, parameters = given.partition(";")
@@ -55,7 +55,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         async for piece in request.stream():
             yield piece
     except ClientDisconnect:
-        raise ClientGone from None
+        raise ClientDisconnected from None
 
 
 def _charset(parameters: str) -> str:

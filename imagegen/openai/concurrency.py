@@ -1,4 +1,4 @@
-"""How many requests of one key may be under way."""
+"""How many requests of one API key may be under way."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from contextlib import contextmanager
 from imagegen.openai.errors import Busy
 
 
-class Places:
-    """A bounded number of places for each key. For one event loop.
+class ConcurrencyLimiter:
+    """A bounded number of slots for each key. For one event loop.
 
     Args:
-        most: places of a key; 0 for no bound.
+        slots_per_key: requests of a key that may be under way; 0 for no bound.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, slots_per_key: int) -> None:
+        self._slots_per_key = slots_per_key
         self._taken: Counter[str] = Counter()
 
     @contextmanager
-    def place(self, key: str) -> Iterator[None]:
-        """Hold a place.
+    def slot(self, key: str) -> Iterator[None]:
+        """Hold a slot of `key`.
 
         Raises:
             Busy: all are taken.
         """
-        if self._most and self._taken[key] >= self._most:
-            raise Busy(f"this API key has {self._most} requests under way, which is its limit")
+        if self._slots_per_key and self._taken[key] >= self._slots_per_key:
+            raise Busy(f"this API key has {self._slots_per_key} requests under way, which is its limit")
         self._taken[key] += 1
         try:
             yield

@@ -9,7 +9,7 @@ ApiError
 ├── TooLarge              413  the body, or an image in it
 ├── WrongContentType      415
 ├── Busy                  429  too many requests of this key, or Triton's queue is full; Retry-After
-├── ClientGone            499  the client closed the connection: for the log, nobody reads the answer
+├── ClientDisconnected    499  the client closed the connection: for the log, nobody reads the response
 ├── Cancelled             499  somebody cancelled the request by its id
 ├── Failed                500  anything else; the log has the reason
 └── NotAvailable          503  Triton or the result store cannot do it now; Retry-After
@@ -17,18 +17,13 @@ ApiError
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-import imagegen_client.errors as triton_errors
-from imagegen_client.errors import ImageGenerationError
+import imagegen_client
+from imagegen_client import FailureKind, ImageGenerationError
 
 RETRY_AFTER_S = 2
 _SHOWN_CHARACTERS = 500
-_QUEUE_FULL = re.compile(r"maximum queue size|overloaded", re.IGNORECASE)
-# Triton's words while a model is loaded, restarted or unloaded; over a stream they come without a status.
-_NOT_READY = re.compile(r"not ready|unknown model|no available versions|stopped accepting|stub process", re.IGNORECASE)
-_TOO_LARGE = re.compile(r"too_large: (?:is larger|has)")  # bytes or pixels of one image, not the number of images
 
 
 class ApiError(Exception):
@@ -134,7 +129,7 @@ class Busy(ApiError):
         self.headers = {"Retry-After": str(RETRY_AFTER_S)}
 
 
-class ClientGone(ApiError):
+class ClientDisconnected(ApiError):
     """The client closed the connection."""
 
     status = 499
@@ -181,35 +176,29 @@ def shown(text: str) -> str:
     return clean if len(clean) <= _SHOWN_CHARACTERS else clean[:_SHOWN_CHARACTERS] + "…"
 
 
-def from_triton(error: ImageGenerationError) -> ApiError:
-    """What to answer when Triton refused or failed a request."""
-    problem = error.problem
-    if isinstance(error, triton_errors.InvalidArgument):
+def to_api_error(error: ImageGenerationError) -> ApiError:
+    """How to respond when Triton refused or failed a request."""
+    problem, kind = error.problem, error.failure_kind
+    if isinstance(error, imagegen_client.InvalidArgument):
         field = None if error.field is None else error.field.partition("[")[0]
         message = problem if error.field is None else f"{error.field}: {problem}"
-        if isinstance(error, triton_errors.ImageRejected):
-            kind = TooLarge if _TOO_LARGE.match(problem) else BadRequest
-            return kind(message, field, code=error.code if kind is BadRequest else None)
-        return BadRequest(message, field)
-    if isinstance(error, triton_errors.DeadlineExceeded):
+        if kind is FailureKind.IMAGE_TOO_LARGE:
+            return TooLarge(message, field)
+        return BadRequest(message, field, error.code if isinstance(error, imagegen_client.ImageRejected) else None)
+    if isinstance(error, imagegen_client.DeadlineExceeded):
         late = TooSlow(problem, "timeout_ms", code=error.code)
-        late.headers = {"x-should-retry": "false"}  # OpenAI's clients would have it drawn twice more, as late as this
+        late.headers = {"x-should-retry": "false"}  # OpenAI's clients would send it twice more, to be as late again
         return late
-    if isinstance(error, triton_errors.Cancelled):
+    if isinstance(error, imagegen_client.Cancelled):
         return Cancelled()
-    if isinstance(error, triton_errors.ServerUnreachable):
-        return NotAvailable("the image server cannot be reached")
-    if isinstance(error, triton_errors.StorageFailed):
+    if isinstance(error, imagegen_client.StorageFailed):
         return NotAvailable(problem, code=error.code)
-    if _QUEUE_FULL.search(problem):
+    if kind is FailureKind.UNREACHABLE:
+        return NotAvailable("the image server cannot be reached")
+    if kind is FailureKind.QUEUE_FULL:
         return Busy("too many requests are waiting; try again later")
-    if isinstance(error, triton_errors.Unavailable):
-        return NotAvailable(problem if _is_ours(problem) else "not available now")
-    if _NOT_READY.search(problem):
+    if isinstance(error, imagegen_client.Unavailable):
+        return NotAvailable(problem if kind is FailureKind.NORMAL else "not available now")
+    if kind is FailureKind.NOT_READY:
         return NotAvailable("the image server is not ready")
     return Failed()
-
-
-def _is_ours(problem: str) -> bool:
-    """Whether the text is one of ours for clients and not Triton's or gRPC's own."""
-    return not re.search(r"grpc|triton|model '|instance|rpc", problem, re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Ready means that an image was really drawn lately: by anybody's request, else by a tiny one of our own."""
+"""Ready means that an image was really generated lately: by anybody's request, else by a tiny one of our own."""
 
 from __future__ import annotations
 
@@ -7,82 +7,89 @@ import contextlib
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import aclosing
 
-from imagegen.openai.metrics import Measures
+from imagegen.openai.metrics import FrontendMetrics
 from imagegen.openai.settings import Settings
-from imagegen.openai.triton_call import Completed, TritonImages
-from imagegen_client.errors import ImageGenerationError, ServerUnreachable
+from imagegen.openai.triton_images import Completed, TritonImages
+from imagegen_client import ImageGenerationError, ServerUnreachable
 
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0  # while not ready
-_LAG_EVERY_S = 0.25
+_FIRST_DEADLINE_S = 10.0
 
 
 class Health:
-    """Knows when the last image was drawn, and draws one when that is too long ago.
+    """Knows when the last image was generated, and generates one when that is too long ago.
 
     Args:
-        triton: who draws.
+        triton: generates.
         settings: intervals and the size of the probe.
-        measures: told about readiness and the event loop.
+        metrics: told about readiness.
+        clock: seconds.
     """
 
-    def __init__(self, triton: TritonImages, settings: Settings, measures: Measures) -> None:
+    def __init__(
+        self,
+        triton: TritonImages,
+        settings: Settings,
+        metrics: FrontendMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._triton = triton
         self._settings = settings
-        self._measures = measures
+        self._metrics = metrics
+        self._clock = clock
         self._last_s: float | None = None
+        self._first_deadline_s = _FIRST_DEADLINE_S
         self._draining = False
         self._hurry = asyncio.Event()
 
-    def drawn(self) -> None:
-        """An image was drawn."""
-        self._last_s = time.monotonic()
+    def generated(self) -> None:
+        """An image was generated."""
+        self._last_s = self._clock()
+        self._first_deadline_s = _FIRST_DEADLINE_S
 
     def lost(self) -> None:
-        """The server cannot be reached: what it drew before proves nothing."""
+        """The server cannot be reached: what it generated before proves nothing."""
         self._last_s = None
         self._hurry.set()
 
     def drain(self) -> None:
-        """No longer ready, whatever is drawn."""
+        """No longer ready, whatever is generated."""
         self._draining = True
 
     def problem(self) -> str | None:
         """Why the server is not ready; None when it is."""
         if self._draining:
             return "shutting down"
-        if self._last_s is None:
-            return "no image has been drawn yet, or not since the server was lost"
-        if time.monotonic() - self._last_s > self._settings.ready_within_s:
-            return f"no image has been drawn for {self._settings.ready_within_s:g} s"
+        quiet_s = self._quiet_s()
+        if quiet_s is None:
+            return "no image has been generated yet, or not since the server was lost"
+        if quiet_s > self._settings.ready_within_s:
+            return f"no image has been generated for {self._settings.ready_within_s:g} s"
         return None
 
     async def run(self) -> None:
         """Probe for ever."""
         while True:
-            quiet_s = None if self._last_s is None else time.monotonic() - self._last_s
+            quiet_s = self._quiet_s()
             if quiet_s is None or quiet_s >= self._settings.probe_interval_s:
-                await self._probe()
-            self._measures.ready.set(self.problem() is None)
-            wait_s = _RETRY_S
-            if self.problem() is None and self._last_s is not None:
-                wait_s = max(_RETRY_S, self._last_s + self._settings.probe_interval_s - time.monotonic())
+                await self.probe()
+            self._metrics.ready.set(self.problem() is None)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), wait_s)
+                await asyncio.wait_for(self._hurry.wait(), self._wait_s())
                 await asyncio.sleep(_RETRY_S)
             self._hurry.clear()
 
-    async def watch_loop(self) -> None:
-        """Measure for ever how late the event loop wakes us."""
-        while True:
-            due_s = time.monotonic() + _LAG_EVERY_S
-            await asyncio.sleep(_LAG_EVERY_S)
-            self._measures.loop_lag.observe(max(0.0, time.monotonic() - due_s))
+    async def probe(self) -> None:
+        """Generate a tiny image. Whatever becomes of it is logged, and ends before `deadline_s`.
 
-    async def _probe(self) -> None:
+        A probe that hangs may do so because its connection leads to a server that has died: the next ones, and all
+        later requests, take a new one.
+        """
         values = {
             "prompt": "readiness",
             "num_inference_steps": self._settings.probe_steps,
@@ -91,18 +98,42 @@ class Health:
             "output_format": "jpeg",
         }
         request_id = f"probe-{uuid.uuid4().hex}"
+        deadline_s = self.deadline_s()
         try:
-            async with asyncio.timeout(self._settings.ready_within_s):
-                async with aclosing(self._triton.events(values, 0, request_id)) as events:
-                    async for event in events:
-                        if isinstance(event, Completed):
-                            self.drawn()
+            async with asyncio.timeout(deadline_s), aclosing(self._triton.events(values, 0, request_id)) as events:
+                async for event in events:
+                    if isinstance(event, Completed):
+                        self.generated()
         except ImageGenerationError as error:
             if isinstance(error, ServerUnreachable):
                 self._last_s = None
             _log.warning("probe failed", extra={"request_id": request_id, "reason": str(error)})
         except TimeoutError:
-            reason = f"no image within {self._settings.ready_within_s:g} s"
-            _log.warning("probe failed", extra={"request_id": request_id, "reason": reason})
+            self._first_deadline_s *= 2
+            self._triton.reconnect()
+            _log.warning(
+                "probe failed", extra={"request_id": request_id, "reason": f"no image within {deadline_s:g} s"}
+            )
         except Exception:  # whatever it is, the next probe is due
             _log.exception("probe failed", extra={"request_id": request_id})
+
+    def deadline_s(self) -> float:
+        """How long the next probe may take.
+
+        The first image, of a server that may have died while it started, is not waited for as long as one of a server
+        that has proved to work; each attempt that was too slow doubles the time, for those that are slow indeed.
+        """
+        if self._last_s is not None:
+            return self._settings.ready_within_s
+        return min(self._first_deadline_s, self._settings.ready_within_s)
+
+    def _quiet_s(self) -> float | None:
+        """Seconds since the last image; None where there is none."""
+        return None if self._last_s is None else self._clock() - self._last_s
+
+    def _wait_s(self) -> float:
+        """Seconds until a probe may be due."""
+        quiet_s = self._quiet_s()
+        if quiet_s is None or self.problem() is not None:
+            return _RETRY_S
+        return max(_RETRY_S, self._settings.probe_interval_s - quiet_s)

@@ -37,7 +37,7 @@ def start_logging() -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
-    logging.getLogger("uvicorn.access").disabled = True  # the edge writes its own line
+    logging.getLogger("uvicorn.access").disabled = True  # the middleware writes its own line
 
 
 def _clean(value: Any) -> Any:

@@ -9,8 +9,8 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100
 _LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
-class Measures:
-    """All metrics, in a registry of their own."""
+class FrontendMetrics:
+    """All metrics of one frontend, in a registry of their own."""
 
     content_type = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -19,19 +19,21 @@ class Measures:
         ProcessCollector(registry=self._registry)
         registry = self._registry
         self.requests = Counter(
-            "imagegen_frontend_requests", "Requests answered.", ("route", "status"), registry=registry
+            "imagegen_frontend_requests", "Requests that are over.", ("route", "status"), registry=registry
         )
         self.seconds = Histogram(
             "imagegen_frontend_request_seconds",
-            "From a request's head to the end of its answer.",
+            "From a request's head to the end of its response.",
             ("route",),
             buckets=_SECONDS,
             registry=registry,
         )
         self.open = Gauge("imagegen_frontend_open_requests", "Requests under way.", registry=registry)
-        self.images = Counter("imagegen_frontend_images", "Images handed over.", ("route",), registry=registry)
+        self.images = Counter("imagegen_frontend_images", "Images sent.", ("route",), registry=registry)
         self.partial_images = Counter("imagegen_frontend_partial_images", "Previews sent.", registry=registry)
-        self.ready = Gauge("imagegen_frontend_ready", "1 when an image was drawn lately, else 0.", registry=registry)
+        self.ready = Gauge(
+            "imagegen_frontend_ready", "1 when an image was generated lately, else 0.", registry=registry
+        )
         self.loop_lag = Histogram(
             "imagegen_frontend_loop_lag_seconds",
             "How late the event loop wakes a timer: work that blocks it shows here.",
@@ -40,5 +42,5 @@ class Measures:
         )
 
     def text(self) -> bytes:
-        """The exposition."""
+        """The exposition, in Prometheus' text format."""
         return bytes(generate_latest(self._registry))

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imagegen.openai import sse
-from imagegen.openai.errors import ApiError, ClientGone, Failed, NotAvailable, TooLarge, TooSlow
-from imagegen.openai.metrics import Measures
+from imagegen.openai.errors import ApiError, ClientDisconnected, Failed, NotAvailable, TooLarge, TooSlow
+from imagegen.openai.metrics import FrontendMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -25,27 +26,36 @@ _BODIES_AT_ONCE = 8  # of the largest kind
 _NO_ROUTE = "none"
 
 
-class Edge:
+class RequestMiddleware:
     """ASGI application around another one.
 
-    Sets in the request's state: `request_id`, and `facts`, a dict whose entries become fields of the log line;
-    `failed_status` among them is the status of an answer that failed after it had begun.
+    Sets in the request's state: `request_id`, and `log_context`, a dict whose entries become fields of the log line;
+    `failed_status` among them is the status of a response that failed after it had begun.
 
     Args:
         app: the application inside.
-        measures: counts requests.
+        metrics: counts requests.
         max_body_bytes: most bytes of a body; more ends the reading with TooLarge.
         body_timeout_s: longest time for a body to arrive, else TooSlow.
+        clock: seconds, for how long a request took.
 
     Attributes:
-        open_requests: those that have no complete answer yet.
+        open_requests: those that have no complete response yet.
     """
 
-    def __init__(self, app: ASGIApp, measures: Measures, max_body_bytes: int, body_timeout_s: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: FrontendMetrics,
+        max_body_bytes: int,
+        body_timeout_s: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._app = app
-        self._measures = measures
+        self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
+        self._clock = clock
         self.open_requests = 0
         self._held = _HeldBytes(_BODIES_AT_ONCE * max_body_bytes)
 
@@ -55,39 +65,39 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request = _Request(scope, receive, send, self._max_body_bytes, self._body_timeout_s, self._held)
+        started_s = self._clock()
         self.open_requests += 1
-        self._measures.open.inc()
+        self._metrics.open.inc()
         try:
-            await self._answer(request)
+            await self._respond(request)
         finally:
             self.open_requests -= 1
-            self._measures.open.dec()
+            self._metrics.open.dec()
             self._held.count -= request.body_bytes
-            self._account(request)
+            self._account(request, self._clock() - started_s)
 
-    async def _answer(self, request: _Request) -> None:
+    async def _respond(self, request: _Request) -> None:
         try:
             await self._app(request.scope, request.receive, request.send)
-        except ClientGone:
-            request.status = ClientGone.status
+        except ClientDisconnected:
+            request.status = ClientDisconnected.status
         except ApiError as error:
             await request.fail(error)
         except asyncio.CancelledError:  # the time to drain is over
             await request.fail(NotAvailable("shutting down"))
         except Exception as error:
-            if isinstance(error.__cause__, ClientGone):  # Starlette's wrapping, once an answer has begun
-                request.status = ClientGone.status
+            if isinstance(error.__cause__, ClientDisconnected):  # Starlette's wrapping, once a response has begun
+                request.status = ClientDisconnected.status
                 return
             _log.exception("request failed", extra={"request_id": request.id})
             await request.fail(Failed())
 
-    def _account(self, request: _Request) -> None:
-        seconds = time.perf_counter() - request.started_s
-        status = request.facts.pop("failed_status", request.status)
+    def _account(self, request: _Request, seconds: float) -> None:
+        status = request.log_context.pop("failed_status", request.status)
         route = getattr(request.scope.get("route"), "path", _NO_ROUTE)
-        self._measures.requests.labels(route, str(status)).inc()
-        self._measures.seconds.labels(route).observe(seconds)
-        facts: dict[str, Any] = {
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        fields: dict[str, Any] = {
             "request_id": request.id,
             "method": request.scope["method"],
             "path": request.scope["path"],
@@ -96,12 +106,12 @@ class Edge:
             "body_bytes": request.body_bytes,
         }
         quiet = status < 400 and route in ("/health/live", "/health/ready", "/metrics")
-        _log.log(logging.DEBUG if quiet else logging.INFO, "request", extra=facts | request.facts)
+        _log.log(logging.DEBUG if quiet else logging.INFO, "request", extra=fields | request.log_context)
 
 
 @dataclass
 class _HeldBytes:
-    """Of all bodies whose requests are under way; one key could else fill the memory with uploads."""
+    """Bytes of all bodies whose requests are under way; one API key could else fill the memory with uploads."""
 
     most: int
     count: int = 0
@@ -112,8 +122,8 @@ class _Request:
 
     Attributes:
         id: the client's x-request-id where it is usable, else a new one.
-        status: of the answer; 499 until one begins, since only a client that left gets none.
-        facts: for the log line.
+        status: of the response; 499 until one begins, since only a client that disconnected gets none.
+        log_context: fields for the log line.
         body_bytes: how much of the body has come.
     """
 
@@ -129,11 +139,11 @@ class _Request:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        self.status = ClientGone.status
-        self.facts: dict[str, Any] = {}
+        self.status = ClientDisconnected.status
+        self.log_context: dict[str, Any] = {}
         self.body_bytes = 0
-        self.scope = {**scope, "state": {**scope.get("state", {}), "request_id": self.id, "facts": self.facts}}
-        self.started_s = time.perf_counter()
+        state = {**scope.get("state", {}), "request_id": self.id, "log_context": self.log_context}
+        self.scope = {**scope, "state": state}
         self._receive = receive
         self._send = send
         self._max_body_bytes = max_body_bytes
@@ -182,7 +192,7 @@ class _Request:
         await self._send(message)
 
     async def fail(self, error: ApiError) -> None:
-        """Answer with `error`, or end a stream with it, if there is still an answer to be given."""
+        """Respond with `error`, or end a stream with it, unless the response is complete."""
         if self._started:
             self.status = error.status
             if self._streams and not self._ended:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what each route takes, and every status it answers with."""
+"""The OpenAPI document: what each route takes, and every status it responds with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 
 from imagegen import __version__
-from imagegen.api import tensors
+from imagegen.api import limits
 from imagegen.openai import errors, sse
 from imagegen.openai.body import FORM, JSON
 from imagegen.openai.errors import ApiError
@@ -31,13 +31,13 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """Every error's body."""
+    """The body of every error."""
 
     error: ErrorDetail
 
 
 class ImageObject(BaseModel):
-    """One image: base64 text or an address, and the seed that draws it again."""
+    """One image: base64 text or an address, and the seed that generates it again."""
 
     b64_json: str | None = None
     url: str | None = None
@@ -45,14 +45,14 @@ class ImageObject(BaseModel):
 
 
 class InputTokens(BaseModel):
-    """Of the prompt and of the input images."""
+    """Tokens of the prompt and of the input images."""
 
     text_tokens: int
     image_tokens: int
 
 
 class Usage(BaseModel):
-    """Text tokens of the prompt; image tokens: one for each 16x16 pixels drawn."""
+    """Text tokens of the prompt; image tokens: one for each 16x16 pixels generated."""
 
     input_tokens: int
     input_tokens_details: InputTokens
@@ -62,7 +62,7 @@ class Usage(BaseModel):
 
 
 class ImagesObject(BaseModel):
-    """The answer of a request without stream."""
+    """The response to a request without stream."""
 
     model_config = ConfigDict(extra="allow")
     created: int
@@ -85,14 +85,14 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    """All models."""
+    """The list of all models."""
 
     object: str
     data: list[Model]
 
 
 class Status(BaseModel):
-    """Of a health route."""
+    """The body of a health route."""
 
     status: str
 
@@ -109,7 +109,7 @@ def failures(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
     return described
 
 
-DRAWING_FAILURES = failures(
+IMAGES_FAILURES = failures(
     errors.BadRequest,
     errors.KeyRefused,
     errors.NotFound,
@@ -124,12 +124,12 @@ DRAWING_FAILURES = failures(
 
 
 def images_or_events(*, stream: bool) -> dict[int | str, dict[str, Any]]:
-    """FastAPI's `responses` of a route that draws."""
+    """FastAPI's `responses` of a route that generates images."""
     whole: dict[str, Any] = {"model": ImagesObject, "description": "The images"}
     if stream:
         whole["description"] = "The images; with `stream`, server-sent events"
         whole["content"] = {sse.CONTENT_TYPE.partition(";")[0]: {"schema": _SSE}}
-    return {200: whole, **DRAWING_FAILURES}
+    return {200: whole, **IMAGES_FAILURES}
 
 
 def takes(*, json: str | None = None, form: str | None = None) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path in document["paths"].values():
         for operation in path.values():
-            operation["responses"].pop("422", None)  # FastAPI's own, which no route of ours answers with
+            operation["responses"].pop("422", None)  # FastAPI's own, which no route of ours responds with
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
@@ -175,7 +175,7 @@ def _without_null(schema: Any) -> Any:
 def _add_files(schema: dict[str, Any], *, mask: bool) -> None:
     """The files of a form."""
     schema["properties"]["image"] = _FILE
-    schema["properties"]["image[]"] = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": tensors.MAX_IMAGES}
+    schema["properties"]["image[]"] = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": limits.MAX_IMAGES}
     schema["anyOf"] = [{"required": ["image"]}, {"required": ["image[]"]}]
     if mask:
         schema["properties"]["mask"] = _FILE

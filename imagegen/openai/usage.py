@@ -2,8 +2,8 @@
 
 - Text tokens: those of the prompt in the model's own tokenizer, without begin and end marks, not cut to what the text
   encoder reads.
-- Image tokens: one for each 16x16 pixels of an image as it is drawn, parts of such a square rounded up: each image
-  of the answer counts as output, each input image (brought to the same size) as input. A mask counts nothing.
+- Image tokens: one for each 16x16 pixels of an image as it is generated, parts of such a square rounded up: each image
+  of the response counts as output, each input image (brought to the same size) as input. A mask counts nothing.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class TokenCounter:
         self._tokenizer = tokenizer
 
     @classmethod
-    def load(cls, place: str) -> TokenCounter | None:
+    def load(cls, source: str) -> TokenCounter | None:
         """From a tokenizer's folder, a checkpoint's folder, or a hub checkpoint in the local cache; None where
         there is none that can be read (tokenizer.json, or CLIP's vocab.json and merges.txt)."""
-        for folder in _folders(place):
+        for folder in _folders(source):
             whole, words, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
             if whole.is_file():
                 tokenizer = Tokenizer.from_file(str(whole))
@@ -47,7 +47,7 @@ class TokenCounter:
         return None
 
     async def count(self, prompt: str) -> int:
-        """Tokens of `prompt`."""
+        """How many tokens `prompt` has."""
         if len(prompt) <= _LONG_CHARACTERS:
             return self._count(prompt)
         return await asyncio.to_thread(self._count, prompt)
@@ -64,7 +64,7 @@ def usage(text_tokens: int, input_images: int, images: int, size: str) -> dict[s
     Args:
         text_tokens: of the prompt.
         input_images: how many came with the request.
-        images: how many were drawn.
+        images: how many were generated.
         size: "WxH" of each, in pixels.
     """
     width, height = (int(side) for side in size.split("x"))
@@ -79,13 +79,13 @@ def usage(text_tokens: int, input_images: int, images: int, size: str) -> dict[s
     }
 
 
-def _folders(place: str) -> list[Path]:
-    folder = Path(place)
-    if not folder.is_dir() and not place.startswith((".", "/", "~")):
+def _folders(source: str) -> list[Path]:
+    folder = Path(source)
+    if not folder.is_dir() and not source.startswith((".", "/", "~")):
         from huggingface_hub import try_to_load_from_cache  # slow to import, and seldom needed
 
         try:
-            found = try_to_load_from_cache(place, "model_index.json")
+            found = try_to_load_from_cache(source, "model_index.json")
         except ValueError:  # not a hub id
             found = None
         folder = Path(found).parent if isinstance(found, str) else folder

@@ -7,7 +7,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from imagegen.openai import errors
-from imagegen.openai.errors import ApiError, BadRequest, Failed, from_triton, shown
+from imagegen.openai.errors import ApiError, BadRequest, Failed, shown, to_api_error
 from imagegen_client.errors import from_triton as client_error
 
 
@@ -40,7 +40,7 @@ def all_kinds(kind: type[ApiError] = ApiError) -> list[type[ApiError]]:
 )
 def test_each_has_its_status_and_field(message: str, status: int, param: str | None, code: str) -> None:
     grpc_status = "StatusCode.UNAVAILABLE" if "queue size" in message else None
-    error = from_triton(client_error(InferenceServerException(msg=message, status=grpc_status)))
+    error = to_api_error(client_error(InferenceServerException(msg=message, status=grpc_status)))
     assert (error.status, error.param, error.code) == (status, param, code)
     assert "0xdeadbeef" not in str(error)
     assert ("Retry-After" in error.headers) == (status in (429, 503))
@@ -50,7 +50,7 @@ def test_each_has_its_status_and_field(message: str, status: int, param: str | N
 
 def test_a_server_that_is_not_there_is_503_without_its_address() -> None:
     lost = InferenceServerException(msg="failed to connect to all addresses 10.1.2.3", status="StatusCode.UNAVAILABLE")
-    error = from_triton(client_error(lost))
+    error = to_api_error(client_error(lost))
     assert error.status == 503
     assert "10.1.2.3" not in str(error)
 
@@ -69,7 +69,7 @@ def test_text_of_clients_is_made_presentable() -> None:
 
 
 def test_the_docstring_draws_all_kinds() -> None:
-    drawn = errors.__doc__ or ""
+    tree = errors.__doc__ or ""
     for kind in all_kinds()[1:]:
-        assert f"{kind.__name__} " in drawn
-        assert kind is Failed or str(kind.status) in drawn
+        assert f"{kind.__name__} " in tree
+        assert kind is Failed or str(kind.status) in tree

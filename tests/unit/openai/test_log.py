@@ -29,3 +29,17 @@ def test_a_line_is_json_whatever_is_in_it(sent: Any, shown: Any) -> None:
     line = JsonLines().format(record)
     assert "\n" not in line
     assert json.loads(line)["n"] == shown
+
+
+def test_a_line_has_the_message_and_the_fields() -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "two\nlines \ud800", (), None)
+    record.__dict__["path"] = "/\ud800"
+    line = JsonLines().format(record)
+    assert "\n" not in line
+    assert json.loads(line) | {"time": ""} == {
+        "time": "",
+        "level": "info",
+        "logger": "x",
+        "message": "two\nlines ?",
+        "path": "/?",
+    }

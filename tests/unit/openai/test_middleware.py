@@ -11,23 +11,23 @@ from typing import Any
 import pytest
 
 from imagegen.openai import sse
-from imagegen.openai.errors import BadRequest, ClientGone
-from imagegen.openai.metrics import Measures
-from imagegen.openai.middleware import Edge
+from imagegen.openai.errors import BadRequest, ClientDisconnected
+from imagegen.openai.metrics import FrontendMetrics
+from imagegen.openai.middleware import RequestMiddleware
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def run(app: App, *messages: Any, headers: dict[str, str] | None = None, timeout_s: float = 5) -> list[dict[str, Any]]:
-    """What is sent for a request whose body comes in `messages`; a float among them is a pause, in seconds."""
+    """What is sent for a request whose body comes in `messages`; with None among them the rest never comes."""
     sent: list[dict[str, Any]] = []
     waiting = list(messages)
 
     async def receive() -> Any:
         if not waiting:
             return {"type": "http.disconnect"}
-        if isinstance(waiting[0], float):
-            await asyncio.sleep(waiting.pop(0))
+        if waiting[0] is None:
+            await asyncio.Event().wait()
         return waiting.pop(0)
 
     async def send(message: Any) -> None:
@@ -35,8 +35,8 @@ def run(app: App, *messages: Any, headers: dict[str, str] | None = None, timeout
 
     raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": raw}
-    edge = Edge(app, Measures(), max_body_bytes=10, body_timeout_s=timeout_s)
-    asyncio.run(edge(scope, receive, send))
+    middleware = RequestMiddleware(app, FrontendMetrics(), max_body_bytes=10, body_timeout_s=timeout_s)
+    asyncio.run(middleware(scope, receive, send))
     return sent
 
 
@@ -85,7 +85,7 @@ def test_a_length_that_is_none_is_left_to_the_server(length: str) -> None:
 
 
 def test_a_slow_body() -> None:
-    sent = run(reads_all, piece(b"1", True), 5.0, piece(b"2"), timeout_s=0.01)
+    sent = run(reads_all, piece(b"1", True), None, timeout_s=0.01)
     assert (status(sent), sent_headers(sent)["connection"]) == (408, "close")
 
 
@@ -100,7 +100,7 @@ def test_an_id_that_is_none_is_replaced(given: str) -> None:
     assert re.fullmatch("[0-9a-f]{32}", made)
 
 
-def test_an_error_of_ours_that_nobody_answered() -> None:
+def test_an_error_of_ours_that_nobody_responded_to() -> None:
     async def app(*_: Any) -> None:
         raise BadRequest("n: no", "n")
 
@@ -156,10 +156,13 @@ def test_an_error_after_the_end_of_a_stream_adds_nothing() -> None:
 def test_all_bodies_together_have_a_limit() -> None:
     """Each is held until its request ends."""
     statuses: list[int] = []
+    read: list[Any] = []
+    all_read = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
-        await asyncio.sleep(0.05)
+        read.append(scope)
+        await all_read.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     async def send(message: Any) -> None:
@@ -169,22 +172,31 @@ def test_all_bodies_together_have_a_limit() -> None:
     async def receive() -> Any:
         return piece(b"1234567890")
 
-    async def rounds() -> None:
-        edge = Edge(app, Measures(), max_body_bytes=10, body_timeout_s=5)
-        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
-        await asyncio.gather(*(edge(scope, receive, send) for _ in range(10)))
-        assert sorted(statuses) == [200] * 8 + [503] * 2
+    async def together(count: int) -> list[int]:
+        """The statuses of that many requests, none of which ends before all the bodies have come."""
         statuses.clear()
-        await asyncio.gather(*(edge(scope, receive, send) for _ in range(8)))
-        assert statuses == [200] * 8
+        read.clear()
+        all_read.clear()
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        requests = [asyncio.create_task(middleware(scope, receive, send)) for _ in range(count)]
+        while len(read) + len(statuses) < count:
+            await asyncio.sleep(0)
+        all_read.set()
+        await asyncio.gather(*requests)
+        return sorted(statuses)
 
+    async def rounds() -> None:
+        assert await together(10) == [200] * 8 + [503] * 2
+        assert await together(8) == [200] * 8
+
+    middleware = RequestMiddleware(app, FrontendMetrics(), max_body_bytes=10, body_timeout_s=60)
     asyncio.run(rounds())
 
 
-def test_an_answer_that_fails_after_its_head_is_counted_by_how_it_failed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_response_that_fails_after_its_head_is_counted_by_how_it_failed(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, __: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        scope["state"]["facts"] |= {"failed_status": 503, "reason": "the model ended"}
+        scope["state"]["log_context"] |= {"failed_status": 503, "reason": "the model ended"}
 
     with caplog.at_level("INFO"):
         run(app)
@@ -193,10 +205,34 @@ def test_an_answer_that_fails_after_its_head_is_counted_by_how_it_failed(caplog:
     assert "failed_status" not in line
 
 
-def test_a_client_that_left_gets_nothing_and_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_disconnected_gets_nothing_and_a_line(caplog: pytest.LogCaptureFixture) -> None:
     async def app(*_: Any) -> None:
-        raise ClientGone
+        raise ClientDisconnected
 
     with caplog.at_level("INFO"):
         assert run(app) == []
     assert caplog.records[-1].__dict__["status"] == 499
+
+
+def test_a_request_is_counted_with_its_route_and_its_seconds() -> None:
+    metrics = FrontendMetrics()
+    seconds = iter((100.0, 102.5))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["route"] = type("Route", (), {"path": "/v1/models"})
+        assert b"imagegen_frontend_open_requests 1.0" in metrics.text()
+        await reads_all(scope, receive, send)
+
+    async def receive() -> Any:
+        return piece(b"1")
+
+    async def send(_: Any) -> None:
+        pass
+
+    middleware = RequestMiddleware(app, metrics, max_body_bytes=10, body_timeout_s=60, clock=lambda: next(seconds))
+    asyncio.run(middleware({"type": "http", "method": "GET", "path": "/v1/models", "headers": []}, receive, send))
+    text = metrics.text().decode()
+    assert 'imagegen_frontend_requests_total{route="/v1/models",status="200"} 1.0' in text
+    assert 'imagegen_frontend_request_seconds_sum{route="/v1/models"} 2.5' in text
+    assert "imagegen_frontend_open_requests 0.0" in text
+    assert middleware.open_requests == 0

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from tokenizers import Tokenizer
 
 from checkpoint.networks import make_tokenizer, save_tokenizer
-from imagegen.api.tensors import MAX_PROMPT_CHARACTERS
+from imagegen.api.limits import MAX_PROMPT_CHARACTERS
 from imagegen.openai.usage import TokenCounter, usage
 
 PROMPTS = [
@@ -38,31 +42,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_the_count_is_the_tokenizers_own(folder: Path, prompt: str) -> None:
     expected = len(make_tokenizer(("red", "circle"))(prompt, add_special_tokens=False, truncation=False)["input_ids"])
-    for place in (folder, folder / "tokenizer", folder / "older"):
-        counter = TokenCounter.load(str(place))
+    for source in (folder, folder / "tokenizer", folder / "older"):
+        counter = TokenCounter.load(str(source))
         assert counter is not None
         assert asyncio.run(counter.count(prompt)) == expected
 
 
-def test_a_long_prompt_does_not_hold_up_the_event_loop(folder: Path) -> None:
-    """A tenth of a second of counting; the loop would come to its turn twice if the lock of Python were kept."""
-    counter = TokenCounter.load(str(folder))
-    assert counter is not None
+class SlowTokenizer:
+    """Counts only once the event loop has had a turn. As `encode` would keep Python's lock, it has none."""
 
-    async def turns_meanwhile() -> int:
-        counting = asyncio.create_task(counter.count("🐈" * MAX_PROMPT_CHARACTERS))
-        turns = 0
-        while not counting.done():
-            await asyncio.sleep(0.001)
-            turns += 1
-        return turns
+    def __init__(self, had_a_turn: threading.Event) -> None:
+        self._had_a_turn = had_a_turn
 
-    assert asyncio.run(turns_meanwhile()) > 5
+    def encode_batch_fast(self, prompts: list[str], *, add_special_tokens: bool) -> list[Any]:
+        assert self._had_a_turn.wait(60)
+        return [SimpleNamespace(ids=list(prompt)) for prompt in prompts]
 
 
-@pytest.mark.parametrize("place", ["", "/nowhere", "no one/has this!", "some/model-that-is-not-here"])
-def test_without_a_tokenizer_nothing_is_counted(place: str) -> None:
-    assert TokenCounter.load(place) is None
+def test_a_long_prompt_does_not_hold_up_the_event_loop() -> None:
+    """A tenth of a second of counting, in which other requests would not be served."""
+
+    async def count() -> int:
+        had_a_turn = threading.Event()
+        counter = TokenCounter(cast(Tokenizer, SlowTokenizer(had_a_turn)))
+        asyncio.get_running_loop().call_later(0, had_a_turn.set)
+        return await counter.count("x" * MAX_PROMPT_CHARACTERS)
+
+    assert asyncio.run(count()) == MAX_PROMPT_CHARACTERS
+
+
+@pytest.mark.parametrize("source", ["", "/nowhere", "no one/has this!", "some/model-that-is-not-here"])
+def test_without_a_tokenizer_nothing_is_counted(source: str) -> None:
+    assert TokenCounter.load(source) is None
 
 
 def test_the_rule() -> None:

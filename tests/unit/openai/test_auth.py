@@ -1,4 +1,4 @@
-"""Keys from a file and the environment; places of each key."""
+"""API keys from a file and the environment."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagegen.openai.auth import ANONYMOUS, Keys
-from imagegen.openai.concurrency import Places
-from imagegen.openai.errors import Busy, KeyRefused
+from imagegen.openai.errors import KeyRefused
 
 
 def test_without_keys_everybody_is_let_in() -> None:
@@ -42,19 +41,3 @@ def test_a_file_without_a_key_does_not_open_the_door(tmp_path: Path, text: str) 
     file.write_text(text)
     with pytest.raises(ValueError, match="key"):
         Keys.load(file, {})
-
-
-def test_places_are_bounded_by_key_and_given_back() -> None:
-    places = Places(2)
-    with places.place("a"), places.place("a"), places.place("b"), pytest.raises(Busy), places.place("a"):
-        pass
-    with pytest.raises(RuntimeError), places.place("a"):
-        raise RuntimeError
-    with places.place("a"), places.place("a"):
-        pass
-
-
-def test_no_bound() -> None:
-    places = Places(0)
-    with places.place("a"), places.place("a"):
-        pass

@@ -1,0 +1,113 @@
+"""One request to the streaming Triton model, and the events that it responds with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+
+from imagegen.openai.served_model import ServedModel
+from imagegen_client import AsyncImageClient, InternalError, StreamArguments
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A denoising step is done: `step` of `total_steps`, which is 0 while the request waits for its turn."""
+
+    step: int
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """An early look at the image: `image` is base64 text, `index` counts the previews from 0."""
+
+    image: bytes
+    index: int
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The end: `images` are base64 texts or addresses, one for each of `seeds`; `metadata` is the server's report."""
+
+    images: list[bytes]
+    seeds: list[int]
+    metadata: dict[str, Any]
+
+
+# Without `step` among them, the model sends no progress.
+_OUTPUTS = ("event", "preview", "preview_index", "generated_image", "used_seed", "metadata")
+_PROGRESS_OUTPUTS = ("step", "total_steps")
+
+Event: TypeAlias = Progress | Preview | Completed
+
+
+class TritonImages:
+    """Asks a Triton server for images over one shared connection. To be made inside the event loop.
+
+    Args:
+        url: `host:port` of the server's gRPC endpoint.
+        model: the streaming model.
+        served_model: learns the checkpoint's name from each image.
+    """
+
+    def __init__(self, url: str, model: str, served_model: ServedModel) -> None:
+        self._url = url
+        self._model = model
+        self._served_model = served_model
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Send later requests over a new connection; the old one closes by itself when its last stream has ended."""
+        self._client = AsyncImageClient(self._url, stream_model=self._model)
+
+    async def events(
+        self, values: Mapping[str, Any], partial_images: int, request_id: str, *, progress: bool = False
+    ) -> AsyncGenerator[Event, None]:
+        """What the server sends for a request. Leaving the iteration early cancels it on the server.
+
+        Args:
+            values: public tensors by name; None for absent.
+            partial_images: how many previews to ask for.
+            request_id: becomes Triton's.
+            progress: whether to send progress too.
+
+        Raises:
+            ImageGenerationError: the server refused the request, failed or cannot be reached.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        arguments = StreamArguments(**given, partial_images=partial_images, request_id=request_id, timeout_s=None)
+        outputs = _OUTPUTS + _PROGRESS_OUTPUTS if progress else _OUTPUTS
+        async with aclosing(self._client.stream_tensors(arguments, outputs)) as responses:
+            async for tensors in responses:
+                event = _event(tensors)
+                if isinstance(event, Completed):
+                    self._served_model.learn(event.metadata)
+                yield event
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.close()
+
+
+def _event(tensors: Mapping[str, npt.NDArray[Any]]) -> Event:
+    """One response of the stream.
+
+    Raises:
+        InternalError: it is not what this version of the frontend understands.
+    """
+    try:
+        kind = bytes(tensors["event"][0])
+        if kind == b"progress":
+            return Progress(int(tensors["step"][0]), int(tensors["total_steps"][0]))
+        if kind == b"preview":
+            return Preview(bytes(tensors["preview"][0]), int(tensors["preview_index"][0]))
+        images = [bytes(image) for image in tensors["generated_image"]]
+        seeds = [int(seed) for seed in tensors["used_seed"]]
+        return Completed(images, seeds, json.loads(bytes(tensors["metadata"][0])))
+    except (ValueError, LookupError) as error:
+        raise InternalError(f"the server's response cannot be read: {error}") from error

@@ -1,0 +1,48 @@
+"""The names of the one model that is served."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagegen.openai.errors import NotFound
+from imagegen.openai.served_model import ServedModel
+
+
+def test_before_an_image_is_known_it_is_called_by_tritons_name() -> None:
+    assert ServedModel(None).id == "image_generation"
+
+
+def test_the_checkpoints_name_is_learnt_from_images() -> None:
+    served = ServedModel(None)
+    served.learn({"model": "a-checkpoint"})
+    assert served.id == "a-checkpoint"
+    served.learn({"model": "another"})  # loaded in its place
+    assert served.id == "another"
+    with pytest.raises(NotFound):
+        served.check("a-checkpoint")
+
+
+@pytest.mark.parametrize("metadata", [{}, {"model": None}, {"model": 7}])
+def test_metadata_without_a_name_teaches_nothing(metadata: dict[str, object]) -> None:
+    served = ServedModel(None)
+    served.learn({"model": "a-checkpoint"})
+    served.learn(metadata)
+    assert served.id == "a-checkpoint"
+
+
+def test_the_id_that_a_deployment_sets_counts_first() -> None:
+    served = ServedModel("some/model")
+    served.learn({"model": "a-checkpoint"})
+    assert served.id == "some/model"
+
+
+def test_names_that_are_accepted_and_others() -> None:
+    served = ServedModel("some/model")
+    with pytest.raises(NotFound):
+        served.check("a-checkpoint")
+    served.learn({"model": "a-checkpoint"})
+    for name in (None, "image_generation", "some/model", "a-checkpoint"):
+        served.check(name)
+    with pytest.raises(NotFound, match="'dall-e-3' is not served here; see /v1/models") as refused:
+        served.check("dall-e-3")
+    assert (refused.value.status, refused.value.param, refused.value.code) == (404, "model", "model_not_found")

@@ -1,0 +1,167 @@
+"""Requests over real gRPC: what is sent, which events come of it, and on which connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from imagegen.openai.served_model import ServedModel
+from imagegen.openai.triton_images import Completed, Event, Preview, Progress, TritonImages
+from imagegen_client import ImageGenerationError, InternalError, InvalidArgument
+from tests.unit.openai.grpc_stand_in import Behaviour, completed, completes, failure, hangs, message, triton_stand_in
+
+VALUES = {"prompt": "a red circle", "n": None, "seed": 7}
+
+
+async def collect(triton: TritonImages, **options: Any) -> list[Event]:
+    async with aclosing(triton.events(VALUES, 2, "order-66", **options)) as events:
+        return [event async for event in events]
+
+
+def generate(behave: Behaviour, served_model: ServedModel | None = None, **options: Any) -> list[Event]:
+    async def run() -> list[Event]:
+        async with triton_stand_in(behave) as url:
+            triton = TritonImages(url, "a_model", served_model or ServedModel(None))
+            try:
+                return await collect(triton, **options)
+            finally:
+                await triton.close()
+
+    return asyncio.run(asyncio.wait_for(run(), 60))
+
+
+async def everything(request: Any, context: Any) -> AsyncIterator[Any]:
+    yield message(event=["progress"], step=[1], total_steps=[2])
+    yield message(event=["preview"], preview=["UFJF"], preview_index=[1])
+    yield completed()
+
+
+def test_each_response_is_an_event() -> None:
+    progress, preview, done = generate(everything, progress=True)
+    assert progress == Progress(1, 2)
+    assert preview == Preview(b"UFJF", 1)
+    assert isinstance(done, Completed)
+    assert (done.images, done.seeds, done.metadata["size"]) == ([b"QUJD"], [7], "128x128")
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_what_is_sent(progress: bool) -> None:
+    sent: list[Any] = []
+
+    async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
+        sent.append(request)
+        yield completed()
+
+    generate(behave, progress=progress)
+    (request,) = sent
+    assert (request.model_name, request.id) == ("a_model", "order-66")
+    assert {tensor.name for tensor in request.inputs} == {"prompt", "seed", "partial_images"}
+    asked = {tensor.name for tensor in request.outputs}
+    assert {"event", "generated_image", "used_seed", "metadata"} <= asked
+    assert ("step" in asked) == progress  # without it the model sends none
+
+
+def test_the_checkpoints_name_is_learnt() -> None:
+    served_model = ServedModel(None)
+    generate(completes, served_model)
+    assert served_model.id == "a-checkpoint"
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        message(event=["completed"], generated_image=["QUJD"], used_seed=[7]),
+        message(event=["completed"], generated_image=["QUJD"], used_seed=[7], metadata=["{"]),
+        message(event=["preview"]),
+    ],
+)
+def test_a_response_that_cannot_be_read_is_an_internal_error(unreadable: Any) -> None:
+    async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
+        yield unreadable
+
+    with pytest.raises(InternalError, match="cannot be read"):
+        generate(behave)
+
+
+def test_a_refusal_is_raised() -> None:
+    async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
+        yield failure("invalid_argument: size: 7x7 is not allowed")
+
+    with pytest.raises(InvalidArgument) as refused:
+        generate(behave)
+    assert refused.value.field == "size"
+
+
+def test_a_stream_that_ends_early_is_an_error() -> None:
+    async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
+        yield message(event=["progress"], step=[1], total_steps=[2])
+        await context.abort(14, "Socket closed")
+
+    with pytest.raises(ImageGenerationError):
+        generate(behave)
+
+
+def test_leaving_early_cancels_on_the_server() -> None:
+    async def run() -> None:
+        cancelled = asyncio.Event()
+
+        async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
+            yield message(event=["progress"], step=[1], total_steps=[2])
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+        async with triton_stand_in(behave) as url:
+            triton = TritonImages(url, "a_model", ServedModel(None))
+            async with aclosing(triton.events(VALUES, 0, "a", progress=True)) as events:
+                assert await anext(events) == Progress(1, 2)
+            await cancelled.wait()
+            await triton.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_new_connection_leaves_the_streams_of_the_old_one_alone() -> None:
+    async def run() -> list[str]:
+        peers: list[str] = []
+        go_on = asyncio.Event()
+
+        async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
+            peers.append(context.peer())
+            yield message(event=["progress"], step=[1], total_steps=[2])
+            await go_on.wait()
+            yield completed()
+
+        async with triton_stand_in(behave) as url:
+            triton = TritonImages(url, "a_model", ServedModel(None))
+            first = triton.events(VALUES, 0, "a", progress=True)
+            await anext(first)
+            triton.reconnect()
+            second = triton.events(VALUES, 0, "b", progress=True)
+            await anext(second)
+            go_on.set()
+            for events in (first, second):
+                assert isinstance(await anext(events), Completed)
+                await events.aclose()
+            await triton.close()
+        return peers
+
+    first, second = asyncio.run(asyncio.wait_for(run(), 60))
+    assert first != second
+
+
+def test_a_server_that_hangs_is_left_by_cancelling() -> None:
+    async def run() -> None:
+        async with triton_stand_in(hangs) as url:
+            triton = TritonImages(url, "a_model", ServedModel(None))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await collect(triton)
+            await triton.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
