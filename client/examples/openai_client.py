@@ -1,43 +1,30 @@
-"""OpenAI's own client against this server: `pip install openai`, then `python openai_client.py [URL]`.
+"""OpenAI's own client against this server: `pip install openai pillow`, then `python openai_client.py [URL]`.
 
-Writes drawn.png, preview-0.png, preview-1.png, streamed.png, repainted.png.
+Writes generated.png, preview-0.png, preview-1.png, streamed.png, mask.png and repainted.png.
 """
 
 import base64
-import struct
 import sys
-import zlib
 from pathlib import Path
 
 from openai import OpenAI, OpenAIError
+from PIL import Image
 
 SIDE_PX = 128
 OURS = {"num_inference_steps": 20, "seed": 7}  # what OpenAI's API has no name for goes into extra_body
 
 
-def hole(side_px: int) -> bytes:
-    """A grey PNG with alpha that is transparent in the middle, where the image is to be repainted."""
-    inside = range(side_px // 4, side_px * 3 // 4)
-    rows = [
-        bytes([0] + [part for x in range(side_px) for part in (0, 255 * (x not in inside or y not in inside))])
-        for y in range(side_px)
-    ]
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 4, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"".join(rows))), chunk(b"IEND", b"")]
-    )
-
-
 def main() -> None:
-    """Draw an image, watch another one form, and repaint the middle of the first."""
+    """Generate an image, watch another one form, and repaint the middle of the first."""
     url = sys.argv[1] if len(sys.argv) > 1 else "http://localhost:9000/v1"
+
+    mask = Image.new("RGBA", (SIDE_PX, SIDE_PX), "black")  # what is opaque is kept, what is transparent is repainted
+    mask.paste((0, 0, 0, 0), (SIDE_PX // 4, SIDE_PX // 4, SIDE_PX * 3 // 4, SIDE_PX * 3 // 4))
+    mask.save("mask.png")
+
     with OpenAI(base_url=url, api_key="none") as client:
-        drawn = client.images.generate(prompt="a red circle", size="128x128", extra_body=OURS)
-        save("drawn.png", drawn.data[0].b64_json)
+        generated = client.images.generate(prompt="a red circle", size="128x128", extra_body=OURS)
+        save("generated.png", generated.data[0].b64_json)
 
         stream = client.images.generate(prompt="a red circle", stream=True, partial_images=2, extra_body=OURS)
         for event in stream:
@@ -47,7 +34,7 @@ def main() -> None:
                 save("streamed.png", event.b64_json)
 
         repainted = client.images.edit(
-            image=Path("drawn.png"), mask=("mask.png", hole(SIDE_PX)), prompt="a green square", extra_body=OURS
+            image=Path("generated.png"), mask=Path("mask.png"), prompt="a green square", extra_body=OURS
         )
         save("repainted.png", repainted.data[0].b64_json)
         print("seed", repainted.data[0].seed, "tokens", repainted.usage.total_tokens)

@@ -11,7 +11,7 @@ import numpy as np
 import tritonclient.grpc.aio as triton
 
 
-async def draw(client: triton.InferenceServerClient, seed: int) -> Path:
+async def generate(client: triton.InferenceServerClient, seed: int) -> Path:
     """Send one request and write its image."""
     prompt = triton.InferInput("prompt", [1], "BYTES")
     prompt.set_data_from_numpy(np.array([b"a red circle"], dtype=np.object_))
@@ -24,10 +24,10 @@ async def draw(client: triton.InferenceServerClient, seed: int) -> Path:
 
 
 async def main() -> None:
-    """Draw three circles together."""
+    """Generate three circles together."""
     server = sys.argv[1] if len(sys.argv) > 1 else "localhost:8001"
     async with triton.InferenceServerClient(server) as client:
-        for path in await asyncio.gather(*(draw(client, seed) for seed in (7, 8, 9))):
+        for path in await asyncio.gather(*(generate(client, seed) for seed in (7, 8, 9))):
             print(path)
 
 

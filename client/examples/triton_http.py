@@ -21,7 +21,7 @@ def main() -> None:
         tensor = triton.InferInput(name, list(array.shape), data_type)
         tensor.set_data_from_numpy(array)
         inputs.append(tensor)
-    # tritonclient waits 60 s unless told otherwise; large models take longer.
+    # tritonclient waits 60 s by default; large models take longer.
     with triton.InferenceServerClient(server, network_timeout=600.0) as client:
         result = client.infer("image_generation", inputs)
     path = Path("red-circle.png")

@@ -46,7 +46,7 @@ _INTEGER_DTYPES: dict[str, type[np.signedinteger[Any]]] = {"INT32": np.int32, "I
 
 _P = ParamSpec("_P")
 _Client = TypeVar("_Client")
-_Answer = TypeVar("_Answer")
+_Response = TypeVar("_Response")
 _Arguments = TypeVar("_Arguments", bound="GenerateArguments")
 
 
@@ -55,7 +55,7 @@ class GenerateArguments:
     """One request. None leaves an input out, so that the server's default applies; the server checks ranges.
 
     Attributes:
-        prompt: what to draw.
+        prompt: what the images show.
         negative_prompt: what to stay away from.
         image: one image or several to start from; selects image-to-image.
         mask: which part of the image to repaint (transparent or white); selects inpainting.
@@ -73,7 +73,7 @@ class GenerateArguments:
         user: opaque id for storage paths and logs.
         request_id: by which the request can be cancelled, and found in the server's log.
         priority: 1 is the most urgent; 0 leaves it to the server. Of no effect on streams.
-        timeout_s: how long this client waits for the answer, in seconds; None for ever. It does not stop the
+        timeout_s: how long this client waits for the response, in seconds; None for ever. It does not stop the
             server: `timeout_ms` does.
     """
 
@@ -122,16 +122,16 @@ class StreamArguments(GenerateArguments):
 
 def takes_arguments(
     make: Callable[_P, _Arguments],
-) -> Callable[[Callable[[_Client, _Arguments], _Answer]], Callable[Concatenate[_Client, _P], _Answer]]:
+) -> Callable[[Callable[[_Client, _Arguments], _Response]], Callable[Concatenate[_Client, _P], _Response]]:
     """Decorate a method that takes the arguments `make` makes so that it takes what `make` takes instead.
 
     Four clients then share one signature that editors, type checkers and `help()` know, written once.
     """
 
     def decorate(
-        method: Callable[[_Client, _Arguments], _Answer],
-    ) -> Callable[Concatenate[_Client, _P], _Answer]:
-        def generate(self: _Client, /, *args: _P.args, **kwargs: _P.kwargs) -> _Answer:
+        method: Callable[[_Client, _Arguments], _Response],
+    ) -> Callable[Concatenate[_Client, _P], _Response]:
+        def generate(self: _Client, /, *args: _P.args, **kwargs: _P.kwargs) -> _Response:
             return method(self, make(*args, **kwargs))
 
         update_wrapper(generate, method)

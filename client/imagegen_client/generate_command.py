@@ -33,7 +33,7 @@ from imagegen_client.streaming import Progress
 
 _CLIENTS: dict[str, type[ImageClient] | type[HttpImageClient]] = {"grpc": ImageClient, "http": HttpImageClient}
 _PORTS = {"grpc": 8001, "http": 8000}  # Triton's defaults
-_MOST_PREVIEWS = 3
+_MAX_PREVIEWS = 3
 _SUMMARY = ("model", "task", "size", "num_inference_steps", "guidance_scale", "scheduler")
 
 
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate = OneLineParser(prog="imagegen generate", description="Generate images and write them to files.")
 
     add = generate.add_argument_group("image").add_argument
-    add("prompt", help="what to draw")
+    add("prompt", help="what the images show")
     add("--negative-prompt", metavar="TEXT", help="what to stay away from")
     add("--image", type=_image, action="append", metavar="IN", help="file, http(s) or data URL, or -; repeatable")
     add("--mask", type=_image, metavar="IN", help="what to repaint: transparent or white parts; needs --image")
@@ -73,8 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--protocol", choices=tuple(_CLIENTS), default="grpc")
     add("--response-format", choices=("bytes", "b64_json", "url"), help="url: the server stores the image")
     add("--timeout-ms", type=int, metavar="MS", help="deadline on the server")
-    add("--timeout-s", type=float, metavar="S", default=600.0, help="how long to wait for the answer (%(default)s)")
-    add("--priority", type=int, default=0, help="1 is the most urgent; the server then tells no progress")
+    add("--timeout-s", type=float, metavar="S", default=600.0, help="how long to wait for the response (%(default)s)")
+    add("--priority", type=int, default=0, help="1 is the most urgent; no progress is shown then")
     add("--request-id", metavar="ID", default="", help="name by which the request can be cancelled")
     add("--user", metavar="ID", help="opaque id for storage paths and logs")
 
@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _image(text: str) -> Image:
-    """What `--image` and `--mask` stand for."""
+    """The image that a value of `--image` or `--mask` stands for."""
     if text == "-":
         return sys.stdin.buffer.read()
     return text if text.startswith(("http://", "https://", "data:")) else Path(text)
@@ -110,24 +110,24 @@ def _generate(options: argparse.Namespace) -> None:
             result = _stream(client, arguments, options, show)
         else:
             result = client.generate(**arguments)
-    places = list(result.urls) or _write(result, options)
+    locations = list(result.urls) or _write(result, options)
     if options.json:
         images = [
-            {"url" if result.urls else "path": place, "seed": seed}
-            for place, seed in zip(places, result.seeds, strict=True)
+            {"url" if result.urls else "path": location, "seed": seed}
+            for location, seed in zip(locations, result.seeds, strict=True)
         ]
         print(json.dumps({"images": images, "metadata": result.metadata}, ensure_ascii=False))
         return
-    for place, seed in zip(places, result.seeds, strict=True):
-        print(f"{place}  seed {seed}")
+    for location, seed in zip(locations, result.seeds, strict=True):
+        print(f"{location}  seed {seed}")
     _print_metadata(result.metadata)
 
 
 def _stream(
     client: ImageClient, arguments: dict[str, Any], options: argparse.Namespace, show: Callable[[Progress], None]
 ) -> GenerateResult:
-    """Have the images made; show how far they are and write previews meanwhile. Leaving it early cancels them."""
-    previews = _MOST_PREVIEWS if options.preview else 0
+    """Generate the images, and meanwhile show the progress and write previews. Leaving it early cancels them."""
+    previews = _MAX_PREVIEWS if options.preview else 0
     with closing(client.stream(**arguments, partial_images=previews)) as events:
         for event in events:
             if isinstance(event, GenerateResult):
@@ -152,10 +152,10 @@ def _write(result: GenerateResult, options: argparse.Namespace) -> list[str]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Progress], None]]:
-    """A bar with percent and elapsed time while the server works; nothing when nobody watches.
+    """A bar with percent and elapsed time while the server works; nothing unless standard error is a terminal.
 
     Yields:
-        what moves the bar; until it is called the bar only shows that there is life.
+        a function that moves the bar; until its first call the bar only pulses.
     """
     if not sys.stderr.isatty():
         yield lambda progress: None
@@ -172,7 +172,7 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
 
 
 def _print_metadata(metadata: dict[str, Any]) -> None:
-    """What was done, each warning, and a table of the time it took."""
+    """Print the warnings, the parameters and a table of the time by stage."""
     console = Console(stderr=True, highlight=False, markup=False)
     for warning in metadata.get("warnings") or ():
         console.print(f"warning: {warning}", soft_wrap=True)

@@ -48,7 +48,7 @@ class ImageClient:
         """
         options = infer_options(triton.InferInput, arguments)
         try:
-            answer = self._client.infer(
+            response = self._client.infer(
                 self._model,
                 client_timeout=arguments.timeout_s,
                 headers=id_headers(arguments.request_id),
@@ -56,7 +56,7 @@ class ImageClient:
             )
         except InferenceServerException as error:
             raise from_triton(error) from error
-        return parse_result(answer, arguments.response_format)
+        return parse_result(response, arguments.response_format)
 
     @takes_arguments(StreamArguments)
     def stream(self, arguments: StreamArguments) -> Generator[Event, None, None]:
@@ -73,18 +73,18 @@ class ImageClient:
         """Cancel every request with this `request_id`, whoever sent it; they end with `Cancelled`.
 
         Returns:
-            whether one was being drawn. One that still waits in line ends when its turn comes.
+            whether one was being generated. One that still waits in the queue ends when its turn comes.
 
         Raises:
             ImageGenerationError: one of the classes in `imagegen_client.errors`.
         """
         try:
-            answer = self._client.infer(
+            response = self._client.infer(
                 CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id), headers=id_headers(request_id)
             )
         except InferenceServerException as error:
             raise from_triton(error) from error
-        return bool(answer.as_numpy("cancelled")[0])
+        return bool(response.as_numpy("cancelled")[0])
 
     def close(self) -> None:
         """Close the connection; requests under way end with `Cancelled`."""
@@ -122,7 +122,7 @@ class AsyncImageClient:
         """
         options = infer_options(triton.InferInput, arguments)
         try:
-            answer = await self._client.infer(
+            response = await self._client.infer(
                 self._model,
                 client_timeout=arguments.timeout_s,
                 headers=id_headers(arguments.request_id),
@@ -130,7 +130,7 @@ class AsyncImageClient:
             )
         except InferenceServerException as error:
             raise from_triton(error) from error
-        return parse_result(answer, arguments.response_format)
+        return parse_result(response, arguments.response_format)
 
     @takes_arguments(StreamArguments)
     def stream(self, arguments: StreamArguments) -> AsyncGenerator[Event, None]:
@@ -144,7 +144,7 @@ class AsyncImageClient:
 
         Args:
             arguments: the request.
-            outputs: names of the output tensors to ask for: `event`, which tells what a response is ("progress",
+            outputs: names of the output tensors to request: `event`, which says what a response is ("progress",
                 "preview" or last "completed"), and others. Without `step` among them the server sends no progress.
 
         Yields:
@@ -158,12 +158,12 @@ class AsyncImageClient:
     async def cancel(self, request_id: str) -> bool:
         """As `ImageClient.cancel`."""
         try:
-            answer = await self._client.infer(
+            response = await self._client.infer(
                 CANCEL_MODEL, cancel_inputs(triton.InferInput, request_id), headers=id_headers(request_id)
             )
         except InferenceServerException as error:
             raise from_triton(error) from error
-        return bool(answer.as_numpy("cancelled")[0])
+        return bool(response.as_numpy("cancelled")[0])
 
     async def close(self) -> None:
         """Close the connection; requests under way end with `Cancelled`."""

@@ -1,7 +1,7 @@
 """The clients that speak HTTP: one connection for each request.
 
 A connection costs about a millisecond beside seconds of work. It gives each request its
-own `timeout_s` (tritonclient sets it for a whole client), no answer of an abandoned
+own `timeout_s` (tritonclient sets it for a whole client), no response to an abandoned
 request that could be taken for the next one's, and clients that may be shared by threads.
 """
 
@@ -49,8 +49,8 @@ class HttpImageClient:
                 self._url, connection_timeout=arguments.timeout_s, network_timeout=arguments.timeout_s
             ) as client,
         ):
-            answer = client.infer(self._model, headers=id_headers(arguments.request_id), **options)
-        return parse_result(answer, arguments.response_format)
+            response = client.infer(self._model, headers=id_headers(arguments.request_id), **options)
+        return parse_result(response, arguments.response_format)
 
     def close(self) -> None:
         """Nothing is kept open; here so that all clients are used alike."""
@@ -84,8 +84,8 @@ class AsyncHttpImageClient:
         options = infer_options(triton.InferInput, arguments)
         with _typed_errors(self._url, arguments.timeout_s):
             async with triton_aio.InferenceServerClient(self._url, conn_timeout=arguments.timeout_s) as client:
-                answer = await client.infer(self._model, headers=id_headers(arguments.request_id), **options)
-        return parse_result(answer, arguments.response_format)
+                response = await client.infer(self._model, headers=id_headers(arguments.request_id), **options)
+        return parse_result(response, arguments.response_format)
 
     async def close(self) -> None:
         """Nothing is kept open; here so that all clients are used alike."""
@@ -105,6 +105,6 @@ def _typed_errors(url: str, timeout_s: float | None) -> Iterator[None]:
     except InferenceServerException as error:
         raise from_triton(error) from error
     except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
-        raise DeadlineExceeded(f"no answer from {url} within timeout_s={timeout_s}") from error
+        raise DeadlineExceeded(f"no response from {url} within timeout_s={timeout_s}") from error
     except (OSError, aiohttp.ClientError, HTTPParseError) as error:
         raise ServerUnreachable(f"{url}: {error}") from error

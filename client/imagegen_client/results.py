@@ -1,4 +1,4 @@
-"""The answer to a request."""
+"""The result of a request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Outputs(Protocol):
     """What the `InferResult` classes of tritonclient share."""
 
     def as_numpy(self, name: str) -> npt.NDArray[Any] | None:
-        """The output of that name, None when the answer has none."""
+        """The output of that name, None when the response has none."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class GenerateResult:
         images: n encoded images, ready to be written to files; empty with `response_format="url"`.
         urls: n addresses with `response_format="url"`, else empty.
         seeds: n seeds; one of them, sent with n=1, gives the same image again.
-        metadata: what the server tells: model, task, size, steps, guidance, milliseconds per stage, warnings.
+        metadata: what the server reports: model, task, size, steps, guidance, milliseconds per stage, warnings.
     """
 
     images: tuple[bytes, ...]
@@ -44,7 +44,7 @@ def parse_result(outputs: Outputs, response_format: str | None) -> GenerateResul
         response_format: as it was requested.
 
     Raises:
-        InternalError: the answer is not what this version of the client understands.
+        InternalError: the response is not what this version of the client understands.
     """
     try:
         images = tuple(bytes(item) for item in output(outputs, "generated_image"))
@@ -56,12 +56,12 @@ def parse_result(outputs: Outputs, response_format: str | None) -> GenerateResul
         seeds = tuple(int(seed) for seed in output(outputs, "used_seed"))
         metadata = json.loads(bytes(output(outputs, "metadata")[0]))
     except (ValueError, IndexError) as error:
-        raise InternalError(f"the server's answer cannot be read: {error}") from error
+        raise InternalError(f"the server's response cannot be read: {error}") from error
     return GenerateResult(images=images, urls=urls, seeds=seeds, metadata=metadata)
 
 
 def output(outputs: Outputs, name: str) -> npt.NDArray[Any]:
-    """One output of an answer.
+    """One output of a response.
 
     Raises:
         ValueError: it has no such output.

@@ -1,4 +1,4 @@
-"""Streams over gRPC: what comes while images are being drawn."""
+"""Streams over gRPC: progress and previews while images are being generated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from imagegen_client.transport import CHANNEL_ARGUMENTS, id_headers, infer_optio
 
 @dataclass(frozen=True)
 class Progress:
-    """A request has come this far.
+    """How far a request has come.
 
     Attributes:
         step: denoising steps that are done; of several images, those of the slowest.
@@ -62,24 +62,24 @@ def stream_events(url: str, model: str, arguments: StreamArguments) -> Generator
     Raises:
         ImageGenerationError: one of the classes in `imagegen_client.errors`.
     """
-    answers: queue.SimpleQueue[tuple[Any, InferenceServerException | None]] = queue.SimpleQueue()
+    responses: queue.SimpleQueue[tuple[Any, InferenceServerException | None]] = queue.SimpleQueue()
     request = _request(model, arguments)
     # A connection of its own: a client of tritonclient has one stream at a time.
     with closing(triton.InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)) as client:
         ended = False
         try:  # from here on: closing the client alone would wait for a stream that Ctrl-C left open
             client.start_stream(
-                lambda result, error: answers.put((result, error)),
+                lambda result, error: responses.put((result, error)),
                 arguments.timeout_s,
                 id_headers(arguments.request_id),
             )
-            with suppress(InferenceServerException):  # the stream has failed already: the answers say why
+            with suppress(InferenceServerException):  # the stream has failed already: the responses say why
                 client.async_stream_infer(**request)
             while True:
                 try:
-                    result, error = answers.get(timeout=arguments.timeout_s)
+                    result, error = responses.get(timeout=arguments.timeout_s)
                 except queue.Empty:
-                    raise DeadlineExceeded(f"no answer from {url} within timeout_s={arguments.timeout_s}") from None
+                    raise DeadlineExceeded(f"no response from {url} within timeout_s={arguments.timeout_s}") from None
                 ended = error is not None or _is_completed(result)
                 if error is not None:
                     raise from_triton(error) from error
@@ -96,9 +96,9 @@ async def stream_events_aio(
     client: triton_aio.InferenceServerClient, model: str, arguments: StreamArguments
 ) -> AsyncGenerator[Event, None]:
     """As `stream_events`, over a connection that several streams may share."""
-    async with aclosing(stream_answers_aio(client, _request(model, arguments), arguments.timeout_s)) as answers:
-        async for answer in answers:
-            yield _parse_event(answer, arguments)
+    async with aclosing(_responses_aio(client, _request(model, arguments), arguments.timeout_s)) as responses:
+        async for response in responses:
+            yield _parse_event(response, arguments)
 
 
 async def stream_tensors_aio(
@@ -110,24 +110,24 @@ async def stream_tensors_aio(
         client: may have other streams open.
         model: the streaming model.
         arguments: the request.
-        outputs: names of the output tensors to ask for; `event` must be one of them.
+        outputs: names of the output tensors to request; `event` must be one of them.
     """
-    asked = [triton.InferRequestedOutput(name) for name in outputs]
-    request = _request(model, arguments) | {"outputs": asked}
-    async with aclosing(stream_answers_aio(client, request, arguments.timeout_s)) as answers:
-        async for answer in answers:
-            arrays = ((name, answer.as_numpy(name)) for name in outputs)
+    requested = [triton.InferRequestedOutput(name) for name in outputs]
+    request = _request(model, arguments) | {"outputs": requested}
+    async with aclosing(_responses_aio(client, request, arguments.timeout_s)) as responses:
+        async for response in responses:
+            arrays = ((name, response.as_numpy(name)) for name in outputs)
             yield {name: array for name, array in arrays if array is not None}
 
 
-async def stream_answers_aio(
+async def _responses_aio(
     client: triton_aio.InferenceServerClient, request: dict[str, Any], timeout_s: float | None = None
 ) -> AsyncGenerator[Outputs, None]:
-    """Send a request to the streaming model and yield its answers; closing the iterator cancels it.
+    """Send a request to the streaming model and yield its responses; closing the iterator cancels it.
 
     Args:
         client: may have other streams open.
-        request: the arguments of one `async_stream_infer`; the output `event` must be among those asked for.
+        request: the arguments of one `async_stream_infer`; the output `event` must be among those requested.
         timeout_s: longest time for all of it; None for no limit.
 
     Raises:
@@ -137,10 +137,10 @@ async def stream_answers_aio(
     async def requests() -> AsyncIterator[dict[str, Any]]:
         yield request
 
-    answers = client.stream_infer(requests(), timeout_s, id_headers(request["request_id"]))
+    responses = client.stream_infer(requests(), timeout_s, id_headers(request["request_id"]))
     ended = False
     try:
-        async for result, error in answers:
+        async for result, error in responses:
             ended = error is not None or _is_completed(result)
             if error is not None:
                 raise from_triton(error) from error
@@ -153,10 +153,10 @@ async def stream_answers_aio(
         raise from_triton(InferenceServerException(error.details(), str(error.code()))) from error
     finally:
         if ended:
-            async for _ in answers:  # to its end, for the reason above
+            async for _ in responses:  # to its end, for the reason above
                 pass
         else:
-            answers.cancel()
+            responses.cancel()
 
 
 def _request(model: str, arguments: StreamArguments) -> dict[str, Any]:
@@ -187,4 +187,4 @@ def _parse_event(outputs: Outputs, arguments: StreamArguments) -> Event:
         preview_index, image_index = (int(output(outputs, name)[0]) for name in ("preview_index", "image_index"))
         return Preview(image, preview_index, image_index, step, total_steps)
     except (ValueError, IndexError) as error:
-        raise InternalError(f"the server's answer cannot be read: {error}") from error
+        raise InternalError(f"the server's response cannot be read: {error}") from error

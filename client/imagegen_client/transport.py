@@ -1,4 +1,4 @@
-"""What the four clients share: which model they call and how a request is put into tritonclient's words."""
+"""What the four clients share: the models they call, connection options, and a request as tritonclient takes it."""
 
 from __future__ import annotations
 

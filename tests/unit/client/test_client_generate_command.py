@@ -1,4 +1,4 @@
-"""The command line: it offers every argument, reads inputs, and fails in one line with the right status."""
+"""`imagegen generate` has an option for every argument, reads inputs, and fails in one line with the right status."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_ctrl_c_during_the_work_is_one_line_and_status_130(protocol: str, tmp_pa
         ) as process:
             connection, _ = silent.accept()
             with connection:
-                assert connection.recv(1)  # it waits for our answer now
+                assert connection.recv(1)  # it waits for the response now
                 process.send_signal(signal.SIGINT)
                 _, printed = process.communicate(timeout=60)
     assert (process.returncode, printed) == (130, "imagegen: interrupted\n")

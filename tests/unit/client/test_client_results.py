@@ -45,7 +45,7 @@ def test_urls_are_text_and_no_images() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "response_format", "problem"),
+    ("response", "response_format", "problem"),
     [
         (Arrays(), None, "no output generated_image"),
         (outputs(b"***"), "b64_json", "cannot be read"),
@@ -53,8 +53,8 @@ def test_urls_are_text_and_no_images() -> None:
         (outputs(b"x", metadata=b"{"), None, "cannot be read"),
     ],
 )
-def test_an_answer_that_makes_no_sense_is_an_error_of_the_server(
-    answer: Arrays, response_format: str | None, problem: str
+def test_a_response_that_makes_no_sense_is_an_error_of_the_server(
+    response: Arrays, response_format: str | None, problem: str
 ) -> None:
     with pytest.raises(InternalError, match=problem):
-        parse_result(answer, response_format)
+        parse_result(response, response_format)

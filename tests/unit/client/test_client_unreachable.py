@@ -1,4 +1,4 @@
-"""All four clients tell a server that is not there from one that does not answer, with real sockets."""
+"""All four clients distinguish a server that is not there from one that does not respond, with real sockets."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from imagegen_client import (
     ServerUnreachable,
 )
 
-Ask = Callable[[str, float], Any]
+Generate = Callable[[str, float], Any]
 
 
-def blocking(kind: type[Any]) -> Ask:
-    def ask(url: str, timeout_s: float) -> Any:
+def blocking(kind: type[Any]) -> Generate:
+    def generate(url: str, timeout_s: float) -> Any:
         with kind(url) as client:
             return client.generate("x", timeout_s=timeout_s)
 
-    return ask
+    return generate
 
 
-def in_a_loop(kind: type[Any]) -> Ask:
-    async def ask(url: str, timeout_s: float) -> Any:
+def in_a_loop(kind: type[Any]) -> Generate:
+    async def generate(url: str, timeout_s: float) -> Any:
         async with kind(url) as client:
             return await client.generate("x", timeout_s=timeout_s)
 
-    return lambda url, timeout_s: asyncio.run(ask(url, timeout_s))
+    return lambda url, timeout_s: asyncio.run(generate(url, timeout_s))
 
 
 every_client = pytest.mark.parametrize(
-    "ask",
+    "generate",
     [
         pytest.param(blocking(ImageClient), id="grpc"),
         pytest.param(in_a_loop(AsyncImageClient), id="grpc-aio"),
@@ -57,13 +57,13 @@ def bound() -> Iterator[socket.socket]:
 
 
 @every_client
-def test_nobody_listens(ask: Ask, bound: socket.socket) -> None:
+def test_nobody_listens(generate: Generate, bound: socket.socket) -> None:
     with pytest.raises(ServerUnreachable, match=r"(?i)connect"):
-        ask(f"127.0.0.1:{bound.getsockname()[1]}", 30.0)
+        generate(f"127.0.0.1:{bound.getsockname()[1]}", 30.0)
 
 
 @every_client
-def test_a_server_that_never_answers(ask: Ask, bound: socket.socket) -> None:
+def test_a_server_that_never_responds(generate: Generate, bound: socket.socket) -> None:
     bound.listen()  # the system accepts the connection; nobody reads from it
     with pytest.raises(DeadlineExceeded):
-        ask(f"127.0.0.1:{bound.getsockname()[1]}", 0.3)
+        generate(f"127.0.0.1:{bound.getsockname()[1]}", 0.3)
