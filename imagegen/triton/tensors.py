@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
@@ -20,8 +19,3 @@ def to_tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> list[Any]:
 def to_arrays(tensors: list[Any]) -> Arrays:
     """Arrays by name of Triton's tensors, whose memory they share."""
     return {tensor.name(): tensor.as_numpy() for tensor in tensors}
-
-
-def text_array(text: str | bytes) -> npt.NDArray[np.object_]:
-    """One text as a BYTES array of shape [1]."""
-    return np.array([text.encode() if isinstance(text, str) else text], dtype=np.object_)

@@ -7,15 +7,11 @@ import re
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays_of
 
 from imagegen.api import tensors
 from imagegen.api.errors import InvalidArgument
-from imagegen.api.limits import RequestLimits, check_size, fit_within
+from imagegen.api.limits import RequestLimits
 from imagegen.api.request import (
     ImageRequest,
     OutputChoice,
@@ -24,19 +20,10 @@ from imagegen.api.request import (
     parse_request,
     parse_request_id,
 )
+from tests.unit.api.arrays import tensor
 
-Array = npt.NDArray[Any]
-DTYPES: dict[str, Any] = {"STRING": np.object_, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32}
 LIMITS = RequestLimits(max_num_inference_steps=100, max_guidance_scale=30.0, max_side_px=2048, max_area_px=1024 * 1024)
 IMAGE = [b"an image"]
-
-
-def tensor(name: str, values: Any) -> Array:
-    """An input as Triton delivers it."""
-    row = next(row for row in tensors.INPUTS if row.name == name)
-    if row.data_type == "STRING":
-        values = [value.encode() if isinstance(value, str) else value for value in values]
-    return np.array(values, dtype=DTYPES[row.data_type])
 
 
 def parse(granularity_px: int = 8, **values: Any) -> ImageRequest:
@@ -231,99 +218,6 @@ def test_the_output_choice_can_be_read_alone() -> None:
     assert parse_output_choice(arrays) == OutputChoice("jpeg", None, "bytes", "u")
     with pytest.raises(InvalidArgument, match="result store"):
         parse_output_choice({"response_format": tensor("response_format", ["url"])})
-
-
-_SHAPES = st.one_of(
-    st.just((1,)), st.just((1,)), arrays_of.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)
-)
-_TEXTS = st.one_of(
-    st.sampled_from(["auto", "512x512", "64x8", *tensors.OUTPUT_FORMATS, *tensors.SCHEDULERS, "b64_json"]),
-    st.text(max_size=8),
-).map(lambda text: text.encode(errors="surrogatepass"))
-_VALUES: dict[str, Any] = {
-    "STRING": st.one_of(_TEXTS, st.binary(max_size=8)),
-    "INT32": st.one_of(st.integers(-1, 12), st.integers(-(2**31), 2**31 - 1)),
-    "INT64": st.one_of(st.integers(-1, 12), st.integers(-(2**63), 2**63 - 1)),
-    "FP32": st.one_of(st.sampled_from([0.0, float(np.float32(0.8)), 1.0, 7.5]), st.floats(width=32)),
-}
-
-
-@st.composite
-def inputs(draw: st.DrawFn) -> dict[str, Array]:
-    """Inputs of the right element type, with any shape and value, as Triton would let them through."""
-    chosen = draw(st.sets(st.sampled_from(tensors.INPUT_NAMES[1:]), max_size=4)) | {"prompt"}
-    return {
-        row.name: draw(arrays_of.arrays(DTYPES[row.data_type], draw(_SHAPES), elements=_VALUES[row.data_type]))
-        for row in tensors.INPUTS
-        if row.name in chosen
-    }
-
-
-def as_arrays(request: ImageRequest) -> dict[str, Array]:
-    """The inputs that say the same as a parsed request."""
-    values: dict[str, Any] = {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
-        "mask": request.mask,
-        "n": request.n,
-        "size": "x".join(map(str, request.size)) if request.size else None,
-        "num_inference_steps": request.num_inference_steps,
-        "guidance_scale": request.guidance_scale,
-        "strength": request.strength,
-        "scheduler": request.scheduler,
-        "timeout_ms": request.timeout_ms,
-        "output_format": request.output.output_format,
-        "output_compression": request.output.output_compression,
-        "response_format": request.output.response_format,
-        "user": request.output.user,
-    }
-    lists = {"image": request.images, "seed": request.seeds}
-    return {name: tensor(name, [value]) for name, value in values.items() if value is not None} | {
-        name: tensor(name, list(value)) for name, value in lists.items() if value
-    }
-
-
-@given(inputs())
-@example({"prompt": np.array(b"no dimension", dtype=np.object_)})
-def test_any_input_is_either_refused_by_name_or_comes_out_and_goes_in_again(arrays: dict[str, Array]) -> None:
-    refused = None
-    try:
-        request = parse_request(arrays, LIMITS, granularity_px=8)
-    except InvalidArgument as refusal:
-        refused = refusal.field.partition("[")[0]
-    if refused is not None:
-        assert refused in arrays
-    else:
-        assert parse_request(as_arrays(request), LIMITS, granularity_px=8) == request
-
-
-_SIDES = st.integers(1, 40_000)
-
-
-@given(st.tuples(_SIDES, _SIDES), st.sampled_from([1, 8, 16, 32]))
-@example((2078, 2078), 8)  # 2078 * (2048 / 2078) is just below 2048 in floats: a whole granule was lost
-def test_an_image_is_fitted_within_the_caps_as_large_as_they_allow(size: tuple[int, int], grain: int) -> None:
-    fitted = fit_within(size, LIMITS, grain)
-    check_size(fitted, LIMITS, grain)
-    assert all(side <= max(original, grain) for side, original in zip(fitted, size, strict=True)), "scaled up"
-    assert fit_within(fitted, LIMITS, grain) == fitted
-    exact = min(1.0, LIMITS.max_side_px / max(size), math.sqrt(LIMITS.max_area_px / (size[0] * size[1])))
-    for side, original in zip(fitted, size, strict=True):
-        assert original * exact - grain - 1e-6 < side <= max(grain, original * exact + 1e-6)
-
-
-@pytest.mark.parametrize(
-    ("size", "fitted"),
-    [
-        ((512, 512), (512, 512)),
-        ((515, 519), (512, 512)),
-        ((3, 3), (8, 8)),
-        ((4096, 1024), (2048, 512)),
-        ((2048, 2048), (1024, 1024)),
-    ],
-)
-def test_examples_of_fitting(size: tuple[int, int], fitted: tuple[int, int]) -> None:
-    assert fit_within(size, LIMITS, 8) == fitted
 
 
 @pytest.mark.parametrize(("values", "expected"), [({}, 0), ({"partial_images": 0}, 0), ({"partial_images": 3}, 3)])

@@ -46,7 +46,7 @@ def test_every_input_has_a_documented_default_and_rule_and_only_the_prompt_is_re
     assert [tensor.name for tensor in INPUTS if tensor.default == "required"] == ["prompt"]
 
 
-def test_the_rules_quote_the_limits_of_this_module() -> None:
+def test_the_rules_quote_the_limits() -> None:
     rules = {tensor.name: tensor.rule for tensor in INPUTS}
     assert rules["prompt"].startswith(f"1..{limits.MAX_PROMPT_CHARACTERS} ")
     assert rules["image"].startswith(f"1..{limits.MAX_IMAGES} ")
@@ -113,6 +113,22 @@ def test_the_ensemble_hands_every_input_to_each_step_that_knows_it() -> None:
         for name in takes:
             if name in tensors.INPUT_NAMES:
                 assert step.input_map[name] == name
+
+
+@pytest.mark.parametrize(
+    ("model", "readers"),
+    [("diffusion", tensors.DIFFUSION_INPUTS), ("image_postprocess", tensors.POSTPROCESS_INPUTS)],
+)
+def test_a_model_takes_the_public_inputs_that_say_it_reads_them(model: str, readers: tuple[str, ...]) -> None:
+    assert tuple(name for name in declared(model, "input") if name in tensors.INPUT_NAMES) == readers
+
+
+@pytest.mark.parametrize(
+    ("model", "outputs"),
+    [("image_preprocess", tensors.PREPROCESS_OUTPUTS), ("diffusion", tensors.DIFFUSION_OUTPUTS)],
+)
+def test_a_models_outputs_are_those_that_the_stream_asks_for(model: str, outputs: tuple[str, ...]) -> None:
+    assert tuple(declared(model, "output")) == outputs
 
 
 def test_tensors_between_the_steps_have_one_type() -> None:

@@ -9,6 +9,7 @@ from tritonclient.utils import InferenceServerException
 
 import imagegen.api.errors as server
 from imagegen_client import errors
+from imagegen_client.error_codes import FailureKind
 from imagegen_client.errors import ImageGenerationError, from_triton
 
 
@@ -73,3 +74,10 @@ def test_without_a_code_the_status_decides(message: str, status: str | None, kin
 
 def test_unreachable_is_a_kind_of_unavailable_so_that_one_except_clause_retries_both() -> None:
     assert issubclass(errors.ServerUnreachable, errors.Unavailable)
+
+
+def test_what_else_is_known_of_a_failure_comes_along() -> None:
+    assert translated("Exceeds maximum queue size", "503").failure_kind is FailureKind.QUEUE_FULL
+    assert translated("failed to connect", "StatusCode.UNAVAILABLE").failure_kind is FailureKind.UNREACHABLE
+    assert errors.ServerUnreachable("nobody there").failure_kind is FailureKind.UNREACHABLE
+    assert errors.Unavailable("later").failure_kind is FailureKind.NORMAL

@@ -14,7 +14,7 @@ def test_a_mark_says_that_a_server_is_draining(tmp_path: Path) -> None:
     assert is_draining(tmp_path)
 
 
-def test_open_requests_are_counted_until_they_are_answered(tmp_path: Path) -> None:
+def test_open_requests_are_counted_until_they_have_their_response(tmp_path: Path) -> None:
     requests = OpenRequests()
     requests.change(+1)
     requests.show(tmp_path)

@@ -12,16 +12,16 @@ from imagegen.triton.queue_waker import QueueWaker
 
 
 class Server:
-    """Counts what is sent; answers at once, or when it is let."""
+    """Counts what is sent; responds at once, or when it is let."""
 
     def __init__(self) -> None:
         self.sent = threading.Semaphore(0)
-        self.answer = threading.Event()
-        self.answer.set()
+        self.respond = threading.Event()
+        self.respond.set()
 
     def send(self) -> None:
         self.sent.release()
-        assert self.answer.wait(30)
+        assert self.respond.wait(30)
 
     def was_sent(self, within_s: float = 30) -> bool:
         return self.sent.acquire(timeout=within_s)
@@ -31,14 +31,14 @@ class Server:
 def server() -> Iterator[Server]:
     server = Server()
     yield server
-    server.answer.set()
+    server.respond.set()
 
 
 @pytest.fixture
 def waker(server: Server) -> Iterator[QueueWaker]:
-    waker = QueueWaker(server.send, most_unanswered=3)
+    waker = QueueWaker(server.send, max_pending=3)
     yield waker
-    server.answer.set()
+    server.respond.set()
     waker.close()
 
 
@@ -63,11 +63,11 @@ def test_none_while_execute_runs(waker: QueueWaker, server: Server) -> None:
 
 
 def test_another_when_the_last_sleeps_itself_but_never_more_than_the_bound(waker: QueueWaker, server: Server) -> None:
-    server.answer.clear()
+    server.respond.clear()
     execute(waker, real=True)
     assert all(server.was_sent() for _ in range(3))
     assert not server.was_sent(within_s=0.1)
-    server.answer.set()
+    server.respond.set()
 
 
 def test_a_failing_send_ends_nothing(server: Server, caplog: pytest.LogCaptureFixture) -> None:
@@ -76,7 +76,7 @@ def test_a_failing_send_ends_nothing(server: Server, caplog: pytest.LogCaptureFi
         raise RuntimeError("no")
 
     caplog.set_level(logging.DEBUG)
-    waker = QueueWaker(send, most_unanswered=3)
+    waker = QueueWaker(send, max_pending=3)
     for _ in range(2):
         execute(waker, real=True)
         assert server.was_sent()

@@ -1,10 +1,9 @@
-"""Events arrive in order and unchanged, cancels are answered, and nothing that arrives does harm."""
+"""Events arrive in order and unchanged, cancels get a reply, and nothing that arrives does harm."""
 
 from __future__ import annotations
 
 import os
 import queue
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,13 +17,6 @@ from imagegen.triton import side_channel
 from imagegen.triton.side_channel import Canceller, CancelServer, EventListener, EventSender, is_stream_id
 
 PATIENCE_S = 10
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Short: a socket's path is."""
-    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
-        yield Path(folder)
 
 
 class Ear:
@@ -101,14 +93,14 @@ def test_other_texts_are_none_and_lead_nowhere(sender: EventSender, text: str) -
     sender.send(text, Ended())
 
 
-def test_sending_never_waits_whether_nobody_was_ever_there_or_somebody_has_gone_or_sleeps(
+def test_sending_never_waits_whether_nobody_was_ever_there_or_somebody_has_disconnected_or_sleeps(
     folder: Path, sender: EventSender
 ) -> None:
     sender.send("0" * 16 + "." + "0" * 32, Progress(1, 2))
-    gone = EventListener(folder, lambda stream_id, event: None)
-    stream_id = gone.new_stream_id()
+    closed = EventListener(folder, lambda stream_id, event: None)
+    stream_id = closed.new_stream_id()
     sender.send(stream_id, Progress(1, 2))
-    gone.close()
+    closed.close()
     awake = threading.Event()
 
     def sleep(stream_id: str, event: Event) -> None:
@@ -220,7 +212,7 @@ def test_without_processes_nothing_is_found(folder: Path) -> None:
     canceller.close()
 
 
-def test_a_process_that_does_not_answer_is_not_waited_for_for_ever(
+def test_a_process_that_does_not_reply_is_not_waited_for_for_ever(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(side_channel, "_REPLY_TIMEOUT_S", 1.0)
@@ -261,7 +253,7 @@ def test_a_question_that_is_none_does_not_end_the_server(folder: Path, question:
     server.close()
 
 
-def test_a_cancel_that_fails_is_answered(folder: Path) -> None:
+def test_a_cancel_that_fails_gets_a_reply(folder: Path) -> None:
     def cancel(name: str) -> bool:
         raise ValueError
 
