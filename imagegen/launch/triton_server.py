@@ -29,6 +29,7 @@ _QUIET_POLLS = 3  # a request that goes from one model to the next is with neith
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _SHM_FOLDER = Path("/dev/shm")
 _LIVE_TIMEOUT_S = 30.0
+_LAST_WORDS_S = 10.0  # for Triton to say why a model could not be loaded, and to end
 
 
 class TritonServer(ChildProcess):
@@ -69,6 +70,8 @@ class TritonServer(ChildProcess):
         self.shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
         self._workers: Workers | None = None
         self._live_s = 0.0
+        self._has_been_ready = False
+        self._dead_since_s: float | None = None
         self.http_port = 0
 
     @property
@@ -100,6 +103,14 @@ class TritonServer(ChildProcess):
         """
         super().launch()
         self._live_s = time.monotonic()
+        self._has_been_ready = False
+        self._dead_since_s = None
+
+    def is_ready(self) -> bool:
+        """Whether it says that it is ready to serve."""
+        ready = super().is_ready()
+        self._has_been_ready |= ready
+        return ready
 
     def note_workers(self) -> None:
         """Note the model processes that have been started; to be called until it is ready, and once more then."""
@@ -109,9 +120,14 @@ class TritonServer(ChildProcess):
         """Why it cannot go on: it has ended, or a model process has died; None when it can."""
         if (status := self.poll()) is not None:
             return f"the server ended by itself with status {status}"
-        if dead := self.workers.dead():
-            return f"the model process of {', '.join(dead)} died"
-        return None
+        if not (dead := self.workers.dead()):
+            return None
+        if not (self._has_been_ready or self.is_ready()):  # its model may have failed to load: Triton ends by itself
+            now_s = time.monotonic()
+            self._dead_since_s = self._dead_since_s or now_s
+            if now_s - self._dead_since_s < _LAST_WORDS_S:
+                return None
+        return f"the model process of {', '.join(dead)} died"
 
     def hangs(self) -> bool:
         """Whether it has not responded for 30 s, though it was ready; to be called every few seconds."""

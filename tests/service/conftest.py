@@ -22,7 +22,7 @@ from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.image_host import image_host as loopback_host
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen.launch.ports import free_port
-from perf import wanted
+from perf.workload import scene_png as workload_scene_png
 
 _DATATYPES = {
     "n": "INT32",
@@ -38,7 +38,7 @@ _NUMPY = {"INT32": np.int32, "INT64": np.int64, "FP32": np.float32}
 
 @dataclass(frozen=True)
 class Reply:
-    """What `image_generation` answered."""
+    """The response of `image_generation`."""
 
     raw: list[bytes]
     seeds: list[int]
@@ -129,7 +129,7 @@ def server(random_checkpoint: str) -> Iterator[EmbeddedServer]:
 
 @pytest.fixture(scope="session")
 def narrow(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> Iterator[EmbeddedServer]:
-    """A server that draws one request at a time and lets three more wait."""
+    """A server that runs one request at a time and lets three more wait."""
     repository = repository_with(tmp_path_factory.mktemp("narrow"), "max_queue_size: 1024", "max_queue_size: 3")
     parameters = {
         "diffusion.cpu_threads": "1",
@@ -143,7 +143,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> 
 @pytest.fixture(scope="session")
 def scene() -> Image.Image:
     """An image with structure: 128x128, a yellow disc on blue with a green strip."""
-    return Image.open(io.BytesIO(wanted.scene_png())).convert("RGB")
+    return Image.open(io.BytesIO(workload_scene_png())).convert("RGB")
 
 
 @pytest.fixture(scope="session")

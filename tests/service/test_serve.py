@@ -1,0 +1,211 @@
+"""`imagegen serve`: it ends in order, watches the server from its first moment, and says why it cannot start."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from imagegen.launch.ports import free_ports
+from imagegen_client import HttpImageClient, ImageClient, Unavailable
+from tests.service.server_metrics import wait_until
+from tests.service.test_openai_operation import post
+
+ENDS_WITHIN_S = 60  # a fraction of a second to a few; but not while others take all of the machine
+COMMAND = [sys.executable, "-m", "imagegen.launch.serve"]
+
+
+def _as_in_a_background_job() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what a shell without job control does
+
+
+@contextmanager
+def _run(*options: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*COMMAND, *options],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_as_in_a_background_job,
+    ) as process:
+        yield process
+        process.kill()
+    for segment in _segments(process):  # a launcher that was killed outright could not
+        segment.unlink(missing_ok=True)
+
+
+def _endpoints(process: subprocess.Popen[str]) -> dict[str, str]:
+    """What it prints until it is ready, as `{name: address}`."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        if line.startswith("Ready"):
+            return dict(line.split()[:2] for line in lines)
+        lines.append(line)
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """A server on free ports without a frontend, ready, with the endpoints it printed."""
+    with _run("--http-port=0", "--grpc-port=0", "--metrics-port=0", "--openai-port=0", cwd=tmp_path) as process:
+        yield process, _endpoints(process)
+
+
+def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def _segments(process: subprocess.Popen[str]) -> list[Path]:
+    return list(Path("/dev/shm").glob(f"imagegen_{process.pid}_*"))
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10):
+            return True
+    except OSError:
+        return False
+
+
+def _wait(true: Callable[[], bool]) -> None:
+    for _ in range(4):  # a start takes a while
+        try:
+            return wait_until(true)
+        except AssertionError:
+            continue
+    raise AssertionError("still not so after two minutes")
+
+
+def _generates(metrics_url: str) -> bool:
+    with urllib.request.urlopen(metrics_url, timeout=10) as response:
+        return re.search(r"imagegen_diffusion_active_requests\{.*\} 1", response.read().decode()) is not None
+
+
+@contextmanager
+def _long_request(endpoints: dict[str, str]) -> Iterator[None]:
+    """A request that takes minutes is under way."""
+    code = (
+        "import sys; from imagegen_client import ImageClient\n"
+        "ImageClient(sys.argv[1]).generate('x', n=10, num_inference_steps=100, size='512x512')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, endpoints["gRPC"]], stderr=subprocess.DEVNULL) as client:
+        _wait(lambda: _generates(endpoints["metrics"]))
+        yield
+        client.wait(30)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_in_order_even_with_work_in_flight(
+    serving: tuple[subprocess.Popen[str], dict[str, str]], how: signal.Signals
+) -> None:
+    process, endpoints = serving
+    family = _family(process)
+    assert len(family) == 6  # the server and a stub for each python model
+    assert _segments(process)
+    with ImageClient(endpoints["gRPC"]) as client:
+        client.generate("warm", num_inference_steps=1)
+    with _long_request(endpoints):
+        process.send_signal(how)
+        assert process.wait(ENDS_WITHIN_S) == 0
+    _, still_there = psutil.wait_procs(family, timeout=1)
+    assert still_there == []
+    assert _segments(process) == []
+
+
+def test_a_dead_worker_is_replaced_and_a_killed_launcher_takes_the_new_server_with_it(
+    serving: tuple[subprocess.Popen[str], dict[str, str]],
+) -> None:
+    process, endpoints = serving
+    family = _family(process)
+    family[-1].kill()
+    _, still_there = psutil.wait_procs(family, timeout=ENDS_WITHIN_S)
+    assert still_there == []
+    _wait(lambda: _is_ready(f"{endpoints['HTTP']}/v2/health/ready"))
+    with ImageClient(endpoints["gRPC"]) as client:
+        client.generate("x", num_inference_steps=1)
+    family = _family(process)
+    assert len(family) == 6
+    process.kill()
+    _, still_there = psutil.wait_procs(family, timeout=ENDS_WITHIN_S)
+    assert still_there == []
+
+
+def test_a_model_process_that_dies_before_the_frontend_is_ready_is_missed(
+    random_checkpoint: str, tmp_path: Path
+) -> None:
+    """The server was supervised only once the frontend was ready: until then requests hung for minutes."""
+    ports = free_ports(dict.fromkeys(("http", "grpc", "metrics", "openai"), 0))
+    options = [f"--{name}-port={port}" for name, port in ports.items()]
+    http, grpc, openai = (f"127.0.0.1:{ports[name]}" for name in ("http", "grpc", "openai"))
+    long: dict[str, Any] = {"prompt": "x", "n": 10, "num_inference_steps": 100, "timeout_s": 120.0}
+    failures: list[Exception] = []
+    with (
+        _run(*options, f"--model={random_checkpoint}", cwd=tmp_path) as process,
+        ImageClient(grpc) as grpc_client,
+        HttpImageClient(http) as http_client,
+    ):
+        asks: list[Callable[[], object]] = [
+            lambda: grpc_client.generate(**long),
+            lambda: http_client.generate(**long),
+            lambda: list(grpc_client.stream(**long)),
+        ]
+
+        def ask(call: Callable[[], object]) -> None:
+            try:
+                call()
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=ask, args=[call]) for call in asks]
+        _wait(lambda: _is_ready(f"http://{http}/v2/health/ready"))
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)  # they are under way, and the frontend is not there yet
+        assert not _is_ready(f"http://{openai}/health/ready")
+        (diffusion,) = (child for child in _family(process) if "/diffusion/1/model.py" in " ".join(child.cmdline()))
+        diffusion.kill()
+        for thread in threads:
+            thread.join()
+        # Not DeadlineExceeded, which is what a client says that has waited in vain.
+        assert [type(error) for error in failures if not isinstance(error, Unavailable)] == []
+        assert len(failures) == len(asks)
+        assert _endpoints(process)["OpenAI"] == f"http://{openai}/v1,"
+        assert post(f"http://{openai}", {"prompt": "x", "num_inference_steps": 1})[0] == 200
+        assert grpc_client.generate("x", num_inference_steps=1).images
+
+
+def test_a_busy_port_is_named_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        ended = subprocess.run(
+            [*COMMAND, f"--http-port={port}"], cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=60
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == f"serve: http port {port} is not available: Address already in use; give another one\n"
+
+
+def test_a_model_that_cannot_be_loaded_is_reported_in_its_own_words(tmp_path: Path) -> None:
+    ports = ["--http-port=0", "--grpc-port=0", "--metrics-port=0", "--openai-port=0"]
+    command = [*COMMAND, *ports, "--set=diffusion.max_batch_rows=0"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("serve: the server ended by itself with status 1: model diffusion: ")
+    assert "max_batch_rows" in ended.stderr
