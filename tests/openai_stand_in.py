@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback in the place of one with OpenAI's images API, which answers as a test tells it to."""
+"""A real HTTP server on loopback in the place of one with OpenAI's images API, which responds as a test tells it to."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
 
-Answer = Callable[[str, bytes], tuple[int, bytes]]
+Respond = Callable[[str, bytes], tuple[int, bytes]]
 """From path and body to status and body."""
 
 
 @contextmanager
-def openai_stand_in(answer: Answer) -> Iterator[str]:
+def openai_stand_in(respond: Respond) -> Iterator[str]:
     """Run it; its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            status, body = answer(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            status, body = respond(self.path, self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
@@ -51,7 +51,7 @@ def number(body: bytes, name: str) -> int:
 
 
 def images(body: bytes, size: tuple[int, int]) -> tuple[int, bytes]:
-    """An answer as right as can be, but for the size of its images."""
+    """A valid response, whose images have a size of the test's choice."""
     file = io.BytesIO()
     Image.linear_gradient("L").resize(size).save(file, "PNG")
     image = base64.b64encode(file.getvalue()).decode()

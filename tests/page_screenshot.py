@@ -1,4 +1,4 @@
-"""`python -m tests.page_screenshot [URL]`: draws an image through the web page and takes a screenshot of it.
+"""`python -m tests.page_screenshot [URL]`: generates images through the web page and takes a screenshot of it.
 
 Starts a server of its own unless the address of a running frontend is given. Needs Chromium and its driver.
 """
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def take_screenshot(url: str, prompt: str, path: Path) -> None:
-    """Draw images through the page at `url` and write a PNG of the page to `path`."""
+    """Generate images through the page at `url` and write a PNG of the page to `path`."""
     with browser() as page:
         page.get(url)
         page.find_element(By.ID, "prompt").send_keys(prompt)
@@ -75,7 +75,7 @@ def take_screenshot(url: str, prompt: str, path: Path) -> None:
             field = page.find_element(By.ID, name)
             field.clear()
             field.send_keys(text)
-        page.find_element(By.ID, "draw").click()
+        page.find_element(By.ID, "generate").click()
         done = ".card[aria-busy=false]"
         WebDriverWait(page, _WAIT_S).until(lambda _: len(page.find_elements(By.CSS_SELECTOR, done)) == _IMAGES)
         path.write_bytes(page.get_screenshot_as_png())

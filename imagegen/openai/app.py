@@ -17,7 +17,6 @@ from starlette.types import ASGIApp
 
 from imagegen.api import tensors
 from imagegen.openai import errors, schema
-from imagegen.openai.app_state import AppState
 from imagegen.openai.auth import Keys
 from imagegen.openai.body import FORM, JSON, read_fields
 from imagegen.openai.concurrency import ConcurrencyLimiter
@@ -26,7 +25,7 @@ from imagegen.openai.errors import NotAvailable
 from imagegen.openai.files import Files
 from imagegen.openai.health import Health
 from imagegen.openai.images_request import ImagesRequest, RequestParser
-from imagegen.openai.images_response import ImagesResponse
+from imagegen.openai.images_response import AppState, ImagesResponse
 from imagegen.openai.loop_lag import measure_loop_lag
 from imagegen.openai.metrics import FrontendMetrics
 from imagegen.openai.middleware import RequestMiddleware

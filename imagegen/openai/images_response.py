@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -12,10 +14,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from imagegen.openai import response_bodies, sse
-from imagegen.openai.app_state import AppState
+from imagegen.openai.concurrency import ConcurrencyLimiter
 from imagegen.openai.errors import ApiError, ClientDisconnected, Failed, to_api_error
+from imagegen.openai.health import Health
 from imagegen.openai.images_request import ImagesRequest
-from imagegen.openai.triton_images import Completed, Event, Preview, Progress
+from imagegen.openai.metrics import FrontendMetrics
+from imagegen.openai.triton_images import Completed, Event, Preview, Progress, TritonImages
+from imagegen.openai.usage import TokenCounter
 from imagegen_client import ImageGenerationError, ServerUnreachable
 
 _KEEPALIVE_S = 10.0  # proxies give up on a silent connection after 30 to 60
@@ -24,6 +29,27 @@ _STREAM_HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 ]
+
+
+@dataclass(frozen=True)
+class AppState:
+    """The parts of a running frontend that generate images.
+
+    Attributes:
+        triton: generates.
+        limiter: bounds the requests of each API key.
+        tokens: counts the tokens of prompts; None where no tokenizer can be read.
+        health: told of each success.
+        metrics: counts images.
+        clock: seconds.
+    """
+
+    triton: TritonImages
+    limiter: ConcurrencyLimiter
+    tokens: TokenCounter | None
+    health: Health
+    metrics: FrontendMetrics
+    clock: Callable[[], float] = time.monotonic
 
 
 class ImagesResponse(Response):

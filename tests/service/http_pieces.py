@@ -51,8 +51,8 @@ def form_request(path: str, parts: list[tuple[str, bytes]]) -> bytes:
     return head(path, f"multipart/form-data; boundary={BOUNDARY}", len(body)) + body
 
 
-def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of the answer; of one without a length, what came with the head."""
+def read_response(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the response; of one without a length, what came with the head."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += _more(connection)

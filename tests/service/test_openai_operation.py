@@ -23,10 +23,9 @@ from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.ports import free_port
 from tests.service.conftest import OpenAIServer
-from tests.service.http_pieces import answer, connect, head, json_request
+from tests.service.http_pieces import connect, head, json_request, read_response
 from tests.service.server_metrics import active, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 GENERATIONS = "/v1/images/generations"
 QUICK: dict[str, Any] = {"prompt": "a secret wish", "num_inference_steps": 1}
 LONG: dict[str, Any] = {"prompt": "x", "num_inference_steps": 100, "size": "256x256"}
@@ -35,9 +34,9 @@ KEY, OTHER_KEY = "sk-alice-1", "sk-bob-2"
 
 @pytest.fixture(scope="module")
 def guarded(narrow: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedFrontend]:
-    """With keys, a limit for each of them, small bodies, little patience and one foreign page."""
+    """With keys, a limit for each of them, small bodies, short timeouts and one foreign page."""
     keys = tmp_path_factory.mktemp("keys") / "keys.txt"
-    keys.write_text(f"# who may draw\nalice:{KEY}\n\n")
+    keys.write_text(f"# who is let in\nalice:{KEY}\n\n")
     options: dict[str, str | list[str]] = {
         "keys-file": str(keys),
         "max-concurrent-per-key": "1",
@@ -51,7 +50,7 @@ def guarded(narrow: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def post(url: str, fields: dict[str, Any], key: str | None = None, **headers: str) -> tuple[int, Any, dict[str, Any]]:
-    """Status, headers and JSON of the answer to a generation."""
+    """Status, headers and JSON of the response to a generation."""
     sent = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
     if key is not None:
         sent["Authorization"] = f"Bearer {key}"
@@ -74,7 +73,7 @@ def get(url: str) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("key", [None, "", "sk-alice", "sk-alice-11", "alice", "ünicode", KEY.upper()])
-def test_without_a_known_key_nothing_is_drawn(guarded: EmbeddedFrontend, key: str | None) -> None:
+def test_without_a_known_key_nothing_is_generated(guarded: EmbeddedFrontend, key: str | None) -> None:
     key = key.encode().decode("latin-1") if key else key
     status, headers, body = post(guarded.url, QUICK, key)
     assert (status, body["error"]["code"], headers["WWW-Authenticate"]) == (401, "invalid_api_key", "Bearer")
@@ -90,27 +89,27 @@ def test_health_metrics_and_the_page_need_no_key(guarded: EmbeddedFrontend) -> N
     assert get(guarded.url + "/v1/models")[0] == 401
 
 
-def test_a_key_has_so_many_places(guarded: EmbeddedFrontend, narrow: EmbeddedServer) -> None:
+def test_the_requests_of_a_key_are_limited(guarded: EmbeddedFrontend, narrow: EmbeddedServer) -> None:
     wait_until(lambda: active(narrow) == 0)
-    with connect(guarded.url) as drawing:
-        drawing.sendall(_with_key(json_request(GENERATIONS, LONG | {"stream": True}), KEY))
-        assert answer(drawing)[0] == 200
+    with connect(guarded.url) as streaming:
+        streaming.sendall(_with_key(json_request(GENERATIONS, LONG | {"stream": True}), KEY))
+        assert read_response(streaming)[0] == 200
         status, headers, body = post(guarded.url, QUICK, KEY)
         assert (status, body["error"]["code"], headers["Retry-After"]) == (429, "rate_limit_exceeded", "2")
     wait_until(lambda: post(guarded.url, QUICK, KEY)[0] == 200)
 
 
 def test_a_full_queue_of_triton_is_429(narrow: EmbeddedServer) -> None:
-    """One is drawn, one waits in `execute`, three in Triton's queue; our own probe may take a place."""
+    """One is generated, one waits in `execute`, three in Triton's queue; our own probe may be one of them."""
     ended: list[tuple[int, Any]] = []
-    with EmbeddedFrontend(narrow.grpc_url) as frontend, connect(frontend.url) as drawing:
-        drawing.sendall(json_request(GENERATIONS, LONG | {"stream": True}))
-        assert answer(drawing)[0] == 200
+    with EmbeddedFrontend(narrow.grpc_url) as frontend, connect(frontend.url) as streaming:
+        streaming.sendall(json_request(GENERATIONS, LONG | {"stream": True}))
+        assert read_response(streaming)[0] == 200
         threads = [threading.Thread(target=lambda: ended.append(post(frontend.url, QUICK)[:2])) for _ in range(10)]
         for thread in threads:
             thread.start()
         wait_until(lambda: len(ended) >= 3)
-        drawing.close()
+        streaming.close()
         for thread in threads:
             thread.join()
     assert {status for status, _ in ended} == {200, 429}
@@ -123,13 +122,13 @@ def test_a_body_over_the_limit_is_refused_while_it_is_read(guarded: EmbeddedFron
         lines = "Transfer-Encoding: chunked", f"Authorization: Bearer {KEY}"
         request = head(GENERATIONS, "application/json", 0, *lines).replace(b"Content-Length: 0\r\n", b"")
         connection.sendall(request + (b"%x\r\n" % 50_000 + b" " * 50_000 + b"\r\n") * 3)
-        assert answer(connection)[0] == 413
+        assert read_response(connection)[0] == 413
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(guarded: EmbeddedFrontend) -> None:
     with connect(guarded.url) as connection:
         connection.sendall(head(GENERATIONS, "application/json", 1000, f"Authorization: Bearer {KEY}") + b'{"prompt"')
-        status, headers, _ = answer(connection)
+        status, headers, _ = read_response(connection)
         assert (status, headers["connection"]) == (408, "close")
 
 
@@ -144,7 +143,7 @@ def test_an_id_goes_in_and_out_and_a_bad_one_is_replaced(openai_server: OpenAISe
 def test_the_log_has_a_line_of_json_for_each_request_and_no_prompts(openai_server: OpenAIServer) -> None:
     post(openai_server.url, QUICK | {"n": 2**70}, X_Request_Id="logged-0")  # more than JSON's writer takes
     post(openai_server.url, QUICK, X_Request_Id="logged-1")
-    wait_until(lambda: "logged-1" in openai_server.frontend.log_file.read_text())  # it comes after the answer
+    wait_until(lambda: "logged-1" in openai_server.frontend.log_file.read_text())  # it comes after the response
     text = openai_server.frontend.log_file.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["status"] for line in lines if line.get("request_id") == "logged-0"] == [400]
@@ -171,7 +170,7 @@ def test_other_pages_may_not_call_unless_told(openai_server: OpenAIServer, guard
     assert post(guarded.url, QUICK, KEY, Origin="https://evil.example")[1]["Access-Control-Allow-Origin"] is None
 
 
-def test_not_ready_without_a_server_that_draws() -> None:
+def test_not_ready_without_a_server_that_generates() -> None:
     url = f"127.0.0.1:{free_port('x', 0)}"
     with pytest.raises(ServerError, match="not ready"), EmbeddedFrontend(url, ready_timeout_s=3) as _:
         pass
@@ -180,8 +179,7 @@ def test_not_ready_without_a_server_that_draws() -> None:
 def test_without_triton_it_is_503_and_live(tmp_path: Path) -> None:
     port = free_port("OpenAI", 0)
     command = [sys.executable, "-m", "imagegen.openai", "--port", str(port), "--triton-url", "127.0.0.1:1"]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: _live(url))
         status, headers, body = post(url, QUICK)
@@ -199,7 +197,7 @@ def test_a_drain_finishes_what_was_begun_and_takes_nothing_new(openai_server: Op
         os.kill(frontend.pid, signal.SIGTERM)
         wait_until(lambda: get(frontend.url + "/health/ready")[0] == 503)
         assert post(frontend.url, QUICK)[0] == 503
-        assert answer(connection)[0] == 200
+        assert read_response(connection)[0] == 200
         wait_until(lambda: frontend.poll() is not None)
         assert frontend.poll() == 0
 
@@ -211,10 +209,10 @@ def test_a_drain_is_bounded(openai_server: OpenAIServer) -> None:
         connection.sendall(json_request(GENERATIONS, LONG | {"n": 10, "size": "512x512"}))
         with connect(frontend.url) as stream:
             stream.sendall(json_request(GENERATIONS, LONG | {"size": "512x512", "stream": True}))
-            assert answer(stream)[0] == 200
+            assert read_response(stream)[0] == 200
             wait_until(lambda: active(triton) >= 1)
             assert frontend.stop() == 0
-            assert answer(connection)[0] == 503
+            assert read_response(connection)[0] == 503
             assert b"event: error" in stream.recv(65536)
     wait_until(lambda: active(triton) == 0)
 
@@ -223,9 +221,8 @@ def test_serve_starts_and_ends_both(random_checkpoint: str, tmp_path: Path) -> N
     port = free_port("OpenAI", 0)
     command = [sys.executable, "-m", "imagegen.launch.serve", "--http-port=0", "--grpc-port=0", "--metrics-port=0"]
     command += [f"--openai-port={port}", f"--model={random_checkpoint}", "--openai=log-prompts="]
-    command += [f"--set={model}.output_url=file://{tmp_path}" for model in ("image_preprocess", "image_postprocess")]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    command.append(f"--set=image_postprocess.output_url=file://{tmp_path}")
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("Ready"):

@@ -79,13 +79,13 @@ def pixels(page: WebDriver, card: WebElement) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")).astype(np.int16)
 
 
-def test_from_a_prompt_by_way_of_progress_to_a_image(page: WebDriver) -> None:
+def test_from_a_prompt_by_way_of_progress_to_an_image(page: WebDriver) -> None:
     put(page, prompt="a red circle", steps=50, seed=7, size="256x256")
-    page.find_element(By.ID, "draw").click()
+    page.find_element(By.ID, "generate").click()
     (card,) = wait(page, lambda: cards(page))
     wait(page, lambda: card.find_elements(By.CSS_SELECTOR, "progress[value]:not([value='0'])"))
     assert page.find_element(By.ID, "cancel").is_enabled()
-    assert "of 50" in card.find_element(By.CLASS_NAME, "facts").text
+    assert "of 50" in card.find_element(By.CLASS_NAME, "details").text
     wait(page, lambda: cards(page, "[aria-busy=false]"))
     assert card.get_attribute("data-previews") == "3"
     assert card.get_attribute("data-seed") == "7"
@@ -95,7 +95,7 @@ def test_from_a_prompt_by_way_of_progress_to_a_image(page: WebDriver) -> None:
     assert page.find_element(By.ID, "status").get_attribute("textContent") == "The image is done"
 
 
-def test_several_images_are_drawn_together_each_with_its_seed(page: WebDriver) -> None:
+def test_several_images_are_generated_together_each_with_its_seed(page: WebDriver) -> None:
     put(page, prompt="a red circle", steps=4, seed=7, n=3)
     page.find_element(By.ID, "prompt").send_keys(Keys.CONTROL, Keys.ENTER)
     done = wait(page, lambda: len(found := cards(page, "[aria-busy=false]")) == 3 and found)
@@ -104,25 +104,25 @@ def test_several_images_are_drawn_together_each_with_its_seed(page: WebDriver) -
 
 def test_a_seed_is_chosen_shown_and_can_be_taken_up(page: WebDriver) -> None:
     put(page, prompt="a red circle", steps=2)
-    page.find_element(By.ID, "draw").click()
+    page.find_element(By.ID, "generate").click()
     (first,) = wait(page, lambda: cards(page, "[aria-busy=false]"))
     first.find_element(By.XPATH, ".//button[text()='Use seed']").click()
     assert page.find_element(By.ID, "seed").get_attribute("value") == first.get_attribute("data-seed")
-    page.find_element(By.ID, "draw").click()
+    page.find_element(By.ID, "generate").click()
     second, first = wait(page, lambda: len(found := cards(page, "[aria-busy=false]")) == 2 and found)
     assert np.array_equal(pixels(page, first), pixels(page, second))
 
 
 def test_an_edit_repaints_what_was_painted(page: WebDriver) -> None:
     put(page, prompt="a red circle", steps=4, seed=1)
-    page.find_element(By.ID, "draw").click()
+    page.find_element(By.ID, "generate").click()
     (first,) = wait(page, lambda: cards(page, "[aria-busy=false]"))
     first.find_element(By.XPATH, ".//button[text()='Edit']").click()
     canvas = page.find_element(By.ID, "paint")
     wait(page, canvas.is_displayed)
     ActionChains(page).move_to_element(canvas).click_and_hold().move_by_offset(30, 0).release().perform()
     put(page, prompt="a cat", steps=8, seed=2)
-    page.find_element(By.ID, "draw").click()
+    page.find_element(By.ID, "generate").click()
     second, first = wait(page, lambda: len(found := cards(page, "[aria-busy=false]")) == 2 and found)
     changed = np.abs(pixels(page, second) - pixels(page, first)).max(axis=2) > 2
     assert changed[60:68, 62:70].mean() > 0.5  # the stroke begins in the middle
@@ -148,9 +148,9 @@ def test_a_file_and_a_mask_by_keyboard(page: WebDriver, scene_png: bytes, tmp_pa
 
 
 @pytest.mark.parametrize("how", ["button", "escape"])
-def test_cancel_stops_the_drawing_and_says_so(page: WebDriver, openai_server: OpenAIServer, how: str) -> None:
+def test_cancel_stops_the_request_and_says_so(page: WebDriver, openai_server: OpenAIServer, how: str) -> None:
     put(page, prompt="a red circle", steps=100, size="256x256")
-    page.find_element(By.ID, "draw").click()
+    page.find_element(By.ID, "generate").click()
     wait_until(lambda: active(openai_server.triton) == 1)
     if how == "button":
         page.find_element(By.ID, "cancel").click()
@@ -159,12 +159,12 @@ def test_cancel_stops_the_drawing_and_says_so(page: WebDriver, openai_server: Op
     wait_until(lambda: active(openai_server.triton) == 0)
     wait(page, lambda: not cards(page))
     assert page.find_element(By.ID, "status").get_attribute("textContent") == "Cancelled"
-    assert page.find_element(By.ID, "draw").is_enabled()
+    assert page.find_element(By.ID, "generate").is_enabled()
 
 
 def test_a_refusal_is_shown(page: WebDriver) -> None:
     put(page, prompt="x", size="7x7")
-    page.find_element(By.ID, "draw").click()
+    page.find_element(By.ID, "generate").click()
     wait(page, lambda: "size" in page.find_element(By.ID, "problem").text)
     assert cards(page) == []
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.service.conftest import OpenAIServer
-from tests.service.http_pieces import BOUNDARY, answer, connect, form, form_request, head, json_request, reset
+from tests.service.http_pieces import BOUNDARY, connect, form, form_request, head, json_request, read_response, reset
 
 GENERATIONS, EDITS, VARIATIONS = (f"/v1/images/{name}" for name in ("generations", "edits", "variations"))
 ADDRESSES: dict[str, Any] = {"prompt": "x", "images": [{"image_url": "https://127.0.0.1:1/a.png"}]}
@@ -19,7 +19,7 @@ def exchange(server: OpenAIServer, request: bytes) -> tuple[int, dict[str, str],
     """Send a request; status, headers and the error object."""
     with connect(server.url) as connection:
         connection.sendall(request)
-        status, headers, body = answer(connection)
+        status, headers, body = read_response(connection)
     assert headers["content-type"] == "application/json"
     assert re.fullmatch(r"[0-9a-f]{32}", headers["x-request-id"])
     error = json.loads(body)["error"]
@@ -90,7 +90,7 @@ def test_null_is_absent_and_neutral_values_pass(openai_server: OpenAIServer) -> 
     }
     with connect(openai_server.url) as connection:
         connection.sendall(json_request(GENERATIONS, fields))
-        assert answer(connection)[0] == 200
+        assert read_response(connection)[0] == 200
 
 
 BODIES: dict[str, tuple[str | None, bytes, int, str | None]] = {
@@ -260,4 +260,4 @@ def test_a_client_may_vanish_at_any_byte(openai_server: OpenAIServer, scene_png:
             reset(connection)
     with connect(openai_server.url) as connection:
         connection.sendall(json_request(GENERATIONS, {"prompt": "x", "num_inference_steps": 1}))
-        assert answer(connection)[0] == 200
+        assert read_response(connection)[0] == 200

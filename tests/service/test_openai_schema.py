@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from tests.service.conftest import OpenAIServer
-from tests.service.http_pieces import answer, connect, json_request
+from tests.service.http_pieces import connect, json_request, read_response
 
 CHECKS = (
     "not_a_server_error",
@@ -28,7 +28,7 @@ CHECKS = (
 )
 
 
-def test_made_up_requests_are_answered_as_documented(openai_server: OpenAIServer, tmp_path: Path) -> None:
+def test_made_up_requests_get_documented_responses(openai_server: OpenAIServer, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{openai_server.url}/openapi.json"]
     command += ["--max-examples", "40", "--checks", ",".join(CHECKS), "--seed", "1", "--phases", "fuzzing"]
     environment = os.environ | {"NO_COLOR": "1"}
@@ -41,4 +41,4 @@ def test_made_up_requests_are_answered_as_documented(openai_server: OpenAIServer
     assert int(cases[1]) >= 100
     with connect(openai_server.url) as connection:
         connection.sendall(json_request("/v1/images/generations", {"prompt": "x", "num_inference_steps": 1}))
-        assert answer(connection)[0] == 200
+        assert read_response(connection)[0] == 200

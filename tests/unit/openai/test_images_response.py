@@ -10,12 +10,11 @@ from typing import Any, cast
 import pytest
 
 from imagegen.openai import sse
-from imagegen.openai.app_state import AppState
 from imagegen.openai.concurrency import ConcurrencyLimiter
 from imagegen.openai.errors import BadRequest, Busy, ClientDisconnected, Failed, NotAvailable
 from imagegen.openai.health import Health
 from imagegen.openai.images_request import ImagesRequest, RequestParser
-from imagegen.openai.images_response import ImagesResponse
+from imagegen.openai.images_response import AppState, ImagesResponse
 from imagegen.openai.metrics import FrontendMetrics
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings

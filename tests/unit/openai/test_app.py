@@ -1,0 +1,116 @@
+"""The whole application in this process, on a gRPC server in the place of Triton."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from imagegen.openai.app import Frontend
+from imagegen.openai.settings import Settings
+from tests.unit.openai.grpc_stand_in import completes, triton_stand_in
+
+GENERATIONS = "/v1/images/generations"
+Exchange = Callable[[httpx2.AsyncClient, Frontend], Awaitable[Any]]
+
+
+def run(exchange: Exchange, *, started: bool = True, **settings: Any) -> Any:
+    """What `exchange` returns; unless the application is `started`, no probe runs before it."""
+
+    async def serve() -> Any:
+        async with triton_stand_in(completes) as url:
+            frontend = Frontend(Settings(triton_url=url, **settings))
+            transport = httpx2.ASGITransport(frontend.app)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://here") as client:
+                if not started:
+                    return await exchange(client, frontend)
+                async with frontend._lifespan(FastAPI()):
+                    while (await client.get("/health/ready")).status_code != 200:
+                        await asyncio.sleep(0.01)
+                    return await exchange(client, frontend)
+
+    return asyncio.run(asyncio.wait_for(serve(), 60))
+
+
+async def listed_id(client: httpx2.AsyncClient, _: Frontend) -> str:
+    (model,) = (await client.get("/v1/models")).json()["data"]
+    return str(model["id"])
+
+
+def test_before_an_image_is_known_the_model_is_image_generation() -> None:
+    assert run(listed_id, started=False) == "image_generation"
+    assert run(listed_id, started=False, model_id="some/model") == "some/model"
+
+
+def test_the_readiness_probe_teaches_the_checkpoints_name() -> None:
+    assert run(listed_id) == "a-checkpoint"
+    assert run(listed_id, model_id="some/model") == "some/model"
+
+
+@pytest.mark.parametrize(
+    ("model", "status"),
+    [(None, 200), ("image_generation", 200), ("a-checkpoint", 200), ("some/model", 200), ("dall-e-3", 404)],
+)
+def test_models_that_a_request_may_name(model: str | None, status: int) -> None:
+    async def exchange(client: httpx2.AsyncClient, _: Frontend) -> list[int]:
+        generated = await client.post(GENERATIONS, json={"prompt": "x", "model": model})
+        retrieved = await client.get(f"/v1/models/{model}")
+        return [generated.status_code, retrieved.status_code if model else status]
+
+    assert run(exchange, model_id="some/model") == [status, status]
+
+
+def test_an_image_and_its_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def exchange(client: httpx2.AsyncClient, _: Frontend) -> httpx2.Response:
+        with caplog.at_level("INFO"):
+            return await client.post(GENERATIONS, json={"prompt": "a secret wish", "n": 1})
+
+    response = run(exchange)
+    assert response.json()["data"] == [{"b64_json": "QUJD", "seed": 7}]
+    (line,) = (record.__dict__ for record in caplog.records if record.__dict__.get("path") == GENERATIONS)
+    assert (line["n"], line["key"], line["status"]) == (1, "anonymous", 200)
+    assert "prompt" not in line
+
+
+def test_prompts_are_logged_where_that_is_wanted(caplog: pytest.LogCaptureFixture) -> None:
+    async def exchange(client: httpx2.AsyncClient, _: Frontend) -> httpx2.Response:
+        with caplog.at_level("INFO"):
+            return await client.post(GENERATIONS, json={"prompt": "a wish"})
+
+    run(exchange, log_prompts=True)
+    assert "a wish" in [record.__dict__.get("prompt") for record in caplog.records]
+
+
+def test_while_it_drains_it_is_live_but_takes_nothing_new() -> None:
+    async def exchange(client: httpx2.AsyncClient, frontend: Frontend) -> list[int]:
+        frontend.drain()
+        responses = [await client.get(path) for path in ("/health/live", "/health/ready", "/metrics")]
+        responses.append(await client.post(GENERATIONS, json={"prompt": "x"}))
+        return [response.status_code for response in responses]
+
+    assert run(exchange) == [200, 503, 200, 503]
+
+
+def test_before_the_start_it_is_not_ready() -> None:
+    async def exchange(client: httpx2.AsyncClient, _: Frontend) -> httpx2.Response:
+        return await client.get("/health/ready")
+
+    response = run(exchange, started=False)
+    assert (response.status_code, response.json()["error"]["message"]) == (503, "starting")
+
+
+def test_keys_guard_images_and_models_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def exchange(client: httpx2.AsyncClient, _: Frontend) -> list[int]:
+        paths = ("/v1/models", "/v1/models/image_generation", "/", "/openapi.json", "/metrics", "/health/live")
+        responses = [await client.get(path) for path in paths]
+        responses.append(await client.post(GENERATIONS, json={"prompt": "x"}))
+        headers = {"Authorization": "Bearer sk-1"}
+        responses.append(await client.post(GENERATIONS, json={"prompt": "x"}, headers=headers))
+        return [response.status_code for response in responses]
+
+    monkeypatch.setenv("IMAGEGEN_API_KEYS", "alice:sk-1")
+    assert run(exchange) == [401, 401, 200, 200, 200, 200, 401, 200]
