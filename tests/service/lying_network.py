@@ -1,10 +1,10 @@
-"""A network for the process that imports this: public addresses that lead to loopback, names that change their answer.
+"""A network for the process that imports this: public addresses that lead to loopback, names that change their address.
 
 Nothing leaves the machine.
 
     93.184.216.34   is 127.0.0.2, as behind a NAT: the peer shows its public address
     93.184.216.35   is 127.0.0.1, and the peer shows that
-    rebinds.test    is 93.184.216.34 when asked first, 127.0.0.1 ever after
+    rebinds.test    is 93.184.216.34 when resolved first, 127.0.0.1 ever after
     moves.test      is 93.184.216.35
 """
 
@@ -20,7 +20,7 @@ MOVED, FORBIDDEN = "93.184.216.35", "127.0.0.1"
 
 _connect, _getpeername, _getaddrinfo = socket.socket.connect, socket.socket.getpeername, socket.getaddrinfo
 _masked: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-_asked: Counter[Any] = Counter()
+_resolved: Counter[Any] = Counter()
 
 
 def connect(self: socket.socket, address: Any) -> None:
@@ -39,8 +39,8 @@ def getpeername(self: socket.socket) -> Any:
 
 def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
     if host == "rebinds.test":
-        _asked[port] += 1
-        host = PUBLIC if _asked[port] == 1 else FORBIDDEN
+        _resolved[port] += 1
+        host = PUBLIC if _resolved[port] == 1 else FORBIDDEN
     elif host == "moves.test":
         host = MOVED
     return _getaddrinfo(host, port, *args, **kwargs)

@@ -1,6 +1,6 @@
 """`image_preprocess` in a real server, fetching from a host that misbehaves.
 
-Each failure has its code and the image's index in the message, arrives by itself, and leaves the server fit.
+Each failure has its code and the image's index in the message, and leaves the server able to serve.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import base64
 import io
 import json
 import threading
-import time
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,9 +25,10 @@ from tritonclient.utils import InferenceServerException
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY
 from tests.image_server import ImageServer, image_server
+from tests.service.server_metrics import wait_until
 
-_ANSWER_S = 60  # far above every deadline of the server, so that only what hangs runs into it
-_LINE = 100
+_LONGEST_WAIT_S = 60  # far above every deadline of the server, so that only a hang reaches it
+_MAX_URL_REQUESTS = 100
 RED = (255, 0, 0)
 
 
@@ -56,7 +56,7 @@ class Preprocess:
             tensor = triton_grpc.InferInput(name, list(data.shape), "BYTES")
             tensor.set_data_from_numpy(data)
             inputs.append(tensor)
-        result = self._client.infer("image_preprocess", inputs, client_timeout=_ANSWER_S)
+        result = self._client.infer("image_preprocess", inputs, client_timeout=_LONGEST_WAIT_S)
         return result.as_numpy("pixels"), json.loads(result.as_numpy("preprocess_report")[0])
 
     def refusal(self, *images: bytes | str) -> str:
@@ -88,7 +88,7 @@ def server(repository: Path, inputs_folder: Path) -> Iterator[EmbeddedServer]:
         "max_image_bytes": "1000000",
         "read_timeout_s": "1",
         "fetch_timeout_s": "4",
-        "max_url_requests": str(_LINE),
+        "max_url_requests": str(_MAX_URL_REQUESTS),
         "input_save_path": str(inputs_folder),
     }
     with EmbeddedServer(
@@ -136,7 +136,7 @@ FAULTS: dict[str, tuple[Callable[[ImageServer], str], str]] = {
         lambda h: h.raw("/x", OK, b"Content-Length: 60\r\n\r\n", image()),
         "invalid_image: is a damaged or incomplete PNG file",
     ),
-    "Content-Length over the cap": (lambda h: h.raw("/x", OK, b"Content-Length: 1000001\r\n\r\n"), TOO_LARGE),
+    "Content-Length over the limit": (lambda h: h.raw("/x", OK, b"Content-Length: 1000001\r\n\r\n"), TOO_LARGE),
     "gzip bomb": (
         lambda h: h.serve("/x", gzip_bomb(), Content_Encoding="gzip"),
         "unsupported_media_type: is in the gzip format; accepted formats are PNG, JPEG, WEBP",
@@ -170,18 +170,17 @@ def test_a_missing_content_length_is_no_fault(preprocess: Preprocess, host: Imag
 
 def test_429_with_retry_after_and_a_reset_are_tried_again(preprocess: Preprocess, host: ImageServer) -> None:
     body = image()
-    answers = BUSY, OK + b"Content-Length: 5000\r\n\r\nabc", OK + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
-    started_s = time.monotonic()
-    assert preprocess(host.in_turn("/x", *answers))[0].shape == (1, 8, 16, 3)
-    assert time.monotonic() - started_s >= 1  # what the server asked for
+    cut_off, whole = (OK + f"Content-Length: {length}\r\n\r\n".encode() for length in (5000, len(body)))
+    url = host.in_turn("/x", BUSY, cut_off + b"abc", whole + body)
+    assert preprocess(url)[0].shape == (1, 8, 16, 3)
     assert host.count("/x") == 3
 
 
 def test_a_host_that_closes_kept_connections_is_no_fault(preprocess: Preprocess, host: ImageServer) -> None:
-    """It promises keep-alive and hangs up after each answer."""
+    """It promises keep-alive and hangs up after each response."""
     body = image()
-    answer = OK + f"Content-Length: {len(body)}\r\nConnection: keep-alive\r\nCache-Control: no-store\r\n\r\n".encode()
-    url = host.in_turn("/x", *[answer + body] * 5)
+    head = OK + f"Content-Length: {len(body)}\r\nConnection: keep-alive\r\nCache-Control: no-store\r\n\r\n".encode()
+    url = host.in_turn("/x", *[head + body] * 5)
     for _ in range(5):
         assert preprocess(url)[0].shape == (1, 8, 16, 3)
 
@@ -207,51 +206,50 @@ def test_a_hundred_requests_for_a_slow_url_cause_one_download_and_hold_up_nobody
             try:
                 return preprocess(url)
             except InferenceServerException as refused:
-                if refused.status() != "StatusCode.UNAVAILABLE":  # else the request for the fast URL had the last place
+                if refused.status() != "StatusCode.UNAVAILABLE":  # else the request for the fast URL had the last slot
                     raise
 
-    with ThreadPoolExecutor(_LINE) as callers:
-        waiting = [callers.submit(insist, slow) for _ in range(_LINE)]
-        give_up_s = time.monotonic() + 3
-        while True:  # until all of them wait, which shows in the bound on requests with URLs
-            try:
-                preprocess(fast)
-            except InferenceServerException as refused:
-                overloaded = refused
-                break
-            assert time.monotonic() < give_up_s
+    def load_until_refused() -> None:
+        """Until all the others wait, which shows in the bound on requests with URLs."""
+        for _ in range(10_000):
+            preprocess(fast)
+
+    with ThreadPoolExecutor(_MAX_URL_REQUESTS) as callers:
+        waiting = [callers.submit(insist, slow) for _ in range(_MAX_URL_REQUESTS)]
+        with pytest.raises(InferenceServerException) as overloaded:
+            load_until_refused()
         assert preprocess()[0] is None
         assert preprocess(base64.b64encode(image()))[0].shape == (1, 8, 16, 3)
         released.set()
-        answers = [request.result() for request in waiting]
-    assert overloaded.status() == "StatusCode.UNAVAILABLE"
-    assert f"unavailable: overloaded: {_LINE} requests with image URLs" in overloaded.message()
-    assert all(tuple(pixels[0, 0, 0]) == RED for pixels, _ in answers)
+        loaded = [request.result() for request in waiting]
+    assert overloaded.value.status() == "StatusCode.UNAVAILABLE"
+    assert f"unavailable: overloaded: {_MAX_URL_REQUESTS} requests with image URLs" in overloaded.value.message()
+    assert all(tuple(pixels[0, 0, 0]) == RED for pixels, _ in loaded)
     assert host.count("/slow.png") == 1
     assert preprocess(fast)[0].shape == (1, 8, 16, 3)
 
 
 def test_32_requests_with_32_urls_are_fetched_at_the_same_time(preprocess: Preprocess, host: ImageServer) -> None:
-    """The host answers none of them before all 32 have come."""
+    """The host responds to none of them before all 32 have come."""
     together = threading.Barrier(32)
     urls = []
     for index in range(32):
         held, released = host.hold(f"/{index}.png", image((index, 0, 0)))
-        answer = host.answers[f"/{index}.png"]
+        respond = host.responses[f"/{index}.png"]
 
-        def answer_together(handler: Any, answer: Any = answer, released: threading.Event = released) -> None:
-            together.wait(_ANSWER_S)
+        def respond_together(handler: Any, respond: Any = respond, released: threading.Event = released) -> None:
+            together.wait(_LONGEST_WAIT_S)
             released.set()
-            answer(handler)
+            respond(handler)
 
-        host.answers[f"/{index}.png"] = answer_together
+        host.responses[f"/{index}.png"] = respond_together
         urls.append(held)
     with ThreadPoolExecutor(32) as callers:
         for index, (pixels, _) in enumerate(callers.map(preprocess, urls)):
             assert tuple(pixels[0, 0, 0]) == (index, 0, 0)
 
 
-def test_originals_are_kept_and_their_paths_reported(
+def test_input_images_are_kept_and_their_paths_reported(
     preprocess: Preprocess, host: ImageServer, inputs_folder: Path
 ) -> None:
     body = image((1, 2, 3))
@@ -271,7 +269,7 @@ def test_the_report_warns_of_an_animation(preprocess: Preprocess) -> None:
 def test_metrics_are_exported(server: EmbeddedServer, preprocess: Preprocess, host: ImageServer) -> None:
     preprocess(host.serve("/x", image()), image())
     preprocess.refusal(b"GIF89a")
-    wanted = [
+    expected = [
         'images_total{instance="image_preprocess_0_0",source="url"}',
         'image_bytes_total{instance="image_preprocess_0_0",source="file"}',
         'failures_total{instance="image_preprocess_0_0",reason="unsupported_media_type"}',
@@ -281,12 +279,11 @@ def test_metrics_are_exported(server: EmbeddedServer, preprocess: Preprocess, ho
         "cache_bytes",
         "downloads_in_flight",
     ]
-    give_up_s = time.monotonic() + 10
-    while True:
+
+    def exported() -> bool:
         with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
             text = response.read().decode()
-        missing = [name for name in wanted if f"imagegen_preprocess_{name}" not in text]
-        if not missing:
-            break
-        assert time.monotonic() < give_up_s, missing
-        time.sleep(0.05)
+        return all(f"imagegen_preprocess_{name}" in text for name in expected)
+
+    wait_until(exported)
+    assert exported()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import threading
 import urllib.request
@@ -21,6 +20,7 @@ import tritonclient.http as triton_http
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from imagegen.api.reports import GenerationReport
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import HttpImageClient, ImageClient
@@ -50,7 +50,6 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
         thread.start()
         url = f"http://127.0.0.1:{host.server_address[1]}"
         parameters = {
-            "image_preprocess.output_url": f"file://{folder}",
             "image_postprocess.output_url": f"file://{folder}",
             "image_postprocess.public_base_url": url,
             "image_postprocess.embed_parameters": "true",
@@ -75,9 +74,9 @@ def test_a_plain_get_fetches_the_images_that_bytes_would_have_been(
 ) -> None:
     client = ImageClient(gallery.server.grpc_url) if protocol == "grpc" else HttpImageClient(gallery.server.http_url)
     with client:
-        asked: dict[str, Any] = {"n": 2, "seed": 3, "num_inference_steps": STEPS, "output_format": output_format}
-        result = client.generate("a red circle", response_format="url", user="alice", **asked)
-        images = client.generate("a red circle", **asked).images
+        arguments: dict[str, Any] = {"n": 2, "seed": 3, "num_inference_steps": STEPS, "output_format": output_format}
+        result = client.generate("a red circle", response_format="url", user="alice", **arguments)
+        images = client.generate("a red circle", **arguments).images
     assert result.images == ()
     assert result.metadata["milliseconds"]["store"] > 0
     for url, image in zip(result.urls, images, strict=True):
@@ -97,8 +96,8 @@ def test_the_key_holds_the_id_of_the_request_and_the_file_how_it_was_made(galler
         inputs.append(triton_grpc.InferInput(name, [1], kind.__name__.upper()))
         inputs[-1].set_data_from_numpy(np.array([7], dtype=kind))
     with triton_grpc.InferenceServerClient(gallery.server.grpc_url) as client:
-        answer = client.infer("image_generation", inputs, request_id="order-66")
-    url = answer.as_numpy("generated_image")[0].decode()
+        result = client.infer("image_generation", inputs, request_id="order-66")
+    url = result.as_numpy("generated_image")[0].decode()
     assert re.search(r"/users/_etc-[0-9a-f]{12}/generations/order-66/[0-9a-f]{32}\.png$", url)
     with Image.open(io.BytesIO(get(url)[0])) as image:
         text = image.info["parameters"]
@@ -106,22 +105,22 @@ def test_the_key_holds_the_id_of_the_request_and_the_file_how_it_was_made(galler
     assert "Seed: 7, Size: 128x128" in text
 
 
-def test_metrics_tell_images_bytes_and_seconds(gallery: Gallery) -> None:
+def test_images_bytes_and_seconds_are_counted(gallery: Gallery) -> None:
     with ImageClient(gallery.server.grpc_url) as client:
         client.generate("x", num_inference_steps=1, response_format="url", output_format="webp")
-    wanted = [r"images_total\{.*format=\"webp\".*\} 1", r"image_bytes_total\{.*format=\"webp\".*\} \d{3,}"]
-    wanted += [r"encode_seconds_count\{.*format=\"webp\".*\} 1", r"store_seconds_count\{.*\} \d+"]
+    expected = [r"images_total\{.*format=\"webp\".*\} 1", r"image_bytes_total\{.*format=\"webp\".*\} \d{3,}"]
+    expected += [r"encode_seconds_count\{.*format=\"webp\".*\} 1", r"store_seconds_count\{.*\} \d+"]
     for _ in range(100):  # handed over a few times a second
         text = get(gallery.server.metrics_url)[0].decode()
-        missing = [pattern for pattern in wanted if not re.search("imagegen_postprocess_" + pattern, text)]
+        missing = [pattern for pattern in expected if not re.search("imagegen_postprocess_" + pattern, text)]
         if not missing:
             break
         threading.Event().wait(0.05)
     assert missing == []
 
 
-def test_without_a_store_the_edge_refuses_before_anything_is_drawn(server: EmbeddedServer) -> None:
-    """Asked of the first step alone: it does not get as far as the second one."""
+def test_without_a_store_the_edge_refuses_before_any_work(server: EmbeddedServer) -> None:
+    """Sent to the first step of the ensemble alone: the request does not get as far as the second one."""
     with triton_http.InferenceServerClient(server.http_url) as client:
         inputs = [triton_http.InferInput(name, [1], "BYTES") for name in ("prompt", "response_format")]
         for tensor, text in zip(inputs, ("x", "url"), strict=True):
@@ -150,14 +149,25 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedS
 
 
 def postprocess(server: EmbeddedServer, frames: Any, **texts: str) -> list[bytes]:
-    """What `image_postprocess` makes of frames."""
-    report = {"size": "64x64", "milliseconds": {}}
+    """The images that `image_postprocess` returns for frames."""
+    report = GenerationReport(
+        model="m",
+        task="text_to_image",
+        size="64x64",
+        num_inference_steps=1,
+        guidance_scale=None,
+        strength=None,
+        scheduler=None,
+        mean_batch_rows=1.0,
+        warnings=(),
+        milliseconds={},
+    )
     arrays = {
         "frames": frames,
         "frame_seed": np.arange(len(frames)),
         **{
             name: np.array([text.encode()], dtype=np.object_)
-            for name, text in {"diffusion_report": json.dumps(report), **texts}.items()
+            for name, text in {"diffusion_report": report.to_json().decode(), **texts}.items()
         },
     }
     inputs = []
@@ -193,7 +203,7 @@ def test_a_store_that_fails_in_the_middle_fails_the_request_and_keeps_nothing(
         postprocess(server, FRAMES, response_format="url")
     assert failed.value.status() == "StatusCode.UNAVAILABLE"
     assert store.keys("images") == before
-    assert len(postprocess(server, FRAMES)) == 4  # those who want no URL do not notice
+    assert len(postprocess(server, FRAMES)) == 4  # requests without URLs are not affected
 
 
 def test_frames_of_another_kind_are_an_error_that_says_so(

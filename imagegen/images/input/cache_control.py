@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 # A quoted value may hold commas: no-cache="Set-Cookie, X".
 _DIRECTIVE = re.compile(r'([a-z0-9-]+)(?:\s*=\s*("[^"]*"|[^\s,]*))?', re.IGNORECASE)
-_NOT_KEPT = {"no-store", "no-cache", "private"}  # this cache is shared, and asks no server whether a body still holds
+_NOT_KEPT = {"no-store", "no-cache", "private"}  # this cache is shared, and never revalidates
 _SECONDS = re.compile(r"[0-9]+", re.ASCII)
 _MOST_DIGITS = 10
 

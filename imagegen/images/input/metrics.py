@@ -18,12 +18,12 @@ FAMILIES = (
     Family(_P + "overloaded_total", "counter", "Requests refused since too many with URLs were waiting"),
     Family(_P + "fetch_seconds", "histogram", "Seconds of a download, all its attempts", _SECONDS),
     Family(_P + "decode_seconds", "histogram", "Seconds from an image file to pixels of the size needed", _SECONDS),
-    Family(_P + "fetch_retries_total", "counter", "Attempts to fetch a URL after a first one"),
+    Family(_P + "fetch_retries_total", "counter", "Attempts to fetch a URL after the first one"),
     Family(_P + "downloads_in_flight", "gauge", "Downloads that have a connection"),
     Family(_P + "cache_hits_total", "counter", "URLs found in the cache"),
     Family(_P + "cache_misses_total", "counter", "URLs not found in the cache"),
-    Family(_P + "cache_evictions_total", "counter", "Cached bodies dropped for want of room"),
-    Family(_P + "cache_bytes", "gauge", "Bytes in the cache"),
+    Family(_P + "cache_evictions_total", "counter", "Cached files dropped for want of room"),
+    Family(_P + "cache_bytes", "gauge", "Bytes in the cache of fetched files"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Tells by content what a client sent as an image: a URL, a data URL, file bytes, or base64.
+"""Recognises by its content what a client sent as an image: a URL, a data URL, file bytes, or base64.
 
 bytes ─┬─ PNG, JPEG, WEBP magic ──────────────────────────────► Encoded
        ├─ http://  https:// ──────────────────────────────────► Url      (fetch.py turns it into bytes)

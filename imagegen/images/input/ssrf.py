@@ -1,6 +1,6 @@
 """Which hosts and addresses the server may fetch from: public unicast ones, whatever they are disguised as.
 
-Addresses are judged as numbers, as the operating system resolved and connected them (`transport.py`).
+Addresses are checked as numbers, as the operating system resolved and connected them (`transport.py`).
 How a URL spells its host (octal, a DNS name, a redirect, a name that changes its address) makes no difference.
 """
 

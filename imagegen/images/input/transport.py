@@ -1,6 +1,6 @@
 """HTTP connections that reach public addresses only and end at a deadline.
 
-requests and urllib3 do the protocol. This module replaces how they open a socket, so that the address is judged
+requests and urllib3 do the protocol. This module replaces how they open a socket, so that the address is checked
 before a connection and the connected peer again before a byte is sent (also before a TLS handshake), and how they
 read from it, so that a server that sends one byte now and then cannot outlast the deadline.
 """
@@ -104,13 +104,13 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
 
 def _open_socket(connection: HTTPConnection) -> socket.socket:
-    """Connect to the first allowed address of the connection's host that answers.
+    """Connect to the first allowed address of the connection's host that accepts.
 
     Resolving a name takes as long as the operating system lets it; the deadline is checked right after.
 
     Raises:
-        NotAllowed: the host is not allowed, none of its addresses is, or the peer that answered is not.
-        ConnectTimeoutError: no address answered in time.
+        NotAllowed: the host is not allowed, none of its addresses is, or the connected peer is not.
+        ConnectTimeoutError: no address accepted in time.
         NewConnectionError: the host has no address, or none accepts connections.
     """
     policy = _current_policy.get()

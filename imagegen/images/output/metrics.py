@@ -11,11 +11,11 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _P = "imagegen_postprocess_"
 
 FAMILIES = (
-    Family(_P + "images_total", "counter", "Images handed over, by format"),
-    Family(_P + "image_bytes_total", "counter", "Their bytes as files, by format"),
+    Family(_P + "images_total", "counter", "Images returned, by format"),
+    Family(_P + "image_bytes_total", "counter", "Bytes of returned images as files, by format"),
     Family(_P + "encode_seconds", "histogram", "Seconds to encode the images of a request, by format", _SECONDS),
     Family(_P + "store_seconds", "histogram", "Seconds to store the images of a request", _SECONDS),
-    Family(_P + "failures_total", "counter", "Requests that failed here, by reason"),
+    Family(_P + "failures_total", "counter", "Requests that failed in postprocessing, by reason"),
 )
 
 

@@ -109,7 +109,7 @@ def test_a_file_that_is_cut_off_is_refused(encoded: Write, format_name: str, kep
 
 
 def test_a_changed_byte_of_a_png_is_noticed(encoded: Write) -> None:
-    """Pillow skips the checksums of pixel data unless asked. The last 12 bytes, the end chunk, hold none."""
+    """Pillow skips the checksums of pixel data by default. The last 12 bytes, the end chunk, hold none."""
     data = encoded(noise(), "PNG")
     for at in range(len(b"\x89PNG\r\n\x1a\n"), len(data) - 12):
         damaged = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]

@@ -1,4 +1,4 @@
-"""Each form a client may send an image in is told apart by content, and nothing else gets through."""
+"""Each form a client may send an image in is recognised by its content, and nothing else gets through."""
 
 from __future__ import annotations
 

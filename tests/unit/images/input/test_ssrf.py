@@ -211,8 +211,8 @@ def test_odd_spellings_are_refused(loader: ImageLoader, listener: socket.socket,
 def test_names_of_forbidden_addresses_are_refused(
     loader: ImageLoader, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, scheme: str, addresses: list[str]
 ) -> None:
-    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in addresses]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: answer)
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
     assert refusal(loader, f"{scheme}://images.test:{{port}}/", listener) == NOT_ALLOWED
 
 

@@ -1,4 +1,4 @@
-"""The guard in place: with default settings no disguise of a private address gets a connection or a byte."""
+"""Connections obey the policy: with default settings no disguise of a private address gets a connection or a byte."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def test_an_open_and_a_closed_private_port_look_the_same(fetcher: Fetcher, serve
 
 
 class _Names:
-    """Answers of a name server that the test decides, in place of `socket.getaddrinfo`."""
+    """A name server whose responses the test decides, in place of `socket.getaddrinfo`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
-        self._answers = list(answers)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *responses: list[str]) -> None:
+        self._responses = list(responses)
         self._resolve = socket.getaddrinfo
-        self.asked = 0
+        self.lookups = 0
         monkeypatch.setattr(socket, "getaddrinfo", self)
 
     def __call__(self, host: str, port: int, *args: Any, **kwargs: Any) -> list[Any]:
         if not host.endswith(".test"):
             return self._resolve(host, port, *args, **kwargs)
-        answer = self._answers[min(self.asked, len(self._answers) - 1)]
-        self.asked += 1
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in answer]
+        addresses = self._responses[min(self.lookups, len(self._responses) - 1)]
+        self.lookups += 1
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
 
 def test_a_name_that_resolves_to_a_private_address_is_refused(
@@ -63,18 +63,18 @@ def test_a_name_that_resolves_to_a_private_address_is_refused(
     assert server.connections == 0
 
 
-def test_the_address_that_was_judged_is_the_one_connected_to(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DNS rebinding: a second answer of the name server must have no effect within a connection."""
+def test_the_checked_address_is_the_one_connected_to(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS rebinding: a second response of the name server must have no effect within a connection."""
     names = _Names(monkeypatch, ["127.0.0.1"], ["10.255.255.1"])
     fetcher = Fetcher(InputSettings(allow_private_addresses=True))
     server.serve("/a.png", b"image")
     assert fetcher.fetch(f"http://images.test:{server.port}/a.png").body == b"image"
-    assert names.asked == 1
+    assert names.lookups == 1
     assert server.requests[0][1]["host"] == f"images.test:{server.port}"
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_peer_that_is_not_what_was_judged_gets_no_bytes(
+def test_a_peer_at_another_address_than_the_checked_one_gets_no_bytes(
     fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     """The judgement of the name is made to err here: the connected peer is checked on its own, before TLS."""
@@ -121,7 +121,7 @@ def test_check_peer_closes_a_socket_it_refuses() -> None:
 def test_a_redirect_from_a_public_to_a_forbidden_address_is_refused(
     fetcher: Fetcher, server: Any, monkeypatch: pytest.MonkeyPatch, target: str, hops: int
 ) -> None:
-    """127.0.0.1 plays the public server; another address, even of loopback, is judged as it is."""
+    """127.0.0.1 plays the public server; another address, even of loopback, is checked by itself."""
     monkeypatch.setattr(transport, "is_public", lambda address: address == "127.0.0.1")
     server.serve("/secret", b"secret")
     url = server.redirect("/a.png", target.replace("{port}", str(server.port)))
@@ -138,11 +138,11 @@ def test_a_host_that_is_not_among_the_allowed_domains_is_refused(server: Any, mo
     server.serve("/a.png", b"image")
     for host in ("images.test", "IMAGES.test", "cdn.below.test"):
         assert fetcher.fetch(f"http://{host}:{server.port}/a.png").body == b"image"
-    asked = names.asked
+    lookups = names.lookups
     others = ("other.test", "below.test", "images.test.evil.test", "evilimages.test", "127.0.0.1")
     for host in others:
         assert refusal(fetcher, f"http://{host}:{server.port}/a.png") == NOT_ALLOWED
-    assert names.asked == asked  # refused before the name is resolved
+    assert names.lookups == lookups  # refused before the name is resolved
     for host in others:
         redirect = server.redirect("/away", f"http://{host}:{server.port}/a.png")
         assert refusal(fetcher, redirect.replace("127.0.0.1", "images.test")) == NOT_ALLOWED
@@ -158,16 +158,16 @@ def test_allowed_addresses_are_tried_in_turn(server: Any, monkeypatch: pytest.Mo
 
 def test_private_addresses_of_a_name_are_passed_over(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _Names(monkeypatch, ["127.0.0.3", "127.0.0.1"])
-    judged: list[str] = []
+    checked: list[str] = []
 
     def is_public(address: str) -> bool:
-        judged.append(address)
+        checked.append(address)
         return address == "127.0.0.1"
 
     monkeypatch.setattr(transport, "is_public", is_public)
     server.serve("/a.png", b"image")
     assert Fetcher(InputSettings()).fetch(f"http://images.test:{server.port}/a.png").body == b"image"
-    assert judged == ["127.0.0.3", "127.0.0.1", "127.0.0.1"]
+    assert checked == ["127.0.0.3", "127.0.0.1", "127.0.0.1"]
 
 
 def test_a_connection_without_terms_does_not_open(server: Any) -> None:

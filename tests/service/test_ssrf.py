@@ -1,4 +1,4 @@
-"""The guard in a real server that is configured by default, in a network whose names and addresses lie."""
+"""A real server with default settings fetches from public addresses alone, in a network whose names and peers lie."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from imagegen.launch.model_repository import MODEL_REPOSITORY
 from tests.image_server import ImageServer, image_server
 
 PUBLIC, PUBLIC_HOST, FORBIDDEN_HOST = "93.184.216.34", "127.0.0.2", "127.0.0.1"
-Ask = Callable[[str], str]
+Fetch = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """`ask(url)`: "pixels" or the message of the refusal."""
+def fetch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetch]:
+    """`fetch(url)`: "pixels" or the message of the refusal."""
     with (
         EmbeddedServer(_repository_in_a_lying_network(tmp_path_factory.mktemp("repository"))) as running,
         triton_grpc.InferenceServerClient(running.grpc_url) as client,
     ):
-        yield lambda url: _ask(client, url)
+        yield lambda url: _fetch(client, url)
 
 
 def _repository_in_a_lying_network(folder: Path) -> Path:
@@ -37,14 +37,13 @@ def _repository_in_a_lying_network(folder: Path) -> Path:
     version = folder / model.name / "1"
     version.mkdir(parents=True)
     (version.parent / "config.pbtxt").symlink_to(model / "config.pbtxt")
-    for source in (model / "1").glob("*.py"):
-        (version / ("real_model.py" if source.name == "model.py" else source.name)).symlink_to(source)
+    (version / "real_model.py").symlink_to(model / "1" / "model.py")
     (version / "lying_network.py").symlink_to(Path(__file__).parent / "lying_network.py")
     (version / "model.py").write_text("import lying_network\nfrom real_model import TritonPythonModel\n")
     return folder
 
 
-def _ask(client: triton_grpc.InferenceServerClient, url: str) -> str:
+def _fetch(client: triton_grpc.InferenceServerClient, url: str) -> str:
     inputs = []
     for name, text in (("prompt", "x"), ("image", url)):
         tensor = triton_grpc.InferInput(name, [1], "BYTES")
@@ -59,7 +58,7 @@ def _ask(client: triton_grpc.InferenceServerClient, url: str) -> str:
 
 @pytest.fixture
 def forbidden() -> Iterator[socket.socket]:
-    """Listens on 127.0.0.1 and never answers; the test says whether a connection may come."""
+    """Listens on 127.0.0.1 and never responds; the test says whether a connection may come."""
     with socket.create_server((FORBIDDEN_HOST, 0)) as listener:
         listener.settimeout(0)
         yield listener
@@ -84,25 +83,27 @@ def no_connection(listener: socket.socket) -> bool:
     return False
 
 
-def test_a_public_address_is_fetched_from(ask: Ask, public: ImageServer, forbidden: socket.socket) -> None:
-    assert ask(public.url + "/a.png") == "pixels"
+def test_a_public_address_is_fetched_from(fetch: Fetch, public: ImageServer, forbidden: socket.socket) -> None:
+    assert fetch(public.url + "/a.png") == "pixels"
     assert no_connection(forbidden)
 
 
-def test_a_name_that_changes_its_answer_between_check_and_use(
-    ask: Ask, public: ImageServer, forbidden: socket.socket
+def test_a_name_that_changes_its_address_between_check_and_use(
+    fetch: Fetch, public: ImageServer, forbidden: socket.socket
 ) -> None:
-    """What was judged is what is connected to; the next fetch asks again, and is refused."""
+    """The checked address is the one connected to; the next fetch resolves again, and is refused."""
     url = f"http://rebinds.test:{public.port}/a.png"
-    assert ask(url) == "pixels"
+    assert fetch(url) == "pixels"
     assert public.count("/a.png") == 1
-    assert ask(url).startswith("url_not_allowed: ")
+    assert fetch(url).startswith("url_not_allowed: ")
     assert no_connection(forbidden)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_peer_that_is_not_what_was_judged_gets_no_byte(ask: Ask, forbidden: socket.socket, scheme: str) -> None:
-    assert ask(f"{scheme}://moves.test:{forbidden.getsockname()[1]}/a.png").startswith("url_not_allowed: ")
+def test_a_peer_at_another_address_than_the_checked_one_gets_no_byte(
+    fetch: Fetch, forbidden: socket.socket, scheme: str
+) -> None:
+    assert fetch(f"{scheme}://moves.test:{forbidden.getsockname()[1]}/a.png").startswith("url_not_allowed: ")
     forbidden.settimeout(10)
     connection, _ = forbidden.accept()
     with connection:
@@ -114,15 +115,15 @@ def test_a_peer_that_is_not_what_was_judged_gets_no_byte(ask: Ask, forbidden: so
     "target", ["http://127.0.0.1:{port}/", "http://2130706433:{port}/", "//[::1]:{port}/", "file:///"]
 )
 def test_a_redirect_to_a_forbidden_address(
-    ask: Ask, public: ImageServer, forbidden: socket.socket, target: str
+    fetch: Fetch, public: ImageServer, forbidden: socket.socket, target: str
 ) -> None:
     url = public.redirect("/away", target.replace("{port}", str(public.port)))
-    assert ask(url).startswith("url_not_allowed: ")
+    assert fetch(url).startswith("url_not_allowed: ")
     assert public.count("/away") == 1
     assert no_connection(forbidden)
 
 
-def test_one_text_for_every_address_that_is_forbidden(ask: Ask, forbidden: socket.socket) -> None:
+def test_one_text_for_every_address_that_is_forbidden(fetch: Fetch, forbidden: socket.socket) -> None:
     port = forbidden.getsockname()[1]
     urls = [
         f"http://127.0.0.1:{port}/",
@@ -133,5 +134,5 @@ def test_one_text_for_every_address_that_is_forbidden(ask: Ask, forbidden: socke
         "http://169.254.169.254/latest/meta-data/",
         "file:///etc/passwd",
     ]
-    assert len({ask(url) for url in urls}) == 1
+    assert len({fetch(url) for url in urls}) == 1
     assert no_connection(forbidden)
