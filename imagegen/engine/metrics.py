@@ -19,7 +19,11 @@ FAMILIES = (
     Family(_P + "active_requests", "gauge", "Requests that are being generated"),
     Family(_P + "waiting_requests", "gauge", "Requests taken from Triton's queue that wait for a slot (0 or 1)"),
     Family(_P + "forwards_total", "counter", "Denoiser forwards run"),
-    Family(_P + "steps_total", "counter", "Denoiser calls made by images; over forwards_total: the sharing"),
+    Family(
+        _P + "denoiser_calls_total",
+        "counter",
+        "Denoiser calls of images; over forwards_total: how many share a forward",
+    ),
     Family(_P + "forward_rows", "histogram", "Rows of a denoiser forward", _ROWS),
     Family(_P + "row_limit", "gauge", "Most rows of a forward at the moment; lowered by out-of-memory"),
     Family(_P + "stage_seconds", "histogram", "Seconds of a request by stage", _SECONDS),
@@ -82,7 +86,7 @@ class EngineMetrics:
     def forward(self, calls: Sequence[DenoiserCall]) -> None:
         """Count a denoiser forward that has run these calls."""
         self._metrics.add(_P + "forwards_total")
-        self._metrics.add(_P + "steps_total", len(calls))
+        self._metrics.add(_P + "denoiser_calls_total", len(calls))
         self._metrics.observe(_P + "forward_rows", sum(call.rows for call in calls))
 
     def executor(self, row_limit: int, isolation_retries: int) -> None:

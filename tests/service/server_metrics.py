@@ -44,7 +44,7 @@ def active(server: EmbeddedServer) -> float:
 
 
 def steps(server: EmbeddedServer) -> float:
-    return metric(server, "imagegen_diffusion_steps_total")
+    return metric(server, "imagegen_diffusion_denoiser_calls_total")
 
 
 def let_metrics_arrive(server: EmbeddedServer) -> int:

@@ -1,34 +1,33 @@
-"""The documents' tables say what the code does. `python tests/unit/test_docs_tables.py` writes them anew."""
+"""The documents' tables say what the code does. `python -m tests.unit.test_docs_tables` writes them anew."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from imagegen.api import tensors
-from imagegen.api.errors import ImageGenError
-from imagegen.api.request import Caps
-from imagegen.engine import metrics as measures
-from imagegen.engine.settings import DiffusionSettings
-from imagegen.images.input import metrics as loading_metrics
-from imagegen.images.input.errors import Refused
-from imagegen.images.input.settings import LoadingSettings
-from imagegen.images.output import metrics as postprocess_measures
-from imagegen.images.output.settings import PostprocessSettings
+from imagegen.engine import metrics as engine_metrics
+from imagegen.images.input import metrics as input_metrics
+from imagegen.images.input.errors import ImageError
+from imagegen.images.input.settings import InputSettings
+from imagegen.images.output import metrics as output_metrics
+from imagegen.images.output.settings import OutputSettings
 from imagegen.launch.triton_options import OPTIONS
-from imagegen.openai.metrics import Measures as FrontendMeasures
+from imagegen.openai.metrics import FrontendMetrics
+from imagegen.triton.diffusion_settings import DiffusionSettings
 from imagegen.triton.stream_settings import StreamSettings
+from imagegen_client import ERROR_CODES
 from tests.monitoring_queries import alerts
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-SETTINGS = {
+SETTINGS: dict[str, type[BaseModel]] = {
     "diffusion": DiffusionSettings,
-    "image_preprocess": LoadingSettings,
-    "image_postprocess": PostprocessSettings,
+    "image_preprocess": InputSettings,
+    "image_postprocess": OutputSettings,
     "image_generation_stream": StreamSettings,
 }
 
@@ -53,19 +52,11 @@ def stream_output_rows() -> list[str]:
 
 
 def parameter_rows() -> list[str]:
-    rows = []
-    for model, settings in SETTINGS.items():
-        meanings = attribute_meanings(Caps) | attribute_meanings(settings)
-        for field in dataclasses.fields(settings):
-            rows.append(f"| {model}.{field.name} | {shown(field.default)} | {meanings[field.name]} |")
-    return rows
-
-
-def attribute_meanings(settings: type) -> dict[str, str]:
-    """What the docstring's Attributes section says of each attribute."""
-    section = (settings.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
-    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()).rstrip(".") for name, text in entries}
+    return [
+        f"| {model}.{name} | {shown(field.default)} | {field.description} |"
+        for model, settings in SETTINGS.items()
+        for name, field in settings.model_fields.items()
+    ]
 
 
 def shown(value: object) -> str:
@@ -86,14 +77,14 @@ def option_rows() -> list[str]:
 
 
 def metric_rows() -> list[str]:
-    families = [*loading_metrics.FAMILIES, *measures.FAMILIES, *postprocess_measures.FAMILIES]
+    families = [*input_metrics.FAMILIES, *engine_metrics.FAMILIES, *output_metrics.FAMILIES]
     rows = [f"| {family.name} | {family.kind} | {family.meaning} |" for family in families]
-    described = re.findall(r"^# HELP (\w+) (.*)\n# TYPE \w+ (\w+)", FrontendMeasures().text().decode(), re.MULTILINE)
+    described = re.findall(r"^# HELP (\w+) (.*)\n# TYPE \w+ (\w+)", FrontendMetrics().text().decode(), re.MULTILINE)
     frontend = [entry for entry in described if entry[0].startswith("imagegen_") and not entry[0].endswith("_created")]
     return rows + [f"| {name} | {kind} | {meaning.rstrip('.')} |" for name, meaning, kind in frontend] + SUPERVISOR
 
 
-# What deploy/status_endpoint.py says; tests/service/test_monitoring.py compares it with a running one.
+# What imagegen/launch/status_endpoint.py says; tests/service/test_monitoring.py compares it with a running one.
 SUPERVISOR = [
     "| imagegen_server_restarts_total | counter | Times the server was started again after a failure |",
     "| imagegen_server_ready | gauge | Whether the server serves and is ready |",
@@ -127,42 +118,21 @@ def cells(document: str, header: str) -> list[list[str]]:
 
 
 def test_every_error_has_a_row_that_says_what_to_do() -> None:
-    grpc = {"INVALID_ARG": "INVALID_ARGUMENT"}
-    errors = errors_below(ImageGenError)
-    wanted = {(e.code, str(e.http_status), grpc.get(e.triton_code, e.triton_code)) for e in errors}
     rows = cells("operations.md", "| code | HTTP | gRPC | what to do |")
-    assert {(code, http, status) for code, http, status, _ in rows} == wanted
+    documented = [(code, int(http), grpc) for code, http, grpc, _ in rows]
+    assert documented == [(row.code, row.http_status, row.grpc_status) for row in ERROR_CODES.values()]
     assert all(what for *_, what in rows)
-
-
-def errors_below(error: type[ImageGenError]) -> list[type[ImageGenError]]:
-    below = error.__subclasses__()
-    return below + [e for child in below for e in errors_below(child)]
 
 
 def test_every_refusal_of_an_image_has_a_row_that_says_what_to_do() -> None:
     rows = cells("operations.md", "| code of an image | what to do |")
-    kinds: list[type[Refused]] = [Refused, *Refused.__subclasses__()]
+    kinds: list[type[ImageError]] = [ImageError, *ImageError.__subclasses__()]
     assert {code for code, _ in rows} == {kind.code for kind in kinds}
 
 
 def test_every_alert_has_a_row_that_says_what_to_do() -> None:
     rows = cells("operations.md", "| alert | what to do |")
     assert [name for name, _ in rows] == [rule["alert"] for rule in alerts()]
-
-
-@pytest.mark.parametrize("document", sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")]), ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
-        if target.startswith("http"):
-            continue
-        name, _, anchor = target.partition("#")
-        linked = document.parent / name if name else document
-        assert linked.exists(), target
-        if anchor:
-            titles = re.findall(r"^#+ (.*)$", (linked / "README.md" if linked.is_dir() else linked).read_text(), re.M)
-            anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-            assert anchor in anchors, target
 
 
 def write() -> None:
