@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = generate.add_argument_group("output").add_argument
     add("--out", type=Path, default=Path(), metavar="DIR", help="folder for the images; made if missing")
     add("--overwrite", action="store_true", help="replace files of the same name instead of choosing a free one")
-    add("--preview", action="store_true", help="also write early looks at the images, as they come")
+    add("--preview", action="store_true", help="also write previews of the images while they form")
     add("--json", action="store_true", help="print one JSON object")
     return generate
 

@@ -36,13 +36,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Preview:
-    """An early look at an image.
+    """A small preview of an image that is being generated.
 
     Attributes:
         image: an encoded small image, in the request's output format.
         preview_index: which of the image's previews, from 0.
         image_index: which of the n images, from 0.
-        step: when it was made.
+        step: denoising steps done when it was made.
         total_steps: steps in all.
     """
 

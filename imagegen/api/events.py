@@ -27,7 +27,7 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """An early look at an image.
+    """A small preview of an image that is being generated.
 
     Attributes:
         progress: when it was made.
