@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +23,13 @@ _STUCK_S = 30.0  # a tick may take a few seconds: it asks the server, and ends i
 
 
 @contextmanager
-def status_endpoint(supervisor: Supervisor, server: Supervised, address: str, port: int) -> Iterator[int]:
+def status_endpoint(
+    supervisor: Supervisor,
+    server: Supervised,
+    address: str,
+    port: int,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[int]:
     """Respond in the background; yields the port.
 
     Args:
@@ -31,11 +37,12 @@ def status_endpoint(supervisor: Supervisor, server: Supervised, address: str, po
         server: what it supervises.
         address: to listen on.
         port: 0 picks a free one.
+        clock: the supervisor's.
 
     Raises:
         OSError: the port is not available.
     """
-    with ThreadingHTTPServer((address, port), partial(_Handler, supervisor, server)) as http:
+    with ThreadingHTTPServer((address, port), partial(_Handler, supervisor, server, clock)) as http:
         http.daemon_threads = True
         threading.Thread(target=http.serve_forever, name="status", daemon=True).start()
         try:
@@ -47,15 +54,16 @@ def status_endpoint(supervisor: Supervisor, server: Supervised, address: str, po
 class _Handler(BaseHTTPRequestHandler):
     timeout = 10  # seconds that a client may take
 
-    def __init__(self, supervisor: Supervisor, server: Supervised, *rest: Any) -> None:
+    def __init__(self, supervisor: Supervisor, server: Supervised, clock: Callable[[], float], *rest: Any) -> None:
         self._supervisor = supervisor
         self._supervised = server
+        self._clock = clock
         super().__init__(*rest)
 
     def do_GET(self) -> None:
         supervisor = self._supervisor
         if self.path == "/live":
-            self._respond(time.monotonic() - supervisor.ticked_s < _STUCK_S, supervisor.state.value)
+            self._respond(self._clock() - supervisor.ticked_s < _STUCK_S, supervisor.state.value)
         elif self.path == "/ready":
             self._respond(self._is_ready(), supervisor.state.value)
         elif self.path == "/metrics":

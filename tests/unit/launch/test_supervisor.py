@@ -16,6 +16,7 @@ class Server:
     def __init__(self) -> None:
         self.did: list[str] = []
         self.ready = False
+        self.ready_when_launched = False
         self.wrong: str | None = None
         self.silent = False
         self.cannot_start = False
@@ -24,7 +25,7 @@ class Server:
         self.did.append("launch")
         if self.cannot_start:
             raise ServerError("port 8000 is not available")
-        self.ready, self.wrong, self.silent = False, None, False
+        self.ready, self.wrong, self.silent = self.ready_when_launched, None, False
 
     def kill(self) -> None:
         self.did.append("kill")

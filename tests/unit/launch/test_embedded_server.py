@@ -1,0 +1,35 @@
+"""The embedded server's program, and the error where it is missing; tests/service/test_embedded_server.py runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from imagegen.launch.child_process import ServerError
+from imagegen.launch.embedded_server import EmbeddedServer
+
+
+def test_it_listens_on_loopback_alone_with_a_stub_of_its_own(tmp_path: Path) -> None:
+    program, *options = EmbeddedServer(tmp_path, http_port=1, grpc_port=2, metrics_port=3).program(tmp_path)
+    assert Path(program).name == "tritonserver"
+    assert {f"--{name}-address=127.0.0.1" for name in ("http", "grpc", "metrics")} < set(options)
+    stub = tmp_path / "backends" / "python" / "triton_python_backend_stub"
+    assert stub.stat().st_mode & 0o111
+
+
+def test_its_python_is_the_running_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/mine")
+    environment = EmbeddedServer(tmp_path).environment()
+    assert environment["PATH"].split(":")[0] == str(Path(sys.executable).parent)
+    assert environment["LD_LIBRARY_PATH"].endswith(":/mine")
+
+
+def test_without_the_package_that_carries_it_its_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ServerError, match=r"imagegen-triton\[serve\] has it"):
+        EmbeddedServer(tmp_path).program(tmp_path)
