@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 _SHARED_MEMORY = Path("/dev/shm")
-_IDLE_SAMPLE_S = 2.0
 
 
 @dataclass(frozen=True)
 class Holding:
-    """At one moment.
+    """What a tree of processes holds.
 
     Attributes:
         rss_bytes: resident memory of all processes; what they share counts once in each.
@@ -47,23 +45,6 @@ def holding(pid: int, shm_prefix: str) -> Holding:
         with contextlib.suppress(OSError):
             shm_bytes += file.stat().st_blocks * 512
     return Holding(rss_bytes, threads, sockets, processes, shm_bytes)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time that the process `pid` and its descendants have taken so far."""
-    seconds = 0.0
-    for process in _tree(pid):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            seconds += times.user + times.system
-    return seconds
-
-
-def idle_percent(pids: Mapping[str, int]) -> dict[str, float]:
-    """Share of one core that servers take which nobody asks, in percent, by name; measured now, for two seconds."""
-    before_s = {name: cpu_seconds(pid) for name, pid in pids.items()}
-    time.sleep(_IDLE_SAMPLE_S)
-    return {name: 100 * (cpu_seconds(pid) - before_s[name]) / _IDLE_SAMPLE_S for name, pid in pids.items()}
 
 
 def _tree(pid: int) -> Iterator[psutil.Process]:

@@ -1,190 +1,140 @@
-"""`python -m perf.stages`: where does each millisecond of one request go, over gRPC and over HTTP?
-
-One request at a time. Ends by itself; the exit status is 1 when a request fails.
-"""
+"""The part `stages`: where does each millisecond of one request go, over gRPC and over HTTP?"""
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import sys
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import tritonclient.grpc as triton_grpc
-import tritonclient.http as triton_http
-from rich.console import Console
-from tritonclient.utils import InferenceServerException
 
-from imagegen.launch.child_process import ServerError
-from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.model_repository import MODEL_REPOSITORY
-from imagegen_client import GenerateArguments, HttpImageClient, ImageClient, ImageGenerationError
-from imagegen_client.results import parse_result
-from imagegen_client.transport import MODEL, infer_options
-from perf.arguments import add_model, measuring_parser
-from perf.engines import engine_parameters
-from perf.progress import quiet_progress
-from perf.report import publish
-from perf.stages_report import PROTOCOLS, Parts, split, stages_report
-from perf.surroundings import results_folder, surroundings
+from imagegen_client import HttpImageClient, ImageClient
+from perf.environment import triton_version
+from perf.own_server import own_server
+from perf.report import Section, table
+from perf.turns import take_turns
 
+PROTOCOLS = ("gRPC", "HTTP")
+STAGES = {
+    "transport": "client and transport: tensors, and the call, less Triton's own time for the ensemble",
+    "preprocess": "preprocess: check the request",
+    "queue": "queue: wait for a slot",
+    "text": "text encoding, up to the first denoiser call",
+    "denoise": "denoise",
+    "vae": "VAE: latents to pixels",
+    "copy": "copy: pixels out of the model, hand-overs between the models' processes",
+    "encode": "encode as PNG",
+}
+"""By name; `transport` and `copy` are differences, the others are measured where they happen."""
+
+Parts = Mapping[str, float]
+"""Milliseconds of one request by the names of STAGES."""
+
+_MODEL = "image_generation"
 _WARMUP = 3
 _NS_PER_MS = 1e6
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Settings:
-    """What is measured.
+    """How much is measured.
 
     Attributes:
-        requests: by protocol; as many again are only timed.
+        requests: by protocol.
         steps: denoising steps of each.
         side_px: width and height.
-        device: a torch device.
     """
 
-    requests: int = 25
+    requests: int = 40
     steps: int = 20
     side_px: int = 128
-    device: str = "cpu"
 
 
-def main() -> int:
-    """Command line; the exit status."""
-    arguments = _parse_arguments()
-    settings = Settings(arguments.requests, arguments.steps, arguments.side_px, arguments.device)
-    try:
-        with ExitStack() as stack:
-            parameters = engine_parameters(arguments.model.resolve(), settings.device)
-            server = stack.enter_context(EmbeddedServer(MODEL_REPOSITORY, parameters=parameters))
-            about = surroundings(server.http_url)
-            statistics = stack.enter_context(triton_grpc.InferenceServerClient(server.grpc_url))
-            whole = {
-                "gRPC": stack.enter_context(ImageClient(server.grpc_url)).generate,
-                "HTTP": stack.enter_context(HttpImageClient(server.http_url)).generate,
-            }
-            in_parts = {
-                "gRPC": _grpc_in_parts(stack.enter_context(triton_grpc.InferenceServerClient(server.grpc_url))),
-                "HTTP": _http_in_parts(server.http_url),
-            }
-            totals_ms, parts = _measure(whole, in_parts, statistics, settings)
-    except (ServerError, ImageGenerationError, InferenceServerException, OSError) as error:
-        print(f"stages: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    model: Path = arguments.model
-    markdown, raw = stages_report(about, {"model": model.name} | dataclasses.asdict(settings), totals_ms, parts)
-    publish(arguments.out or results_folder(about), "stages", markdown, raw)
-    return 0
+QUICK = Settings(requests=5)
 
 
-def _measure(
-    whole: dict[str, Any],
-    in_parts: dict[str, Callable[[GenerateArguments], tuple[float, float, dict[str, float]]]],
-    statistics: triton_grpc.InferenceServerClient,
-    settings: Settings,
-) -> tuple[dict[str, list[float]], dict[str, list[Parts]]]:
-    """Milliseconds of whole requests, as a user's program sees them, and those of others in parts, all in turns."""
-    totals_ms: dict[str, list[float]] = {name: [] for name in PROTOCOLS}
-    parts: dict[str, list[Parts]] = {name: [] for name in PROTOCOLS}
-    with quiet_progress(Console(stderr=True)) as progress:
-        bar = progress.add_task("one request at a time", total=_WARMUP + settings.requests)
-        for index in range(_WARMUP + settings.requests):
-            for name in PROTOCOLS:
+def measure(settings: Settings, checkpoint: Path) -> Section:
+    """Send the requests to a server of their own, both protocols in turns."""
+    with ExitStack() as stack:
+        server = stack.enter_context(own_server(checkpoint))
+        statistics_client = stack.enter_context(triton_grpc.InferenceServerClient(server.grpc_url))
+        clients: dict[str, ImageClient | HttpImageClient] = {
+            "gRPC": stack.enter_context(ImageClient(server.grpc_url)),
+            "HTTP": stack.enter_context(HttpImageClient(server.http_url)),
+        }
 
-                def one_whole(name: str = name, index: int = index) -> None:
-                    started_s = time.perf_counter()
-                    whole[name](**_arguments(2 * index, settings))
-                    totals_ms[name].append((time.perf_counter() - started_s) * 1000)
+        def one(name: str, number: int) -> Parts:
+            before_ns = _ensemble_ns(statistics_client)
+            started_s = time.perf_counter()
+            # A prompt of its own, so that nothing can be remembered from the image before.
+            result = clients[name].generate(
+                f"image {number}, {name}",
+                seed=number,
+                num_inference_steps=settings.steps,
+                size=f"{settings.side_px}x{settings.side_px}",
+            )
+            whole_ms = (time.perf_counter() - started_s) * 1000
+            ensemble_ms = (_ensemble_ns(statistics_client) - before_ns) / _NS_PER_MS
+            return split(whole_ms, ensemble_ms, result.metadata["milliseconds"])
 
-                def one_in_parts(name: str = name, index: int = index) -> None:
-                    asked = GenerateArguments(**_arguments(2 * index + 1, settings))
-                    before_ns = _ensemble_ns(statistics)
-                    call_ms, client_ms, server_ms = in_parts[name](asked)
-                    ensemble_ms = (_ensemble_ns(statistics) - before_ns) / _NS_PER_MS
-                    parts[name].append(split(client_ms, call_ms, ensemble_ms, server_ms))
-
-                # Whoever comes first finds colder caches: it is each one's turn as often.
-                for turn in (one_whole, one_in_parts) if index % 2 else (one_in_parts, one_whole):
-                    turn()
-            progress.update(bar, advance=1, refresh=True)
-    return (
-        {name: values[_WARMUP:] for name, values in totals_ms.items()},
-        {name: values[_WARMUP:] for name, values in parts.items()},
-    )
+        ways = {name: partial(one, name) for name in PROTOCOLS}
+        turns = take_turns("one request at a time", ways, settings.requests, _WARMUP)
+        parts = {name: [turn.result for turn in turns[name]] for name in PROTOCOLS}
+        return section(settings, parts, triton_version(server.http_url))
 
 
-def _arguments(index: int, settings: Settings) -> dict[str, Any]:
-    """A prompt of its own, so that nothing can be remembered from the image before."""
-    side_px = settings.side_px
-    return {
-        "prompt": f"image {index}",
-        "seed": index,
-        "num_inference_steps": settings.steps,
-        "size": f"{side_px}x{side_px}",
-    }
-
-
-def _ensemble_ns(statistics: triton_grpc.InferenceServerClient) -> int:
-    """Nanoseconds that Triton has counted for answered requests of the ensemble so far."""
-    [model] = statistics.get_inference_statistics(MODEL).model_stats
+def _ensemble_ns(client: triton_grpc.InferenceServerClient) -> int:
+    """Nanoseconds that Triton has counted for completed requests of the ensemble so far."""
+    [model] = client.get_inference_statistics(_MODEL).model_stats
     return int(model.inference_stats.success.ns)
 
 
-def _grpc_in_parts(
-    client: triton_grpc.InferenceServerClient,
-) -> Callable[[GenerateArguments], tuple[float, float, dict[str, float]]]:
-    """As `ImageClient` does it, with the time of the call, that of the rest, and what the server says."""
+def split(whole_ms: float, ensemble_ms: float, server_ms: Mapping[str, float]) -> Parts:
+    """The parts of one request.
 
-    def ask(arguments: GenerateArguments) -> tuple[float, float, dict[str, float]]:
-        started_s = time.perf_counter()
-        options = infer_options(triton_grpc.InferInput, arguments)
-        sent_s = time.perf_counter()
-        answer = client.infer(MODEL, **options)
-        return _timed(answer, started_s, sent_s)
-
-    return ask
-
-
-def _http_in_parts(url: str) -> Callable[[GenerateArguments], tuple[float, float, dict[str, float]]]:
-    """The same as `HttpImageClient` does it, with a connection of its own."""
-
-    def ask(arguments: GenerateArguments) -> tuple[float, float, dict[str, float]]:
-        started_s = time.perf_counter()
-        options = infer_options(triton_http.InferInput, arguments)
-        sent_s = time.perf_counter()
-        with triton_http.InferenceServerClient(url) as client:
-            answer = client.infer(MODEL, **options)
-        return _timed(answer, started_s, sent_s)
-
-    return ask
+    Args:
+        whole_ms: the request as the client's user sees it.
+        ensemble_ms: Triton's own time for the ensemble.
+        server_ms: `milliseconds` of the response's metadata.
+    """
+    named = {
+        "preprocess": server_ms["preprocess"],
+        "queue": server_ms["queue"],
+        "text": server_ms["encode"],
+        "denoise": server_ms["denoise"],
+        "vae": server_ms["decode"],
+        "encode": server_ms["postprocess"],
+    }
+    rest = {"transport": whole_ms - ensemble_ms, "copy": ensemble_ms - sum(named.values())}
+    return {stage: (named | rest)[stage] for stage in STAGES}
 
 
-def _timed(answer: Any, started_s: float, sent_s: float) -> tuple[float, float, dict[str, float]]:
-    answered_s = time.perf_counter()
-    result = parse_result(answer, None)
-    ended_s = time.perf_counter()
-    call_s = answered_s - sent_s
-    return call_s * 1000, (ended_s - started_s - call_s) * 1000, result.metadata["milliseconds"]
+def section(settings: Settings, parts: Mapping[str, Sequence[Parts]], versions: Mapping[str, str]) -> Section:
+    """What the report says about the parts of all requests by protocol."""
+    medians = {
+        name: {stage: statistics.median(one[stage] for one in parts[name]) for stage in STAGES} for name in PROTOCOLS
+    }
+    whole_ms = {name: statistics.median(sum(one.values()) for one in parts[name]) for name in PROTOCOLS}
 
+    def cells(name: str, milliseconds: float) -> tuple[float, str]:
+        return milliseconds, f"{100 * milliseconds / whole_ms[name]:.1f} %"
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = measuring_parser("python -m perf.stages", __doc__, "a fifth of the requests")
-    add_model(parser)
-    parser.add_argument("--requests", type=int, default=Settings.requests, help="by protocol")
-    parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--side-px", type=int, default=Settings.side_px, help="width and height of the images")
-    parser.add_argument("--device", default=Settings.device, help="a torch device; default cpu")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.requests = max(1, arguments.requests // 5)
-    return arguments
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    rows: list[list[object]] = [
+        [meaning, *(cell for name in PROTOCOLS for cell in cells(name, medians[name][stage]))]
+        for stage, meaning in STAGES.items()
+    ]
+    rows.append(["**whole request**", *(cell for name in PROTOCOLS for cell in cells(name, whole_ms[name]))])
+    return Section(
+        title="Where each millisecond goes, at concurrency 1",
+        settings=settings,
+        paragraphs=[
+            "Medians, both protocols in turns.",
+            table(("stage", *(column for name in PROTOCOLS for column in (f"{name} ms", "share"))), rows),
+        ],
+        raw={"medians_ms": medians, "whole_ms": whole_ms, "parts_ms": parts},
+        versions=versions,
+    )

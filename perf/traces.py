@@ -1,4 +1,4 @@
-"""The load: which requests come when, the same for every engine under test."""
+"""When which requests come: the same trace for every server that is compared."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SHORT_STEPS = 4
-LONG_STEPS = 50
-SHORT_SHARE = 0.7
+from perf.workload import LONG_STEPS, SHORT_SHARE, SHORT_STEPS, TEXT_TO_IMAGE, Request
+
+GUIDANCE_SCALE = 7.5
 
 
 @dataclass(frozen=True)
@@ -16,25 +16,16 @@ class Planned:
     """One request to send.
 
     Attributes:
-        index: its place in the trace; also what makes its prompt its own.
         due_s: when it arrives, in seconds from the trace's start; 0 in a closed loop, where the client decides.
-        num_inference_steps: SHORT_STEPS or LONG_STEPS.
-        seed: of its image.
+        request: what to send; its prompt is its own.
     """
 
-    index: int
     due_s: float
-    num_inference_steps: int
-    seed: int
-
-    @property
-    def prompt(self) -> str:
-        """Text that no other request of the trace has."""
-        return f"image {self.index} of seed {self.seed}"
+    request: Request
 
 
-def poisson_trace(requests: int, rate_per_s: float, seed: int) -> list[Planned]:
-    """Requests with exponentially distributed gaps, in order of arrival.
+def poisson_trace(requests: int, rate_per_s: float, seed: int, side_px: int) -> list[Planned]:
+    """Short and long requests with exponentially distributed gaps, in order of arrival.
 
     The gaps are stretched so that the rate is exact: what waits at 80 % load and at 70 % differs by half.
 
@@ -42,33 +33,33 @@ def poisson_trace(requests: int, rate_per_s: float, seed: int) -> list[Planned]:
         requests: how many.
         rate_per_s: the mean rate of arrival; the last request arrives after `requests / rate_per_s`.
         seed: the same one gives the same trace, at every rate but for the scale of its times.
+        side_px: width and height of the images.
     """
     dice = random.Random(seed)
-    steps = _mix(requests, dice)
-    drawn = [(dice.expovariate(1.0), dice.getrandbits(32)) for _ in steps]
-    scale = requests / rate_per_s / sum(gap for gap, _ in drawn)
+    gaps = [dice.expovariate(1.0) for _ in range(requests)]
+    scale = requests / rate_per_s / sum(gaps)
     due_s = 0.0
-    planned = []
-    for index, (gap, image_seed) in enumerate(drawn):
+    planned: list[Planned] = []
+    for gap, steps in zip(gaps, mixed_steps(requests, dice), strict=True):
         due_s += gap * scale
-        planned.append(Planned(index, due_s, steps[index], image_seed))
+        planned.append(Planned(due_s, own_request(len(planned), steps, dice.getrandbits(32), side_px)))
     return planned
 
 
-def closed_loop_shares(clients: int, each: int, seed: int) -> list[list[Planned]]:
-    """The requests of a closed loop, in shares of equal size, one a client.
-
-    Args:
-        clients: how many.
-        each: requests of a client.
-        seed: the same one gives the same requests.
-    """
+def closed_loop_trace(requests: int, seed: int, side_px: int) -> list[Planned]:
+    """Short and long requests for clients that send the next one when one is answered; the seed fixes them."""
     dice = random.Random(seed)
-    planned = [Planned(i, 0.0, steps, dice.getrandbits(32)) for i, steps in enumerate(_mix(clients * each, dice))]
-    return [planned[client::clients] for client in range(clients)]
+    steps = mixed_steps(requests, dice)
+    return [Planned(0.0, own_request(i, steps[i], dice.getrandbits(32), side_px)) for i in range(requests)]
 
 
-def _mix(requests: int, dice: random.Random) -> Sequence[int]:
+def own_request(index: int, steps: int, seed: int, side_px: int) -> Request:
+    """A request for one square image by text, with a prompt that no other request of the trace has."""
+    prompt = f"image {index} of seed {seed}"
+    return Request(TEXT_TO_IMAGE, (side_px, side_px), steps, 1, seed, prompt, GUIDANCE_SCALE)
+
+
+def mixed_steps(requests: int, dice: random.Random) -> Sequence[int]:
     """Step counts in random order and in exact proportion, so that no trace is heavier than it claims."""
     short = round(requests * SHORT_SHARE)
     steps = [SHORT_STEPS] * short + [LONG_STEPS] * (requests - short)

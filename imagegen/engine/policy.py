@@ -29,7 +29,7 @@ class WeightedShortestProcessingTime:
         overhead_calls: what an image takes besides its denoiser calls (text encoding, VAE), counted in calls.
         amortization: how often a forward's fixed cost counts. Once would be best for the images that are here; but a
             forward that is shared also leaves more time for those still to come. With four a device that is not full
-            loses nothing (`perf/sharing_simulation.py` compares the values).
+            loses nothing (`tests/unit/engine/test_policy_on_devices.py` shows it).
         starvation_limit: forwards after which a call that was left out goes before all others.
     """
 

@@ -71,7 +71,9 @@ def _made_in(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _sd_inputs(width: int) -> Inputs:
+def sd_inputs(width: int) -> Inputs:
+    """Of Stable Diffusion 1.5, whose text states have this width."""
+
     def inputs(rows: int, side_px: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         side = side_px // _PIXELS_PER_LATENT
         return {
@@ -83,8 +85,9 @@ def _sd_inputs(width: int) -> Inputs:
     return inputs
 
 
-def _sdxl_inputs(width: int, pooled: int) -> Inputs:
-    plain = _sd_inputs(width)
+def sdxl_inputs(width: int, pooled: int) -> Inputs:
+    """Of SDXL, with the widths of text states and of pooled ones."""
+    plain = sd_inputs(width)
 
     def inputs(rows: int, side_px: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         added = {
@@ -96,7 +99,9 @@ def _sdxl_inputs(width: int, pooled: int) -> Inputs:
     return inputs
 
 
-def _flux_inputs(channels: int, width: int, pooled: int, text_tokens: int) -> Inputs:
+def flux_inputs(channels: int, width: int, pooled: int, text_tokens: int) -> Inputs:
+    """Of Flux, with the channels of its patches, the widths of text states, of pooled ones, and the text's length."""
+
     def inputs(rows: int, side_px: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         side = side_px // (2 * _PIXELS_PER_LATENT)  # latents go in as 2x2 patches
         places = torch.zeros(side, side, 3, device=device, dtype=dtype)
@@ -163,57 +168,7 @@ _FLUX: dict[str, Any] = {
 }
 
 SHAPES = {
-    "SD 1.5": Shape(UNet2DConditionModel, _SD15, _sd_inputs(768), 2, _VAE, 4, 50),
-    "SDXL": Shape(UNet2DConditionModel, _SDXL, _sdxl_inputs(2048, 1280), 2, _VAE | {"sample_size": 1024}, 4, 30),
-    "Flux": Shape(FluxTransformer2DModel, _FLUX, _flux_inputs(64, 4096, 768, _FLUX_TEXT_TOKENS), 1, _FLUX_VAE, 16, 28),
+    "SD 1.5": Shape(UNet2DConditionModel, _SD15, sd_inputs(768), 2, _VAE, 4, 50),
+    "SDXL": Shape(UNet2DConditionModel, _SDXL, sdxl_inputs(2048, 1280), 2, _VAE | {"sample_size": 1024}, 4, 30),
+    "Flux": Shape(FluxTransformer2DModel, _FLUX, flux_inputs(64, 4096, 768, _FLUX_TEXT_TOKENS), 1, _FLUX_VAE, 16, 28),
 }
-
-_SMALL_VAE = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 8}
-SMALL_SHAPES = {
-    "SD 1.5": Shape(
-        UNet2DConditionModel,
-        _SD15 | {"block_out_channels": (16, 16, 32, 32), "cross_attention_dim": 16, "norm_num_groups": 8},
-        _sd_inputs(16),
-        2,
-        _VAE | _SMALL_VAE,
-        4,
-        50,
-    ),
-    "SDXL": Shape(
-        UNet2DConditionModel,
-        _SDXL
-        | {
-            "block_out_channels": (16, 32, 64),
-            "transformer_layers_per_block": (1, 1, 2),
-            "attention_head_dim": (2, 2, 4),
-            "cross_attention_dim": 16,
-            "norm_num_groups": 8,
-            "addition_time_embed_dim": 8,
-            "projection_class_embeddings_input_dim": 16 + 6 * 8,
-        },
-        _sdxl_inputs(16, 16),
-        2,
-        _VAE | _SMALL_VAE,
-        4,
-        30,
-    ),
-    "Flux": Shape(
-        FluxTransformer2DModel,
-        _FLUX
-        | {
-            "num_layers": 1,
-            "num_single_layers": 2,
-            "attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "joint_attention_dim": 16,
-            "pooled_projection_dim": 16,
-            "axes_dims_rope": (4, 6, 6),
-        },
-        _flux_inputs(64, 16, 16, 8),
-        1,
-        _FLUX_VAE | _SMALL_VAE,
-        16,
-        28,
-    ),
-}
-"""The same architectures, scaled down: to run the code where there is no GPU. Their times mean nothing."""

@@ -16,9 +16,8 @@ from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen_client import HttpImageClient, ImageClient
 from imagegen_client.errors import Cancelled
-from perf.locust_load import run_locust
-from perf.locust_report import read_csv
 from tests.service.load_balancer import NGINX, LoadBalancer, load_balancer
+from tests.service.locust_run import read_csv, run_locust
 from tests.service.server_metrics import active, metric, wait_until
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="no nginx; ./build.sh test installs it")

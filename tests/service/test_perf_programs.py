@@ -1,4 +1,4 @@
-"""The measuring programs run to their end, every answer is right, and the reports have their parts.
+"""The measurements run to their end, every result is right, and the report has their parts.
 
 Nothing is asserted on times: see perf/README.md for what they are good for.
 """
@@ -11,195 +11,97 @@ import json
 import subprocess
 import sys
 import urllib.request
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image, ImageChops
 
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen_client.errors import ServerUnreachable
-from imagegen_client.transport import MODEL
-from perf.analyzer_inputs import TEXT, URL, write_input_data
-from perf.analyzer_run import CONCURRENCY, PROGRAM, Load, run_analyzer
-from perf.answer_check import WRONG_SIZE
-from perf.locust_load import run_locust
-from perf.locust_report import read_csv
-from perf.peers.triton_server import PlainTritonServer
-from tests.openai_stand_in import images, openai_stand_in
+from perf import __main__ as runner
+from perf import frontend, image_inputs, scaling, soak, stages
+from perf.baselines.triton_server import PlainTritonServer
+from perf.environment import ROOT
+from perf.tree_comparison import NEW, OLD, compare, comparison_text
 
-_ROOT = Path(__file__).resolve().parents[2]
-needs_analyzer = pytest.mark.skipif(not PROGRAM.exists(), reason="no perf_analyzer; ./build.sh test installs it")
+_SMALL = {
+    "stages": stages.Settings(requests=2, steps=1, side_px=64),
+    "scaling": scaling.Settings(rounds=1, clients=(1, 2), each=1, side_px=64),
+    "soak": soak.Settings(seconds=2.0, clients=2),
+    "frontend": frontend.Settings(rounds=2, steps=1, streams=4, stream_steps=1),
+    "image_inputs": image_inputs.Settings(requests=2, side_px=64),
+}
 
 
-def measure(module: str, folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
-    """Run a program; its report and its JSON."""
-    command = [sys.executable, "-m", f"perf.{module}", "--quick", "--out", str(folder), *arguments]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=240)
+@pytest.mark.parametrize("part", _SMALL)
+def test_a_part_measures(part: str, random_checkpoint: str) -> None:
+    section = runner.PARTS[part].measure(_SMALL[part], Path(random_checkpoint))
+    assert list(section.faults) == []
+    assert section.raw
+    assert "tritonserver" in section.versions
+    assert asdict(section.settings) == asdict(_SMALL[part])
+
+
+def test_one_run_gives_one_report(tmp_path: Path, random_checkpoint: str) -> None:
+    command = [sys.executable, "-m", "perf", "png", "gpu", "--quick", "--out", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--model", random_checkpoint], cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    report = (folder / f"{module}.md").read_text()
+    report = (tmp_path / "png-gpu.md").read_text()
     assert done.stdout.strip() == report.strip()
-    return report, json.loads((folder / f"{module}.json").read_text())
-
-
-def test_mixed_load(tmp_path: Path) -> None:
-    sizes = ("--layers", "1", "--requests", "6", "--clients", "3", "--each", "1")
-    report, raw = measure("mixed_load", tmp_path, *sizes)
-    for part in ("## Open loop, 80%", "## Closed loop, 3 clients", "## Targets", "tritonserver", "than static"):
+    for part in ("- cpu: ", "- commit: ", "isal 1.", "| ours (isal) |", "| png |", "| gpu |", "photo-like"):
         assert part in report
-    for engines in raw["summaries"].values():
-        assert set(engines) == {"hub", "serial", "static"}
-        assert all(summary["errors"] == 0 for summary in engines.values())
-    assert len(raw["records"]) == 3 * (6 + 3)
+    assert list(json.loads((tmp_path / "png-gpu.json").read_text())["parts"]) == ["png", "gpu"]
 
 
-def test_image_inputs(tmp_path: Path) -> None:
-    report, raw = measure("image_inputs", tmp_path, "--requests", "20", "--memory-requests", "100", "--side-px", "64")
-    for part in ("| text-to-image |", "| base64 JPEG |", "## Resident memory", "Target:", "tritonserver"):
-        assert part in report
-    assert {len(times["client_ms"]) for times in raw["times"].values()} == {2}
-    assert raw["memory"]["requests"] == list(range(1, 11))
+def test_a_part_that_fails_does_not_lose_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no disk")
+
+    broken = runner.Part("does it break?", fail, None, None)  # type: ignore[arg-type]
+    monkeypatch.setitem(runner.PARTS, "stages", broken)
+    assert runner.main(["stages", "gpu", "--out", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert "| stages | 0 | OSError: no disk |" in printed.out
+    assert "## GPU" in printed.out
+    assert "FAILED: stages: OSError: no disk" in printed.err
 
 
-def test_overhead(tmp_path: Path) -> None:
-    report, raw = measure("overhead", tmp_path, "--pairs", "30", "--steps", "2", "--side-px", "64")
-    for part in ("| server, median |", "| direct, median |", "| denoise |", "Target:", "tritonserver"):
-        assert part in report
-    assert len(raw["pairs"]) == 3
-    assert not any(pair["fault"] for pair in raw["pairs"])
+def test_two_trees_are_compared(server: EmbeddedServer) -> None:
+    records = asyncio.run(compare({NEW: server.grpc_url, OLD: server.grpc_url}, rounds=1, each=1))
+    assert [record.error for record in records] == [""] * len(records)
+    assert len(records) == 2 * (4 + 8)
+    text = comparison_text(records)
+    for part in ("## Closed loop, clients: 1", "## Closed loop, clients: 8", "| old |", "new is better than"):
+        assert part in text
 
 
-def test_frontend(tmp_path: Path) -> None:
-    report, raw = measure("frontend", tmp_path, "--rounds", "30", "--steps", "2", "--streams", "100")
-    for part in ("| OpenAI frontend |", "| gRPC, image_generation_stream |", "## Many streams at once", "Target:"):
-        assert part in report
-    assert {len(times) for times in raw["times_ms"].values()} == {3}
-    assert raw["streams"]["completed"] == raw["streams"]["open"] == 10
-
-
-def test_png(tmp_path: Path) -> None:
-    report, raw = measure("png", tmp_path)
-    for encoder in ("imageio default", "Pillow default", "level 1", "level 0", "Z_RLE", "ours (isal)"):
-        assert f"{encoder} |" in report
-    for part in ("natural", "photo-like", "noise", "flat", "1280x720", "images of one request", "isal 1."):
-        assert part in report
-    assert len(raw["samples"]) == 4 * 6
-    with Image.open(tmp_path / "png_plot.png") as plot:
-        assert min(plot.size) > 500
-
-
-def test_bench(tmp_path: Path, random_checkpoint: str) -> None:
-    command = [sys.executable, "-m", "perf.bench", "--quick", "--out", str(tmp_path), "--model", random_checkpoint]
-    done = subprocess.run([*command, "--only", "stages", "gpu"], cwd=_ROOT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    report = (tmp_path / "report.md").read_text()
-    for part in ("tritonserver", "| stages |", "| gpu |", "| denoise |", "(stages.png)", "add up to the whole"):
-        assert part in report
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "report.md",
-        "report.json",
-        "stages.json",
-        "stages.png",
-        "gpu.json",
-    }
-
-
-def test_growth(tmp_path: Path, random_checkpoint: str) -> None:
-    sizes = ("--model", random_checkpoint, "--seconds", "1", "--most-clients", "4", "--most-in-flight", "20")
-    report, raw = measure("growth", tmp_path, *sizes)
-    for part in ("to the power of", "## Concurrency", "| 140% |", "## Prompt cache", "Failed requests: 0."):
-        assert part in report
-    assert list(raw["concurrency"]) == ["1", "2", "4"]
-    assert raw["in_flight"]["20"]["requests"] == 20
-    assert any(rows > 0 for _, rows, _ in raw["occupancy"])
-
-
-def test_soak(tmp_path: Path, random_checkpoint: str) -> None:
-    report, raw = measure("soak", tmp_path, "--model", random_checkpoint, "--seconds", "100")
-    assert "too short for a verdict" in report
-    assert raw["answered"] > 0
-    assert raw["failures"] == []
-    assert min(sample["shm_bytes"] for sample in raw["samples"]) > 0
-
-
-@needs_analyzer
-def test_analyzer(tmp_path: Path, random_checkpoint: str) -> None:
-    runs = ("--concurrency", "2", "--shares", "0.5", "--kinds", "url", "--protocols", "http")
-    sizes = ("--model", random_checkpoint, "--requests", "4", "--steps", "2", "--size", "64x64")
-    report, raw = measure("analyzer", tmp_path, *runs, *sizes)
-    for part in ("| image-to-image, URL | http | 2 | diffusion |", "## Poisson arrivals", "tritonserver", "None."):
-        assert part in report
-    names = [Load(**one["load"]).name for one in raw["measured"]]
-    assert [name.rpartition("-")[0] for name in names] == [
-        *["image-to-image-url-http"] * 2,
-        "stream-text-to-image-grpc",
-    ]
-    for name, one in zip(names, raw["measured"], strict=True):
-        assert (tmp_path / "analyzer" / f"{name}.csv").exists()
-        assert one["columns"]["Inferences/Second"] > 0
-        assert one["stages_ms"]["denoise"] > 0
-        assert (one["stages_ms"]["fetch"] > 0) == (one["load"]["kind"] == URL)
-
-
-@needs_analyzer
-def test_a_refused_request_fails_the_run(tmp_path: Path, server: EmbeddedServer) -> None:
-    data = write_input_data(tmp_path / "in.json", [{"prompt": "a star", "num_inference_steps": 100_000}])
-    load = Load(MODEL, TEXT, "grpc", CONCURRENCY, 1, 4)
-    assert "num_inference_steps" in run_analyzer(load, server.grpc_url, data, tmp_path).fault
-
-
-def test_locust_load(tmp_path: Path, random_checkpoint: str) -> None:
-    sizes = ("--model", random_checkpoint, "--users", "3", "--seconds", "32")
-    report, raw = measure("locust_load", tmp_path, *sizes)
-    # Who asks for what depends on who is faster; that every protocol's users ask at all does not.
-    asked = [f"| {line['Type']}: {line['Name']} |" for line in raw["stats"] if line["Type"]]
-    for part in ("| all |", *asked, "## Over time", "tritonserver", "None."):
-        assert part in report
-    assert {line["Type"] for line in raw["stats"]} == {"HTTP", "gRPC", "OpenAI", ""}
-    assert max(int(line["User Count"]) for line in raw["history"]) == 9
-    assert "<html" in (tmp_path / "locust.html").read_text()
-
-
-def test_a_wrong_answer_makes_locust_fail(tmp_path: Path) -> None:
-    with openai_stand_in(lambda _, body: images(body, (32, 32))) as url:
-        options = ["OpenAIUser", "--headless", "--users", "1", "--run-time", "3s", "--openai-url", url]
-        assert run_locust([*options, "--csv", str(tmp_path / "wrong")], timeout_s=60) == 1
-    assert {line["Error"] for line in read_csv(tmp_path / "wrong", "failures")} == {WRONG_SIZE}
-
-
-def test_locust_fails_when_nobody_answers(tmp_path: Path) -> None:
-    nobody = ["--http-url", "127.0.0.1:9", "--grpc-url", "127.0.0.1:9", "--openai-url", "http://127.0.0.1:9"]
-    options = ["--headless", "--users", "3", "--run-time", "3s", *nobody]
-    assert run_locust([*options, "--csv", str(tmp_path / "nobody")], timeout_s=60) == 1
-    failures = read_csv(tmp_path / "nobody", "failures")
-    assert {line["Method"] for line in failures} == {"HTTP", "gRPC", "OpenAI"}
-    assert {line["Error"] for line in failures} == {ServerUnreachable.code}
-
-
-def test_plain_triton_draws_batches_and_answers_each(random_checkpoint: str) -> None:
-    """The peer without this project's engine: requests that come together, of two step counts."""
+def test_plain_triton_generates_batches_and_responds_to_each(random_checkpoint: str) -> None:
+    """The baseline without this project's engine: requests that come together, of two step counts."""
     requests = [(seed, 1 + seed % 2) for seed in range(8)]
 
-    async def draw(server: PlainTritonServer, together: bool) -> list[Image.Image]:
+    async def generate(server: PlainTritonServer, together: bool) -> list[Image.Image]:
         async with server.client() as client:
 
             async def one(seed: int, steps: int) -> Image.Image:
-                result = await client.generate(
-                    "a star", num_inference_steps=steps, guidance_scale=7.5, seed=seed, timeout_s=60
-                )
+                values = {"prompt": "a star", "guidance_scale": 7.5, "size": "64x64"}
+                result = await client.generate(num_inference_steps=steps, seed=seed, timeout_s=60, **values)
                 return Image.open(io.BytesIO(result.images[0]))
 
             if together:
                 return await asyncio.gather(*(one(*request) for request in requests))
             return [await one(*request) for request in requests]
 
-    with PlainTritonServer(Path(random_checkpoint), 64) as server:
-        drawn = asyncio.run(draw(server, together=True))
-        with urllib.request.urlopen(f"http://{server.http_url}/v2/models/dynamic_batching/stats") as answer:
-            [statistics] = json.load(answer)["model_stats"]
-        alone = asyncio.run(draw(server, together=False))
+    with PlainTritonServer(Path(random_checkpoint)) as server:
+        batched = asyncio.run(generate(server, together=True))
+        with urllib.request.urlopen(f"http://{server.http_url}/v2/models/dynamic_batching/stats") as response:
+            [statistics] = json.load(response)["model_stats"]
+        alone = asyncio.run(generate(server, together=False))
     assert statistics["execution_count"] < statistics["inference_count"] == len(requests)
-    assert {(image.size, image.format) for image in drawn} == {((64, 64), "PNG")}
-    assert len({image.tobytes() for image in drawn}) == len(requests)
-    for one, other in zip(drawn, alone, strict=True):
+    assert {(image.size, image.format) for image in batched} == {((64, 64), "PNG")}
+    assert len({image.tobytes() for image in batched}) == len(requests)
+    for one, other in zip(batched, alone, strict=True):
         assert max(ImageChops.difference(one, other).tobytes()) <= 2

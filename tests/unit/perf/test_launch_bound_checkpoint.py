@@ -1,4 +1,4 @@
-"""The forwards measured are those that drawing an image makes."""
+"""The forwards measured are those that generating an image makes."""
 
 from __future__ import annotations
 

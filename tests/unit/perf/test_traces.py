@@ -1,4 +1,4 @@
-"""The load is the same for every engine, has the promised mix, and arrives like a Poisson process."""
+"""The load is the same for every server, has the promised mix, and arrives like a Poisson process."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import statistics
 
 import pytest
 
-from perf.traces import LONG_STEPS, SHORT_STEPS, closed_loop_shares, poisson_trace
+from perf.traces import closed_loop_trace, poisson_trace
+from perf.workload import LONG_STEPS, SHORT_STEPS
 
 
 def test_the_same_seed_gives_the_same_trace() -> None:
-    assert poisson_trace(50, 3.0, seed=1) == poisson_trace(50, 3.0, seed=1)
-    assert poisson_trace(50, 3.0, seed=1) != poisson_trace(50, 3.0, seed=2)
-    assert closed_loop_shares(4, 5, seed=1) == closed_loop_shares(4, 5, seed=1)
-    assert closed_loop_shares(4, 5, seed=1) != closed_loop_shares(4, 5, seed=2)
+    assert poisson_trace(50, 3.0, 1, 64) == poisson_trace(50, 3.0, 1, 64)
+    assert poisson_trace(50, 3.0, 1, 64) != poisson_trace(50, 3.0, 2, 64)
+    assert closed_loop_trace(20, 1, 64) == closed_loop_trace(20, 1, 64)
+    assert closed_loop_trace(20, 1, 64) != closed_loop_trace(20, 2, 64)
 
 
 def test_another_rate_only_stretches_time() -> None:
-    slow, fast = poisson_trace(50, 1.0, seed=1), poisson_trace(50, 2.0, seed=1)
+    slow, fast = poisson_trace(50, 1.0, 1, 64), poisson_trace(50, 2.0, 1, 64)
     for one, other in zip(slow, fast, strict=True):
         assert one.due_s == pytest.approx(2 * other.due_s)
-        assert (one.num_inference_steps, one.seed) == (other.num_inference_steps, other.seed)
+        assert one.request == other.request
 
 
 @pytest.mark.parametrize("requests", [10, 75, 1000])
 def test_seven_of_ten_are_short_exactly(requests: int) -> None:
-    steps = [planned.num_inference_steps for planned in poisson_trace(requests, 1.0, seed=requests)]
+    steps = [planned.request.num_inference_steps for planned in poisson_trace(requests, 1.0, requests, 64)]
     assert steps.count(SHORT_STEPS) == round(0.7 * requests)
     assert steps.count(LONG_STEPS) == requests - round(0.7 * requests)
 
@@ -33,22 +34,20 @@ def test_seven_of_ten_are_short_exactly(requests: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_rate_is_exact_however_short_the_trace(seed: int) -> None:
     """Left to chance, 48 requests at 80 % load came at 70 to 84 %."""
-    assert poisson_trace(48, 3.2, seed)[-1].due_s == pytest.approx(15)
+    assert poisson_trace(48, 3.2, seed, 64)[-1].due_s == pytest.approx(15)
 
 
 def test_gaps_are_exponential() -> None:
     """Mean and standard deviation are both 1 / rate; arrivals at fixed distances would have no deviation."""
-    due_s = [planned.due_s for planned in poisson_trace(20_000, 4.0, seed=7)]
+    due_s = [planned.due_s for planned in poisson_trace(20_000, 4.0, 7, 64)]
     gaps_s = [after - before for before, after in zip([0.0, *due_s], due_s, strict=False)]
     assert min(gaps_s) > 0
     assert statistics.mean(gaps_s) == pytest.approx(0.25, rel=0.03)
     assert statistics.stdev(gaps_s) == pytest.approx(0.25, rel=0.03)
 
 
-def test_every_client_gets_its_share_and_every_request_is_its_own() -> None:
-    shares = closed_loop_shares(8, 6, seed=3)
-    assert [len(share) for share in shares] == [6] * 8
-    planned = [request for share in shares for request in share]
-    assert sorted(request.index for request in planned) == list(range(48))
-    assert len({request.prompt for request in planned}) == 48
-    assert len({request.seed for request in planned}) == 48
+def test_every_request_is_its_own() -> None:
+    requests = [planned.request for planned in closed_loop_trace(48, 3, 64)]
+    assert len({request.prompt for request in requests}) == 48
+    assert len({request.seed for request in requests}) == 48
+    assert {request.size for request in requests} == {(64, 64)}

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from perf.gpu.flops import forward_flops, peak_tflops, share_percent
-from perf.gpu.shapes import SHAPES, SMALL_SHAPES, Shape
+from perf.gpu.shapes import SHAPES, Shape
+from tests.unit.perf.gpu.small_shapes import SMALL_SHAPES
 
 META = torch.device("meta")
 MILLIONS = {"SD 1.5": 859.52, "SDXL": 2567.46, "Flux": 11901.41}

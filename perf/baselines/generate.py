@@ -1,0 +1,101 @@
+"""What every baseline does behind its own front: equal requests are one call of a plain diffusers pipeline.
+
+Runs in the baselines' environments too, so it imports nothing of this project.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+CHECKPOINT, PORT = "BASELINE_CHECKPOINT", "BASELINE_PORT"
+"""Environment variables that a baseline is set up by: a folder, a port on loopback."""
+
+MAX_BATCH = 8
+"""Requests of one batch: as many as the closed loop has clients."""
+MAX_DELAY_S = 0.01
+"""How long the first request of a batch waits for company."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_KEPT_BYTES = 256 * 2**20  # as in imagegen/malloc.py
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """One image; what baselines get as JSON.
+
+    Attributes:
+        prompt: what the image is to show.
+        num_inference_steps: denoising steps.
+        guidance_scale: of classifier-free guidance.
+        seed: of its noise.
+        size: "WxH" in pixels.
+    """
+
+    prompt: str
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    size: str
+
+
+def equal_groups(requests: Sequence[GenerateRequest]) -> list[list[int]]:
+    """Places in `requests` that one pipeline call can do: equal steps, guidance and size. The oldest come first."""
+    groups: dict[tuple[int, float, str], list[int]] = {}
+    for place, request in enumerate(requests):
+        key = (request.num_inference_steps, request.guidance_scale, request.size)
+        groups.setdefault(key, []).append(place)
+    return list(groups.values())
+
+
+class BaselinePipeline:
+    """A pipeline in float32 with one torch thread and an allocator that keeps memory, as all sides have it.
+
+    Args:
+        checkpoint: a folder; by default the one in the environment variable CHECKPOINT.
+    """
+
+    def __init__(self, checkpoint: str | None = None) -> None:
+        torch.set_num_threads(1)
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            ctypes.CDLL(None).mallopt(parameter, _KEPT_BYTES)
+        folder = checkpoint or os.environ[CHECKPOINT]
+        self._pipeline: Any = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+        self._pipeline.set_progress_bar_config(disable=True)
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[Image.Image]:
+        """The images of equal requests, by one call of the pipeline."""
+        width, height = map(int, requests[0].size.split("x"))
+        images: list[Image.Image] = self._pipeline(
+            prompt=[request.prompt for request in requests],
+            width=width,
+            height=height,
+            num_inference_steps=requests[0].num_inference_steps,
+            guidance_scale=requests[0].guidance_scale,
+            generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
+        ).images
+        return images
+
+    def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[bytes]:
+        """PNG files of any requests, in their order; as few calls of the pipeline as their differences allow."""
+        files: dict[int, bytes] = {}
+        for places in equal_groups(requests):
+            images = self.generate([requests[place] for place in places])
+            files |= {place: encode_png(image) for place, image in zip(places, images, strict=True)}
+        return [files[place] for place in range(len(requests))]
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """A PNG file by Pillow at its fastest level that is still small."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return buffer.getvalue()

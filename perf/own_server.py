@@ -1,0 +1,24 @@
+"""This project's own server, set up so that it does the same work as a plain pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
+
+
+def own_server(checkpoint: Path, caches: bool = False) -> EmbeddedServer:
+    """A server on loopback with one torch thread in float32, to be entered as a context.
+
+    Args:
+        checkpoint: folder of a diffusers checkpoint.
+        caches: whether prompts and input images are cached, as in production.
+
+    Raises:
+        ServerError: on entering, when it does not start.
+    """
+    parameters = other_checkpoint(str(checkpoint)) | {"diffusion.dtype": "float32", "diffusion.cpu_threads": "1"}
+    if not caches:
+        parameters |= {"diffusion.prompt_cache_bytes": "0", "diffusion.image_cache_bytes": "0"}
+    return EmbeddedServer(MODEL_REPOSITORY, parameters=parameters)

@@ -1,0 +1,28 @@
+"""Runs locust with the project's users, and reads what it writes."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_locust(options: Sequence[str], timeout_s: float | None = None) -> int:
+    """Run it in a process of its own, whose standard library gevent may change; its exit status."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "client")])
+    command = [sys.executable, "-m", "locust", "-f", "perf/locustfile.py", *options]
+    return subprocess.run(
+        command, cwd=ROOT, stdout=sys.stderr, timeout=timeout_s, env={**os.environ, "PYTHONPATH": path}
+    ).returncode
+
+
+def read_csv(prefix: Path, part: str) -> list[dict[str, str]]:
+    """The lines of `<prefix>_<part>.csv`, by column; none where locust had nothing to write."""
+    path = prefix.with_name(f"{prefix.name}_{part}.csv")
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))
