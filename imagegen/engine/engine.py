@@ -91,6 +91,16 @@ class Engine:
     ) -> None:
         self.close()
 
+    @property
+    def active_requests(self) -> int:
+        """Requests that are being generated."""
+        return self._lifecycle.slots.held
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that wait for a slot."""
+        return self._lifecycle.slots.waiting
+
     def warm_up(self) -> None:
         """Generate every task at the configured sizes: one image, and as many as fill each row bucket.
 

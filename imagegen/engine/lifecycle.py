@@ -34,6 +34,9 @@ class RequestLifecycle:
         runner: generates the images.
         pipelines: the loaded checkpoint.
         metrics: counts requests.
+
+    Attributes:
+        slots: who holds one is being generated.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class RequestLifecycle:
         self._runner = runner
         self._pipelines = pipelines
         self._metrics = metrics
-        self._slots = Slots(max_active_requests)
+        self.slots = Slots(max_active_requests)
         self._cancellation = Cancellation()
         self._responses = ThreadPoolExecutor(_RESPONSE_THREADS, thread_name_prefix="response")
 
@@ -62,7 +65,7 @@ class RequestLifecycle:
 
     def close(self, drain_timeout_s: float) -> None:
         """Finish what has been started within `drain_timeout_s` seconds, refuse the rest."""
-        self._slots.close()
+        self.slots.close()
         self._runner.close(drain_timeout_s)
         self._cancellation.close()
         self._responses.shutdown(wait=True)
@@ -70,14 +73,14 @@ class RequestLifecycle:
     @contextmanager
     def _admitting(self, generation: Generation) -> Iterator[Place]:
         """Around the wait for a slot: before it the request gets into the line, after it it is started."""
-        place = self._slots.enter()
+        place = self.slots.enter()
         token = generation.token
         try:
             self._cancellation.open(token, generation.entered_s)
             if token.cancelled:
                 raise Cancelled("the request was cancelled")
-            token.on_cancel(partial(self._slots.refuse, place, _cancelled()))
-            self._metrics.waiting(self._slots.waiting)
+            token.on_cancel(partial(self.slots.refuse, place, _cancelled()))
+            self._metrics.waiting(self.slots.waiting)
             yield place
             if token.check():
                 raise _cancelled()
@@ -88,7 +91,7 @@ class RequestLifecycle:
                 self._metrics.failed(generation.plan.task, len(generation.plan.seeds), error)
             raise
         finally:
-            self._metrics.waiting(self._slots.waiting)
+            self._metrics.waiting(self.slots.waiting)
 
     def _start(self, generation: Generation, place: Place) -> None:
         plan = generation.plan
@@ -98,7 +101,7 @@ class RequestLifecycle:
             progress = ProgressPublisher(
                 len(plan.seeds), plan.size, generation.previews, self._pipelines.projection, generation.publish
             )
-        self._metrics.active(self._slots.held)
+        self._metrics.active(self.slots.held)
         finished = partial(self._finished, generation, place, progress)
         self._runner.start(plan, finished, generation.token, generation.deadline_s, progress)
 
@@ -114,7 +117,7 @@ class RequestLifecycle:
         self._end(generation, place)
         if progress is not None:
             progress.ended()
-        self._metrics.active(self._slots.held)
+        self._metrics.active(self.slots.held)
         self._runner.report_state()
         try:
             self._responses.submit(self._respond, generation, images, error)
@@ -124,7 +127,7 @@ class RequestLifecycle:
     def _end(self, generation: Generation, place: Place) -> None:
         self._cancellation.end(generation.token)
         generation.token.on_cancel(None)
-        self._slots.leave(place)
+        self.slots.leave(place)
 
     def _respond(
         self, generation: Generation, images: list[GeneratedImage] | None, error: BaseException | None

@@ -16,29 +16,33 @@ from imagegen.engine.policy import WeightedShortestProcessingTime
 
 
 class Call(Protocol):
-    """One denoiser call, as far as scheduling needs to know it.
+    """One denoiser call, as far as scheduling needs to know it."""
 
-    Attributes:
-        batch_key: calls of equal batch key may share a forward.
-        rows: length of the batch dimension, 1 or more.
-        pixels: rows times the image's pixels, a measure of the memory that a forward takes.
-    """
+    @property
+    def batch_key(self) -> Hashable:
+        """Calls of equal batch key may share a forward."""
 
-    batch_key: Hashable
-    rows: int
-    pixels: int
+    @property
+    def rows(self) -> int:
+        """Length of the batch dimension, 1 or more."""
+
+    @property
+    def pixels(self) -> int:
+        """Rows times the image's pixels, a measure of the memory that a forward takes."""
 
 
 class Waiting(Protocol):
     """A pipeline run that waits for a forward.
 
     Attributes:
-        call: its next call.
         waiting_since: how many forwards the scheduler had given out when the run began to wait; set by the scheduler.
     """
 
-    call: Call
     waiting_since: int
+
+    @property
+    def call(self) -> Call:
+        """The call that waits."""
 
     @property
     def calls_left(self) -> int:

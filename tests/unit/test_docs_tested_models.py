@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen.pipelines.denoisers import DENOISERS
-from tests.unit.engine.test_families import CASES
+from tests.unit.engine.family_cases import CASES
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "tested_models.md"
 HEADER = "| pipeline | denoiser | task | schedulers | six requests |"

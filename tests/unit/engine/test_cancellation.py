@@ -1,4 +1,4 @@
-"""The watch cancels the orders whose clients have gone, those alone, and asks nobody who has been answered."""
+"""Requests are cancelled by name, by their token, or when their client disconnects: those that are meant, no other."""
 
 from __future__ import annotations
 
@@ -7,88 +7,175 @@ from collections.abc import Iterator
 
 import pytest
 
-from imagegen.engine.cancellation import CancellationWatch
-from imagegen.engine.generation_job import Order
+from imagegen.engine import cancellation as module
+from imagegen.engine.cancellation import Cancellation, CancelToken
 
 PATIENCE_S = 10
 
 
 class Client:
-    """A client that is asked about from the watch's thread.
+    """A client that is asked about from another thread.
 
     Attributes:
-        gone: what it answers.
+        disconnected: what is answered.
         asked: set when it has been asked since the last `clear`.
     """
 
     def __init__(self) -> None:
-        self.gone = False
+        self.disconnected = False
         self.asked = threading.Event()
-        self.cancelled = threading.Event()
-        self.order = Order(lambda index: index, 1, lambda frames, error: None)
+        self.token = CancelToken(is_disconnected=self.is_disconnected)
 
-    def is_cancelled(self) -> bool:
+    def is_disconnected(self) -> bool:
         self.asked.set()
-        return self.gone
+        return self.disconnected
 
-    def is_told_to_stop(self) -> bool:
-        return self.order._stop() is not None
+
+class Clock:
+    """Stands still unless it is set."""
+
+    now_s = 10.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 @pytest.fixture
-def watch() -> Iterator[CancellationWatch]:
-    watch = CancellationWatch()
-    yield watch
-    watch.close()
+def clock() -> Clock:
+    return Clock()
 
 
-def wait_for_two_rounds(watch: CancellationWatch) -> None:
-    """Every client watched now is asked at least once, and what followed from it has been done."""
+@pytest.fixture
+def cancellation(clock: Clock) -> Iterator[Cancellation]:
+    made = Cancellation(clock)
+    yield made
+    made.close()
+
+
+def wait_for_two_rounds(cancellation: Cancellation) -> None:
+    """Every client that is watched now is asked at least once, and what followed from it has been done."""
     for _ in range(2):
         probe = Client()
-        watch.add(probe.order, probe.is_cancelled)
+        cancellation.open(probe.token)
         assert probe.asked.wait(PATIENCE_S)
-        watch.remove(probe.order)
+        cancellation.end(probe.token)
 
 
-def test_only_the_order_whose_client_has_gone_is_cancelled(watch: CancellationWatch) -> None:
+def named(cancellation: Cancellation, *names: str, entered_s: float) -> CancelToken:
+    """A request with these names, that came to the server at this time."""
+    token = CancelToken(frozenset(names))
+    cancellation.open(token, entered_s)
+    return token
+
+
+def test_only_the_request_whose_client_disconnected_is_cancelled(cancellation: Cancellation) -> None:
     leaves, stays = Client(), Client()
     for client in (leaves, stays):
-        watch.add(client.order, client.is_cancelled)
-    wait_for_two_rounds(watch)
-    assert not leaves.is_told_to_stop()
-    leaves.gone = True
-    wait_for_two_rounds(watch)
-    assert leaves.is_told_to_stop()
-    assert not stays.is_told_to_stop()
+        cancellation.open(client.token)
+    wait_for_two_rounds(cancellation)
+    assert not leaves.token.cancelled
+    leaves.disconnected = True
+    wait_for_two_rounds(cancellation)
+    assert leaves.token.cancelled
+    assert not stays.token.cancelled
 
 
-def test_a_cancelled_order_is_not_asked_about_again(watch: CancellationWatch) -> None:
+@pytest.mark.parametrize("how", ["cancelled", "ended"])
+def test_a_request_that_is_cancelled_or_ended_is_not_asked_about_again(cancellation: Cancellation, how: str) -> None:
     client = Client()
-    client.gone = True
-    watch.add(client.order, client.is_cancelled)
-    wait_for_two_rounds(watch)
-    client.asked.clear()
-    wait_for_two_rounds(watch)
-    assert not client.asked.is_set()
-
-
-def test_a_removed_order_is_not_asked_about_again(watch: CancellationWatch) -> None:
-    client = Client()
-    watch.add(client.order, client.is_cancelled)
+    cancellation.open(client.token)
     assert client.asked.wait(PATIENCE_S)
-    watch.remove(client.order)
-    watch.remove(client.order)  # of no effect
-    wait_for_two_rounds(watch)  # a round may have begun before
+    if how == "cancelled":
+        client.token.cancel()
+    else:
+        cancellation.end(client.token)
+        cancellation.end(client.token)  # of no effect
+    wait_for_two_rounds(cancellation)  # a round may have begun before
     client.asked.clear()
-    wait_for_two_rounds(watch)
+    wait_for_two_rounds(cancellation)
     assert not client.asked.is_set()
 
 
-def test_close_ends_the_thread() -> None:
+def test_a_client_that_cannot_be_asked_does_not_end_the_watch_of_others(
+    cancellation: Cancellation, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> bool:
+        raise RuntimeError("no connection")
+
+    broken = CancelToken(is_disconnected=fail)
+    cancellation.open(broken)
+    wait_for_two_rounds(cancellation)
+    cancellation.end(broken)
+    assert not broken.cancelled
+    assert "could not be asked" in caplog.text
+
+
+def test_there_is_a_thread_only_where_a_client_is_to_be_asked_about() -> None:
     before = set(threading.enumerate())
-    watch = CancellationWatch()
+    cancellation = Cancellation()
+    cancellation.open(CancelToken())
+    assert set(threading.enumerate()) == before
+    cancellation.open(Client().token)
     [thread] = set(threading.enumerate()) - before
     assert thread.daemon
-    watch.close()
+    cancellation.close()
     assert not thread.is_alive()
+
+
+def test_check_asks_the_client_itself() -> None:
+    client = Client()
+    assert not client.token.check()
+    client.disconnected = True
+    assert client.token.check()
+    assert not client.token.cancelled
+    assert not CancelToken().check()
+
+
+def test_whoever_waits_is_told_of_a_cancel_also_of_an_earlier_one() -> None:
+    token, told = CancelToken(), []
+    token.on_cancel(lambda: told.append("first"))
+    token.cancel()
+    token.on_cancel(lambda: told.append("late"))
+    token.on_cancel(None)
+    token.cancel()
+    assert told == ["first", "late"]
+
+
+def test_a_name_means_what_came_before_its_cancel_and_nothing_later(cancellation: Cancellation, clock: Clock) -> None:
+    """Also requests that come here only now, because they waited in a queue."""
+    open_one = named(cancellation, "a", entered_s=9.0)
+    assert cancellation.cancel("a")
+    assert open_one.cancelled
+    assert named(cancellation, "a", entered_s=10.0).cancelled
+    assert named(cancellation, "b", "a", entered_s=9.0).cancelled
+    assert not named(cancellation, "a", entered_s=10.1).cancelled
+    assert not named(cancellation, "b", entered_s=9.0).cancelled
+    assert not named(cancellation, entered_s=9.0).cancelled
+
+
+def test_a_later_cancel_counts(cancellation: Cancellation, clock: Clock) -> None:
+    cancellation.cancel("a")
+    clock.now_s = 12.0
+    cancellation.cancel("a")
+    assert named(cancellation, "a", entered_s=11.0).cancelled
+
+
+def test_a_request_is_found_by_each_of_its_names_until_the_last_of_that_name_has_ended(
+    cancellation: Cancellation,
+) -> None:
+    first, second = named(cancellation, "a", "x", entered_s=11.0), named(cancellation, "a", "y", entered_s=11.0)
+    cancellation.end(first)
+    assert cancellation.cancel("a")
+    assert cancellation.cancel("y")
+    assert not cancellation.cancel("x")
+    assert second.cancelled
+    assert not first.cancelled
+    cancellation.end(second)
+    assert not cancellation.cancel("a")
+
+
+def test_the_oldest_names_are_forgotten(cancellation: Cancellation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_REMEMBERED_NAMES", 2)
+    for name in ("a", "b", "a", "c"):
+        cancellation.cancel(name)
+    assert [named(cancellation, name, entered_s=0).cancelled for name in ("a", "b", "c")] == [True, False, True]

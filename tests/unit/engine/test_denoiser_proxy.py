@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,10 +11,13 @@ import torch
 from diffusers import MultiControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from imagegen.engine.collate import Call, forward
-from imagegen.engine.denoiser_proxy import DenoiserProxy, attach, denoiser_proxies
-from imagegen.engine.executor import Hub, Limits, PipelineRun
+from imagegen.engine.collate import DenoiserCall, forward
+from imagegen.engine.denoiser_proxy import DenoiserProxy, attach
+from imagegen.engine.executor import PipelineRun
+from imagegen.engine.module_proxy import unwrapped
+from imagegen.engine.scheduler import Limits
 from tests.unit import tiny_pipelines as tiny
+from tests.unit.engine.executor_toys import executor_of
 
 
 class Toy(nn.Module):
@@ -28,7 +32,7 @@ class Toy(nn.Module):
         return sample * timestep.reshape(-1, 1)
 
 
-def run_at_once(call: Call) -> Any:
+def run_at_once(call: DenoiserCall) -> Any:
     return forward([call])[0]
 
 
@@ -51,40 +55,44 @@ def test_what_it_sets_reaches_the_module_and_its_own_state_does_not() -> None:
     proxy = DenoiserProxy(module, run_at_once, 64)
     proxy.added = 1
     assert module.added == 1
-    assert "tally" not in module.__dict__
+    assert "_run_call" not in module.__dict__
 
 
-def test_calls_are_parked_and_counted() -> None:
+def test_every_call_goes_to_the_executor() -> None:
     module = Toy()
-    parked: list[Call] = []
+    calls: list[DenoiserCall] = []
 
-    def park(call: Call) -> Any:
-        parked.append(call)
+    def run_call(call: DenoiserCall) -> Any:
+        calls.append(call)
         return run_at_once(call)
 
-    proxy = DenoiserProxy(module, park, 64)
+    proxy = DenoiserProxy(module, run_call, 64)
     sample, timestep = torch.ones(2, 3), torch.tensor([3.0, 4.0])
     assert torch.equal(proxy(sample, timestep=timestep), module(sample, timestep))
     assert torch.equal(proxy.forward(sample, timestep), module(sample, timestep))
-    assert [(call.module is module, call.rows, call.pixels) for call in parked] == [(True, 2, 128)] * 2
-    assert (proxy.tally.calls, proxy.tally.rows, proxy.tally.forward_rows) == (2, 4, 4)
+    assert [(call.module is module, call.rows, call.pixels) for call in calls] == [(True, 2, 128)] * 2
 
 
-def test_the_tally_tells_how_many_rows_a_request_shared_its_forwards_with() -> None:
+def test_a_call_knows_how_many_rows_it_shared_its_forward_with() -> None:
     module = Toy()
-    hub = Hub(forward, Limits())
-    proxies = [DenoiserProxy(module, hub.call, 1) for _ in range(2)]
+    executor = executor_of(forward, Limits())
+    shared: list[list[int]] = [[], []]
 
-    def image(proxy: DenoiserProxy, rows: int, steps: int) -> None:
+    def image(number: int, rows: int, steps: int) -> None:
+        def run_call(call: DenoiserCall) -> Any:
+            output = executor.call(call)
+            shared[number].append(call.forward_rows)
+            return output
+
+        proxy = DenoiserProxy(module, run_call, 1)
         for _ in range(steps):
             proxy(torch.ones(rows, 3), torch.ones(rows))
 
-    for proxy, rows, steps in zip(proxies, (1, 2), (4, 2), strict=True):
-        hub.submit(PipelineRun(lambda p=proxy, r=rows, s=steps: image(p, r, s), lambda result, error: None))  # type: ignore[misc]
-    while hub.tick():
+    for number, rows, steps in ((0, 1, 4), (1, 2, 2)):
+        executor.submit(PipelineRun(partial(image, number, rows, steps), lambda result, error: None))
+    while executor.tick():
         pass
-    assert (proxies[0].tally.calls, proxies[0].tally.rows, proxies[0].tally.forward_rows) == (4, 4, 3 + 3 + 1 + 1)
-    assert (proxies[1].tally.calls, proxies[1].tally.rows, proxies[1].tally.forward_rows) == (2, 4, 3 + 3)
+    assert shared == [[3, 3, 1, 1], [3, 3]]
 
 
 def test_cache_contexts_are_harmless_for_modules_without_cache() -> None:
@@ -106,8 +114,8 @@ def test_attaching_leaves_the_pipeline_as_it_is() -> None:
     assert attached.text_encoder is pipeline.text_encoder
     assert isinstance(attached.unet, UNet2DConditionModel)
     assert attached.unet.config is pipeline.unet.config
-    assert [proxy._module for proxy in denoiser_proxies(attached)] == [pipeline.unet, pipeline.controlnet]
-    assert denoiser_proxies(pipeline) == []
+    proxies = [value for value in attached.__dict__.values() if type(value) is DenoiserProxy]
+    assert [unwrapped(proxy) for proxy in proxies] == [pipeline.unet, pipeline.controlnet]
 
 
 def test_each_image_has_its_own_scheduler_with_what_was_patched_into_it() -> None:
@@ -125,7 +133,7 @@ def test_each_image_has_its_own_scheduler_with_what_was_patched_into_it() -> Non
 def test_attaching_twice_does_not_nest_proxies() -> None:
     pipeline = tiny.sd()
     twice = attach(attach(pipeline, run_at_once, 64), run_at_once, 64)
-    assert denoiser_proxies(twice)[0]._module is pipeline.unet
+    assert twice.unet._module is pipeline.unet
 
 
 def test_several_controlnets_are_one_denoiser() -> None:

@@ -1,4 +1,4 @@
-"""The device thread draws what is submitted, survives a broken hub, and leaves nobody unanswered when it closes."""
+"""The device thread runs what is submitted, survives a broken executor, and closes with an outcome for everybody."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 
 from imagegen.api.errors import InternalError, Unavailable
 from imagegen.engine.device_thread import DeviceThread
-from imagegen.engine.executor import Hub, Limits
-from imagegen.engine.generation_job import Order
+from imagegen.engine.generation_job import GenerationJob
+from imagegen.engine.scheduler import Limits
+from tests.unit.engine.executor_toys import executor_of
 
 PATIENCE_S = 10
 
@@ -21,29 +22,29 @@ PATIENCE_S = 10
 class Step:
     """A call that may share its forward."""
 
-    signature, rows, pixels = "a", 1, 1
+    batch_key, rows, pixels = "a", 1, 1
 
 
 class Bench:
-    """A device thread whose forwards can be held back, and the outcomes of what it draws."""
+    """A device thread whose forwards can be held back, and the outcomes of its jobs."""
 
     def __init__(self) -> None:
         self.may_forward = threading.Event()
         self.may_forward.set()
         self.in_forward = threading.Event()
         self.breaks_with: BaseException | None = None
-        self.hub = Hub(self._forward, Limits())
-        self.thread = DeviceThread(self.hub)
+        self.executor = executor_of(self._forward, Limits())
+        self.thread = DeviceThread(self.executor)
 
-    def draw(self, steps: int, count: int = 1) -> Outcome:
+    def generate(self, steps: int, count: int = 1) -> Outcome:
         outcome = Outcome()
 
         def image(index: int) -> int:
             for _ in range(steps):
-                self.hub.call(Step())
+                self.executor.call(Step())
             return index
 
-        self.thread.submit(Order(image, count, outcome.report))
+        self.thread.submit(GenerationJob(image, count, outcome.report))
         return outcome
 
     def _forward(self, calls: Sequence[Any]) -> list[str]:
@@ -52,11 +53,11 @@ class Bench:
         if self.breaks_with is not None:
             error, self.breaks_with = self.breaks_with, None
             raise error
-        return ["answer"] * len(calls)
+        return ["output"] * len(calls)
 
 
 class Outcome:
-    """What was reported of one order."""
+    """What was reported of one job."""
 
     def __init__(self) -> None:
         self.reports: list[tuple[list[Any] | None, BaseException | None]] = []
@@ -72,10 +73,10 @@ class Outcome:
         return report
 
 
-def test_orders_from_several_threads_are_drawn() -> None:
+def test_jobs_from_several_threads_are_generated() -> None:
     bench = Bench()
     outcomes: list[Outcome] = []
-    threads = [threading.Thread(target=lambda: outcomes.append(bench.draw(steps=3, count=2))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: outcomes.append(bench.generate(steps=3, count=2))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -90,32 +91,32 @@ def test_everything_runs_on_one_thread_without_gradients() -> None:
 
     def image(index: int) -> bool:
         seen.add(threading.current_thread().name)
-        bench.hub.call(Step())
+        bench.executor.call(Step())
         return torch.is_grad_enabled()
 
-    bench.thread.submit(Order(image, 2, outcome.report))
+    bench.thread.submit(GenerationJob(image, 2, outcome.report))
     assert outcome.wait() == ([False, False], None)
     assert seen == {"device"}
     bench.thread.close(PATIENCE_S)
 
 
-def test_close_finishes_what_is_being_drawn() -> None:
+def test_close_finishes_what_is_being_generated() -> None:
     bench = Bench()
     bench.may_forward.clear()
-    outcomes = [bench.draw(steps=5), bench.draw(steps=2)]
+    outcomes = [bench.generate(steps=5), bench.generate(steps=2)]
     assert bench.in_forward.wait(PATIENCE_S)
     closing = threading.Thread(target=bench.thread.close, args=(PATIENCE_S,))
     closing.start()
     bench.may_forward.set()
     closing.join()
     assert [outcome.wait() for outcome in outcomes] == [([0], None)] * 2
-    assert bench.hub.active == 0
+    assert bench.executor.active == 0
 
 
 def test_close_refuses_what_is_not_finished_in_time() -> None:
     bench = Bench()
     bench.may_forward.clear()
-    outcomes = [bench.draw(steps=10**9), bench.draw(steps=10**9, count=3)]
+    outcomes = [bench.generate(steps=10**9), bench.generate(steps=10**9, count=3)]
     assert bench.in_forward.wait(PATIENCE_S)
     closing = threading.Thread(target=bench.thread.close, args=(0.0,))
     closing.start()
@@ -125,7 +126,7 @@ def test_close_refuses_what_is_not_finished_in_time() -> None:
         frames, error = outcome.wait()
         assert frames is None
         assert isinstance(error, Unavailable)
-    assert bench.hub.active == 0
+    assert bench.executor.active == 0
 
 
 def test_close_of_an_idle_thread_ends_it() -> None:
@@ -138,19 +139,27 @@ def test_close_of_an_idle_thread_ends_it() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
-def test_a_hub_that_breaks_fails_its_requests_and_the_thread_goes_on(
+def test_an_executor_that_breaks_fails_its_requests_and_the_thread_goes_on(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is no `Exception` in a forward is not isolated: it breaks the round."""
     bench = Bench()
     bench.may_forward.clear()
-    outcomes = [bench.draw(steps=3), bench.draw(steps=3, count=2)]
+    outcomes = [bench.generate(steps=3), bench.generate(steps=3, count=2)]
     assert bench.in_forward.wait(PATIENCE_S)
     bench.breaks_with = error
     with caplog.at_level(logging.ERROR):
         bench.may_forward.set()
         errors = [outcome.wait()[1] for outcome in outcomes]
     assert [type(each) for each in errors] == [InternalError] * 2
-    assert "the hub broke" in caplog.text
-    assert bench.draw(steps=3).wait() == ([0], None)
+    assert "the executor broke" in caplog.text
+    assert bench.generate(steps=3).wait() == ([0], None)
     bench.thread.close(PATIENCE_S)
+
+
+def test_a_job_that_comes_after_the_end_is_refused_at_once() -> None:
+    bench = Bench()
+    bench.thread.close(PATIENCE_S)
+    with pytest.raises(Unavailable, match="shutting down"):
+        bench.generate(steps=1)
+    assert bench.executor.active == 0

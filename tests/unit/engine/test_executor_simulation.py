@@ -1,13 +1,12 @@
 """Ten thousand requests with random work, faults and cancels: each gets exactly one outcome, and it is the right one.
 
-Requests arrive at random, wait for a slot, run images of random length and signature through the hub, and fail or
+Requests arrive at random, wait for a slot, run images of random length and batch key through the executor, and fail or
 are cancelled in every way we know, while forwards run out of memory at random. Afterwards nothing may be left.
 """
 
 from __future__ import annotations
 
 import random
-import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,14 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagegen.api.errors import Cancelled, DeadlineExceeded
-from imagegen.engine.executor import Hub, Limits
-from imagegen.engine.generation_job import Order
+from imagegen.api.errors import Cancelled
+from imagegen.engine.executor import Executor
+from imagegen.engine.generation_job import GenerationJob
+from imagegen.engine.scheduler import Limits
 from imagegen.engine.slots import Slots
+from tests.unit.engine.executor_toys import executor_of
 
 SIMULATIONS, REQUESTS_EACH = 20, 500
 MOST_ROWS_OF_A_FINE_CALL = 3
-LOST_S = 10  # who waits so long for a slot waits for one that is lost
 MODULUS = 1_000_003
 # What a request's first image does at one of its steps; all others of the request are fine.
 FAULTS = ("raises", "exits", "poisons its forward", "needs too much memory", "swallows errors")
@@ -40,7 +40,7 @@ ERRORS = {
 @dataclass(frozen=True)
 class Call:
     value: int
-    signature: str
+    batch_key: str
     rows: int
     fault: str = ""
 
@@ -49,7 +49,7 @@ class Call:
         return 64 * self.rows
 
 
-def answer(value: int) -> int:
+def output(value: int) -> int:
     return (value * 31 + 7) % MODULUS
 
 
@@ -63,7 +63,7 @@ class Request:
 
     number: int
     steps: list[int]  # of each image
-    signature: str
+    batch_key: str
     rows: int
     fault: str
     fault_step: int
@@ -76,14 +76,14 @@ class Request:
         return cls(
             number=number,
             steps=steps,
-            signature=rng.choice("aaab"),
+            batch_key=rng.choice("aaab"),
             rows=rng.randint(1, MOST_ROWS_OF_A_FINE_CALL),
             fault=rng.choice(FAULTS) if steps[0] and rng.random() < 0.25 else "",
             fault_step=rng.randrange(max(1, steps[0])),
         )
 
-    def draw(self, index: int, hub: Hub) -> int:
-        """An image: each step's call takes the answer of the one before."""
+    def generate(self, index: int, executor: Executor) -> int:
+        """An image: each step's call takes the output of the one before."""
         value = self.number + index
         for step in range(self.steps[index]):
             fault = self.fault if index == 0 and step == self.fault_step else ""
@@ -92,13 +92,13 @@ class Request:
             if fault == "exits":
                 raise SystemExit(self.number)
             rows = 10_000 if fault == "needs too much memory" else self.rows
-            call = Call(value, self.signature, rows, fault)
+            call = Call(value, self.batch_key, rows, fault)
             try:
-                value = hub.call(call)
+                value = executor.call(call)
             except Exception:
                 if fault != "swallows errors":
                     raise
-                value = hub.call(call)
+                value = executor.call(call)
         return value
 
     def expected(self) -> list[int]:
@@ -106,7 +106,7 @@ class Request:
         for index, steps in enumerate(self.steps):
             value = self.number + index
             for _ in range(steps):
-                value = answer(value)
+                value = output(value)
             results.append(value)
         return results
 
@@ -131,55 +131,56 @@ class Simulation:
         self._slots = Slots(self._slot_count)
         limits = Limits(max_batch_rows=rng.randint(1, 16), max_batch_pixels=rng.choice((0, 128, 512)))
         self._limits = limits
-        self._hub = Hub(self._forward, limits)
-        self._active: dict[Request, Order] = {}
+        self._executor = executor_of(self._forward, limits)
+        self._active: dict[Request, GenerationJob] = {}
         self._greenlets: weakref.WeakSet[Any] = weakref.WeakSet()
         self.requests = [Request.random(number, rng) for number in range(requests)]
 
     def run(self) -> None:
         """To the end, checking on the way."""
         waiting = list(reversed(self.requests))
-        while waiting or self._hub.active:
+        while waiting or self._executor.active:
             while waiting and len(self._active) < self._slot_count and self._rng.random() < 0.6:
                 self._admit(waiting.pop())
-            for request, order in self._active.items():
+            for request, job in self._active.items():
                 if self._rng.random() < 0.01:
                     request.cancelled = True
-                    order.cancel()
-            self._hub.tick()
+                    job.token.cancel()
+            self._executor.tick()
 
     def check_the_end(self) -> None:
         """Every request has its outcome and nothing is left of it."""
         for request in self.requests:
             request.check()
-        assert self._hub.active == 0
+        assert self._executor.active == 0
         assert not self._active
-        assert not self._hub.tick()
-        assert 1 <= self._hub.row_limit <= self._limits.max_batch_rows
-        for _ in range(self._slot_count):  # all slots are free: a lost one would be waited for, in vain
-            self._slots.take(is_cancelled=lambda: False, deadline_s=time.monotonic() + LOST_S)
-        with pytest.raises(DeadlineExceeded):  # and none was made up
-            self._slots.take(is_cancelled=lambda: False, deadline_s=time.monotonic() + 0.1)
+        assert not self._executor.tick()
+        assert 1 <= self._executor.row_limit <= self._limits.max_batch_rows
+        assert (self._slots.held, self._slots.waiting) == (0, 0), "a slot is lost"
+        places = [self._slots.enter() for _ in range(self._slot_count + 1)]
+        assert [place.done() for place in places] == [True] * self._slot_count + [False], "a slot was made up"
         assert not self._greenlets, "an ended image waits for the garbage collector"
 
     def _admit(self, request: Request) -> None:
-        def draw(index: int) -> int:
+        place = self._slots.enter()
+
+        def generate(index: int) -> int:
             self._greenlets.add(greenlet.getcurrent())
-            return request.draw(index, self._hub)
+            return request.generate(index, self._executor)
 
         def finished(results: list[Any] | None, error: BaseException | None) -> None:
             request.outcomes.append((results, error if error is None else error.with_traceback(None)))
             del self._active[request]
-            self._slots.give_back()
+            self._slots.leave(place)
 
-        self._slots.take(is_cancelled=lambda: False, deadline_s=time.monotonic() + LOST_S)
-        order = self._active[request] = Order(draw, len(request.steps), finished)
-        for image in order.images():
-            self._hub.submit(image)
+        assert place.done(), "there was a free slot"
+        job = self._active[request] = GenerationJob(generate, len(request.steps), finished)
+        for run in job.runs():
+            self._executor.submit(run)
 
     def _forward(self, calls: Sequence[Call]) -> list[int]:
         rows = sum(call.rows for call in calls)
-        assert len({call.signature for call in calls}) == 1, "calls of different signatures were merged"
+        assert len({call.batch_key for call in calls}) == 1, "calls of different batch keys were merged"
         if len(calls) > 1:
             assert rows <= self._limits.max_batch_rows
             assert not self._limits.max_batch_pixels or 64 * rows <= self._limits.max_batch_pixels
@@ -187,9 +188,9 @@ class Simulation:
             raise MemoryError
         if any(call.fault == "poisons its forward" for call in calls):
             raise ZeroDivisionError
-        answers = [answer(call.value) for call in calls]
+        outputs = [output(call.value) for call in calls]
         lost = len(calls) > 1 and self._rng.random() < 0.01
-        return answers[1:] if lost else answers
+        return outputs[1:] if lost else outputs
 
 
 @pytest.mark.parametrize("seed", range(SIMULATIONS))

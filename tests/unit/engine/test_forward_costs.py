@@ -13,10 +13,10 @@ import torch
 from imagegen.engine.forward_costs import ForwardCosts, fixed_rows_of
 
 
-def note(costs: ForwardCosts, signature: object, rows: int, seconds: float) -> None:
+def note(costs: ForwardCosts, batch_key: object, rows: int, seconds: float) -> None:
     """As often as it takes to count."""
     for _ in range(3):
-        costs.note(signature, rows, seconds)
+        costs.note(batch_key, rows, seconds)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def costs() -> ForwardCosts:
     return ForwardCosts(torch.device("cpu"))
 
 
-def test_the_fixed_cost_is_told_in_rows() -> None:
+def test_the_fixed_cost_is_given_in_rows() -> None:
     assert fixed_rows_of({2: 0.010, 4: 0.014, 16: 0.038}) == pytest.approx(3)  # 6 ms, and 2 ms a row
 
 
@@ -37,7 +37,7 @@ def test_more_than_proportional_costs_leave_no_fixed_cost() -> None:
     assert fixed_rows_of({2: 0.01, 4: 0.03}) == 0
 
 
-def test_signatures_are_kept_apart(costs: ForwardCosts) -> None:
+def test_batch_keys_are_kept_apart(costs: ForwardCosts) -> None:
     for rows in (2, 4):
         note(costs, "small", rows, 0.010 + rows * 0.001)
         note(costs, "large", rows, 0.010 + rows * 0.010)
@@ -89,10 +89,10 @@ def test_a_forward_that_raises_tells_nothing(costs: ForwardCosts) -> None:
     assert costs.fixed_rows("a") == math.inf
 
 
-def test_signatures_of_long_ago_are_forgotten(costs: ForwardCosts) -> None:
-    for signature in ("first", "in use", *range(300)):
+def test_batch_keys_of_long_ago_are_forgotten(costs: ForwardCosts) -> None:
+    for batch_key in ("first", "in use", *range(300)):
         for rows in (2, 4):
-            note(costs, signature, rows, 0.010 + rows * 0.001)
+            note(costs, batch_key, rows, 0.010 + rows * 0.001)
             note(costs, "in use", rows, 0.010 + rows * 0.001)
     assert costs.fixed_rows("first") == math.inf
     assert costs.fixed_rows("in use") == pytest.approx(10)

@@ -11,34 +11,36 @@ from typing import Any
 import pytest
 
 from imagegen.api.errors import Cancelled, DeadlineExceeded
-from imagegen.engine.executor import Hub, Limits
-from imagegen.engine.generation_job import Order
+from imagegen.engine.executor import Executor
+from imagegen.engine.generation_job import GenerationJob
+from imagegen.engine.scheduler import Limits
+from tests.unit.engine.executor_toys import executor_of
 
 
 class Step:
     """A call that may share its forward."""
 
-    signature, rows, pixels = "a", 1, 1
+    batch_key, rows, pixels = "a", 1, 1
 
 
 class Case:
-    """An order in a hub of its own, and all that it reported."""
+    """A job in an executor of its own, and all that it reported."""
 
-    def __init__(self, draw: Callable[[int, Hub], Any], count: int, deadline_s: float | None = None) -> None:
+    def __init__(self, generate: Callable[[int, Executor], Any], count: int, deadline_s: float | None = None) -> None:
         self.forwards: list[int] = []
-        self.hub = Hub(self._forward, Limits())
+        self.executor = executor_of(self._forward, Limits())
         self.reports: list[tuple[list[Any] | None, BaseException | None]] = []
-        self.order = Order(
-            draw=lambda index: draw(index, self.hub),
+        self.job = GenerationJob(
+            generate=lambda index: generate(index, self.executor),
             count=count,
             finished=lambda frames, error: self.reports.append((frames, error)),
             deadline_s=deadline_s,
         )
-        for image in self.order.images():
-            self.hub.submit(image)
+        for run in self.job.runs():
+            self.executor.submit(run)
 
     def run(self) -> None:
-        while self.hub.tick():
+        while self.executor.tick():
             pass
 
     @property
@@ -50,13 +52,13 @@ class Case:
 
     def _forward(self, calls: Any) -> list[str]:
         self.forwards.append(len(calls))
-        return ["answer"] * len(calls)
+        return ["output"] * len(calls)
 
 
-def some_steps(index: int, hub: Hub) -> str:
-    """PipelineRun 0 takes the longest."""
+def some_steps(index: int, executor: Executor) -> str:
+    """Image 0 takes the longest."""
     for _ in range(5 - index):
-        hub.call(Step())
+        executor.call(Step())
     return f"frame {index}"
 
 
@@ -68,39 +70,39 @@ def test_frames_come_in_order_whatever_image_ends_first() -> None:
 
 
 def test_one_failing_image_ends_all_of_them_with_its_error() -> None:
-    def draw(index: int, hub: Hub) -> str:
-        hub.call(Step())
+    def generate(index: int, executor: Executor) -> str:
+        executor.call(Step())
         if index == 1:
             raise ValueError("image 1")
-        return some_steps(index, hub)
+        return some_steps(index, executor)
 
-    case = Case(draw, 3)
+    case = Case(generate, 3)
     case.run()
     assert str(case.error) == "image 1"
     assert case.forwards == [3]  # the others wait for their next step and leave
 
 
 def test_of_several_errors_the_first_is_reported() -> None:
-    def draw(index: int, hub: Hub) -> None:
+    def generate(index: int, executor: Executor) -> None:
         raise ValueError(f"image {index}")
 
-    case = Case(draw, 3)
+    case = Case(generate, 3)
     case.run()
     assert str(case.error) == "image 0"
 
 
-def test_a_cancelled_order_leaves_before_the_next_forward() -> None:
+def test_a_cancelled_job_leaves_before_the_next_forward() -> None:
     case = Case(some_steps, 2)
-    case.hub.tick()
-    case.order.cancel()
+    case.executor.tick()
+    case.job.token.cancel()
     case.run()
     assert isinstance(case.error, Cancelled)
     assert case.forwards == [2]
 
 
-def test_an_order_cancelled_before_it_starts_draws_nothing() -> None:
+def test_a_job_cancelled_before_it_starts_generates_nothing() -> None:
     case = Case(some_steps, 2)
-    case.order.cancel()
+    case.job.token.cancel()
     case.run()
     assert isinstance(case.error, Cancelled)
     assert case.forwards == []
@@ -109,7 +111,7 @@ def test_an_order_cancelled_before_it_starts_draws_nothing() -> None:
 def test_a_cancel_after_the_end_changes_nothing() -> None:
     case = Case(some_steps, 1)
     case.run()
-    case.order.cancel()
+    case.job.token.cancel()
     case.run()
     assert case.reports == [(["frame 0"], None)]
 
@@ -117,7 +119,7 @@ def test_a_cancel_after_the_end_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("deadline_s", "ends_with"), [(-1.0, DeadlineExceeded), (math.inf, type(None)), (None, type(None))]
 )
-def test_a_deadline_in_the_past_ends_the_order(deadline_s: float | None, ends_with: type) -> None:
+def test_a_deadline_in_the_past_ends_the_job(deadline_s: float | None, ends_with: type) -> None:
     case = Case(some_steps, 2, deadline_s)
     case.run()
     [(_, error)] = case.reports
@@ -126,18 +128,18 @@ def test_a_deadline_in_the_past_ends_the_order(deadline_s: float | None, ends_wi
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_finished_order_keeps_neither_frames_nor_what_its_images_held(fails: bool) -> None:
-    """Whoever still holds the order holds nothing large, and no garbage collection is needed for that."""
+def test_a_finished_job_keeps_neither_frames_nor_what_its_images_held(fails: bool) -> None:
+    """Whoever still holds the job holds nothing large, and no garbage collection is needed for that."""
 
     class Large:
         pass
 
     held: list[weakref.ref[Large]] = []
 
-    def draw(index: int, hub: Hub) -> Large:
+    def generate(index: int, executor: Executor) -> Large:
         large = Large()
         held.append(weakref.ref(large))
-        hub.call(Step())
+        executor.call(Step())
         if fails and index == 1:
             raise ValueError
         return large
@@ -145,7 +147,7 @@ def test_a_finished_order_keeps_neither_frames_nor_what_its_images_held(fails: b
     gc.collect()
     gc.disable()
     try:
-        case = Case(draw, 3)
+        case = Case(generate, 3)
         case.run()
         assert len(case.reports) == 1
         case.reports.clear()

@@ -1,4 +1,4 @@
-"""What a stream is told: progress of the slowest image, previews at even steps, and an end."""
+"""A stream gets the progress of the slowest image, previews at even steps, and an end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imagegen.api.events import Ended, Event, Preview, Progress
-from imagegen.engine.progress import Telling, preview_steps
+from imagegen.engine.progress import ProgressPublisher, preview_steps
 from imagegen.pipelines.steps import Step
 
 
@@ -21,43 +21,43 @@ class Projected:
         return np.full((2, 2, 3), latents, np.uint8)
 
 
-def telling(count: int = 1, previews: int = 0, projection: Any = None) -> tuple[Telling, list[Event]]:
-    told: list[Event] = []
-    return Telling(count, (64, 32), previews, projection, told.append), told
+def publisher_of(count: int = 1, previews: int = 0, projection: Any = None) -> tuple[ProgressPublisher, list[Event]]:
+    published: list[Event] = []
+    return ProgressPublisher(count, (64, 32), previews, projection, published.append), published
 
 
 def test_of_several_images_the_slowest_counts() -> None:
-    tell, told = telling(count=2)
+    publisher, published = publisher_of(count=2)
     for image_index, number in ((0, 1), (0, 2), (1, 1), (1, 2), (1, 3), (0, 3)):
-        tell.stepped(image_index, Step(number, 3, None))
-    tell.ended()
-    assert told == [Progress(1, 3), Progress(2, 3), Progress(3, 3), Ended()]
+        publisher.stepped(image_index, Step(number, 3, None))
+    publisher.ended()
+    assert published == [Progress(1, 3), Progress(2, 3), Progress(3, 3), Ended()]
 
 
 def test_previews_carry_their_place_and_come_after_their_step() -> None:
-    tell, told = telling(count=2, previews=2, projection=Projected())
+    publisher, published = publisher_of(count=2, previews=2, projection=Projected())
     for number in range(1, 7):
         for image_index in (0, 1):
-            tell.stepped(image_index, Step(number, 6, 10 * number + image_index))
-    previews = [event for event in told if isinstance(event, Preview)]
+            publisher.stepped(image_index, Step(number, 6, 10 * number + image_index))
+    previews = [event for event in published if isinstance(event, Preview)]
     shown = [(p.preview_index, p.image_index, int(p.pixels[0, 0, 0]), p.size) for p in previews]
     assert shown == [(0, 0, 20, (64, 32)), (0, 1, 21, (64, 32)), (1, 0, 40, (64, 32)), (1, 1, 41, (64, 32))]
-    assert told.index(previews[1]) > told.index(Progress(2, 6))
+    assert published.index(previews[1]) > published.index(Progress(2, 6))
 
 
 def test_without_previews_the_latents_are_not_looked_at() -> None:
     for previews, projection in ((0, Projected()), (3, None)):
-        tell, told = telling(previews=previews, projection=projection)
+        publisher, published = publisher_of(previews=previews, projection=projection)
         for number in range(1, 9):
-            tell.stepped(0, Step(number, 8, None))
-        assert len(told) == 8
+            publisher.stepped(0, Step(number, 8, None))
+        assert len(published) == 8
 
 
 def test_a_preview_that_fails_is_the_last_and_the_image_goes_on() -> None:
-    tell, told = telling(previews=3, projection=Projected())
+    publisher, published = publisher_of(previews=3, projection=Projected())
     for number in range(1, 9):
-        tell.stepped(0, Step(number, 8, None))
-    assert told == [Progress(number, 8) for number in range(1, 9)]
+        publisher.stepped(0, Step(number, 8, None))
+    assert published == [Progress(number, 8) for number in range(1, 9)]
 
 
 @pytest.mark.parametrize("previews", range(4))

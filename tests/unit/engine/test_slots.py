@@ -1,94 +1,140 @@
-"""A slot is a request that is being drawn: as many as configured, and waiting for one ends with the client."""
+"""As many requests hold a slot as configured; the others wait in the order of arrival, in threads or in asyncio."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
 import pytest
 
-from imagegen.api.errors import Cancelled, DeadlineExceeded
-from imagegen.engine.slots import Slots
+from imagegen.api.errors import Cancelled, DeadlineExceeded, Unavailable
+from imagegen.engine.slots import Place, Slots, wait, wait_async
+
+PATIENCE_S = 10
 
 
-def never() -> bool:
-    return False
+def soon() -> float:
+    """A deadline that passes while the test waits for it."""
+    return time.monotonic() + 0.02
 
 
-def test_free_slots_are_taken_at_once_and_no_more_than_there_are() -> None:
+def test_free_slots_are_held_at_once_and_no_more_than_there_are() -> None:
     slots = Slots(3)
-    for _ in range(3):
-        slots.take(never, deadline_s=time.monotonic() + 60)
+    places = [slots.enter() for _ in range(5)]
+    assert [place.done() for place in places] == [True, True, True, False, False]
+    assert (slots.held, slots.waiting) == (3, 2)
+
+
+def test_slots_are_given_in_the_order_of_arrival() -> None:
+    slots = Slots(1)
+    first, second, third = (slots.enter() for _ in range(3))
+    slots.leave(first)
+    assert (second.done(), third.done()) == (True, False)
+    slots.leave(second)
+    assert third.done()
+    slots.leave(third)
+    assert (slots.held, slots.waiting) == (0, 0)
+
+
+def test_who_leaves_the_line_or_leaves_twice_frees_no_slot_of_others() -> None:
+    slots = Slots(1)
+    first, second, third = (slots.enter() for _ in range(3))
+    slots.leave(second)
+    slots.leave(second)
+    assert (slots.held, slots.waiting, third.done()) == (1, 1, False)
+    slots.leave(first)
+    slots.leave(first)
+    assert third.done()
+    assert slots.held == 1
+
+
+def test_a_request_whose_deadline_passed_in_a_queue_does_not_start_though_a_slot_is_free() -> None:
     with pytest.raises(DeadlineExceeded, match="timeout_ms passed before the request was started"):
-        slots.take(never, deadline_s=time.monotonic() + 0.1)
-
-
-def test_a_request_whose_deadline_passed_in_the_queue_takes_no_slot() -> None:
-    slots = Slots(1)
-    with pytest.raises(DeadlineExceeded, match="before the request was started"):
-        slots.take(never, deadline_s=time.monotonic() - 1)
-    slots.take(never, None)
-
-
-def test_a_slot_given_back_wakes_a_waiting_request() -> None:
-    slots = Slots(1)
-    slots.take(never, None)
-    waits, taken = threading.Event(), threading.Event()
-
-    def is_cancelled() -> bool:
-        waits.set()
-        return False
-
-    def wait() -> None:
-        slots.take(is_cancelled, None)
-        taken.set()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    assert waits.wait(10)
-    assert not taken.is_set()
-    slots.give_back()
-    assert taken.wait(10)
-    thread.join()
-
-
-def test_a_client_that_walked_away_takes_no_free_slot() -> None:
-    """A cancel of several frees slots; one of those that wait was let in before it was asked, and drawn to its end."""
-    slots = Slots(1)
-    with pytest.raises(Cancelled):
-        slots.take(lambda: True, None)
-    slots.take(never, deadline_s=time.monotonic() + 60)
-
-
-def test_a_client_that_walks_away_ends_the_wait_and_takes_no_slot() -> None:
-    slots = Slots(1)
-    slots.take(never, None)
-    asked: list[bool] = []
-
-    def is_cancelled() -> bool:
-        asked.append(True)
-        return len(asked) == 2
-
-    with pytest.raises(Cancelled, match="the client cancelled"):
-        slots.take(is_cancelled, None)
-    assert len(asked) == 2
-    slots.give_back()
-    slots.take(never, None)
+        wait(Slots(1).enter(), time.monotonic() - 1)
 
 
 def test_the_deadline_ends_the_wait() -> None:
     slots = Slots(1)
-    slots.take(never, None)
-    with pytest.raises(DeadlineExceeded):
-        slots.take(never, deadline_s=time.monotonic() + 0.01)
+    slots.enter()
+    with pytest.raises(DeadlineExceeded, match="before the request was started"):
+        wait(slots.enter(), soon())
+    with pytest.raises(DeadlineExceeded, match="before the request was started"):
+        asyncio.run(wait_async(slots.enter(), soon()))
 
 
-def test_a_slot_cannot_be_given_back_twice() -> None:
+def test_a_slot_that_is_freed_wakes_who_waits_in_a_thread() -> None:
     slots = Slots(1)
-    slots.take(never, None)
-    slots.give_back()
-    with pytest.raises(ValueError, match="released too many times"):
-        slots.give_back()
+    first, second = slots.enter(), slots.enter()
+    woken = threading.Event()
+
+    def wait_for_it() -> None:
+        wait(second, None)
+        woken.set()
+
+    thread = threading.Thread(target=wait_for_it)
+    thread.start()
+    assert not woken.is_set()
+    slots.leave(first)
+    assert woken.wait(PATIENCE_S)
+    thread.join()
+
+
+def test_a_slot_that_is_freed_by_a_thread_wakes_who_waits_in_asyncio() -> None:
+    slots = Slots(1)
+    first = slots.enter()
+
+    async def wait_for_it() -> None:
+        thread = threading.Thread(target=slots.leave, args=(first,))
+        place = slots.enter()
+        asyncio.get_running_loop().call_soon(thread.start)
+        await asyncio.wait_for(wait_async(place, None), PATIENCE_S)
+        thread.join()
+
+    asyncio.run(wait_for_it())
+    assert slots.held == 1
+
+
+def test_a_task_that_is_cancelled_while_it_waits_gets_no_slot() -> None:
+    slots = Slots(1)
+    first = slots.enter()
+
+    async def give_up(place: Place) -> None:
+        task = asyncio.create_task(wait_async(place, None))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    given_up, last = slots.enter(), slots.enter()
+    asyncio.run(give_up(given_up))
+    slots.leave(first)
+    assert last.done()
+    slots.leave(given_up)
+    assert (slots.held, slots.waiting) == (1, 0)
+
+
+def test_who_is_refused_is_told_why_and_waits_no_longer() -> None:
+    slots = Slots(1)
+    first, second = slots.enter(), slots.enter()
+    slots.refuse(second, Cancelled("the client cancelled the request"))
+    with pytest.raises(Cancelled, match="the client cancelled"):
+        wait(second, None)
+    slots.refuse(first, Cancelled("of no effect on one that holds a slot"))
+    wait(first, None)
+    assert (slots.held, slots.waiting) == (1, 0)
+
+
+def test_closed_slots_refuse_who_waits_and_who_comes() -> None:
+    slots = Slots(1)
+    first, second = slots.enter(), slots.enter()
+    slots.close()
+    with pytest.raises(Unavailable, match="shutting down"):
+        wait(second, None)
+    with pytest.raises(Unavailable, match="shutting down"):
+        slots.enter()
+    slots.leave(first)
+    assert slots.held == 0
 
 
 def test_many_threads_never_hold_more_slots_than_there_are() -> None:
@@ -98,14 +144,15 @@ def test_many_threads_never_hold_more_slots_than_there_are() -> None:
     def request() -> None:
         nonlocal holding, most, done
         for _ in range(50):
-            slots.take(never, None)
+            place = slots.enter()
+            wait(place, None)
             with lock:
                 holding += 1
                 most = max(most, holding)
             with lock:
                 holding -= 1
                 done += 1
-            slots.give_back()
+            slots.leave(place)
 
     threads = [threading.Thread(target=request) for _ in range(8)]
     for thread in threads:
@@ -114,3 +161,4 @@ def test_many_threads_never_hold_more_slots_than_there_are() -> None:
         thread.join()
     assert done == 400
     assert most <= 3
+    assert (slots.held, slots.waiting) == (0, 0)

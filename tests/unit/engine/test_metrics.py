@@ -1,0 +1,66 @@
+"""What happens in the engine arrives in the right series."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+
+from imagegen.api.errors import Cancelled, InvalidArgument
+from imagegen.engine.collate import describe
+from imagegen.engine.content_cache import ContentCache
+from imagegen.engine.metrics import FAMILIES, EngineMetrics
+from imagegen.metrics import Family
+from tests.unit.engine.collate_toys import DENOISER, numbers
+
+PREFIX = "imagegen_diffusion_"
+
+
+class Series:
+    """Keeps what arrives."""
+
+    def __init__(self, arrived: list[float]) -> None:
+        self.increment = self.set = self.observe = arrived.append
+
+
+def test_everything_is_counted_once_with_its_labels() -> None:
+    arrived: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+
+    def new_series(family: Family, labels: dict[str, str]) -> Series:
+        assert family in FAMILIES
+        return Series(arrived[(family.name.removeprefix(PREFIX), *labels.values())])
+
+    cache = ContentCache(100)
+    metrics = EngineMetrics(new_series, {"prompt": cache}, torch.device("cpu"))
+    metrics.waiting(3)
+    metrics.active(2)
+    metrics.forward([describe(DENOISER, (numbers(rows, 4), 1), {}, 64) for rows in (1, 2)])
+    metrics.executor(row_limit=8, isolation_retries=1)
+    metrics.completed("text-to-image", 2, {"denoise": 1.5})
+    metrics.failed("inpainting", 1, InvalidArgument("n", "0"))
+    metrics.failed("inpainting", 3, Cancelled("the client cancelled the request"))
+    metrics.failed("inpainting", 1, ValueError("internal"))
+    cache.put("a", "A", 60)
+    cache.put("b", "B", 60)
+    cache.get("b")
+    cache.get("a")
+    metrics.close()
+    assert {key: values[-1] for key, values in arrived.items()} == {
+        ("waiting_requests",): 3,
+        ("active_requests",): 2,
+        ("forwards_total",): 1,
+        ("denoiser_calls_total",): 2,
+        ("forward_rows",): 3,
+        ("row_limit",): 8,
+        ("isolation_retries_total",): 1,
+        ("stage_seconds", "denoise"): 1.5,
+        ("images_total", "ok", "text-to-image"): 2,
+        ("images_total", "invalid_argument", "inpainting"): 1,
+        ("images_total", "cancelled", "inpainting"): 3,
+        ("images_total", "internal_error", "inpainting"): 1,
+        ("cancellations_total",): 1,
+        ("cache_hits_total", "prompt"): 1,
+        ("cache_misses_total", "prompt"): 1,
+        ("cache_evictions_total", "prompt"): 1,
+        ("cache_bytes", "prompt"): 60,
+    }

@@ -1,0 +1,81 @@
+"""The runner batches by what it has learnt, within its limits, and says what went wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from imagegen.api.errors import Unavailable
+from imagegen.engine import Engine
+from imagegen.engine.metrics import EngineMetrics, discard
+from imagegen.engine.model_runner import ModelRunner
+from imagegen.pipelines.warmup import warmup_plans
+from tests.unit.tiny_engine import ENDLESS, PATIENCE_S, SETTINGS, pipelines, tiny_engine
+
+
+@pytest.fixture
+def runner() -> Iterator[ModelRunner]:
+    metrics = EngineMetrics(discard, {}, torch.device("cpu"))
+    made = ModelRunner(SETTINGS, pipelines(), metrics)
+    yield made
+    made.close(PATIENCE_S)
+    metrics.close()
+
+
+def test_a_plan_is_run_to_its_images(runner: ModelRunner) -> None:
+    for plan in warmup_plans(pipelines(), SETTINGS, ["32x48"]):
+        (generated,) = runner.run(plan)
+        assert generated.frame.shape == (48, 32, 3)
+        assert generated.forwards == 2
+
+
+@contextmanager
+def failing(part: str, error: Exception) -> Iterator[None]:
+    """While this lasts a module of the pipeline raises."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    pipeline = pipelines().tasks["text-to-image"].pipeline
+    hook = (pipeline.unet if part == "unet" else pipeline.vae.decoder).register_forward_pre_hook(fail)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def test_whatever_goes_wrong_is_raised(runner: ModelRunner) -> None:
+    with failing("unet", TypeError("conv2d")), pytest.raises(TypeError, match="conv2d"):
+        runner.run(next(warmup_plans(pipelines(), SETTINGS, [])))
+
+
+@pytest.mark.parametrize(("fixed_rows", "rows"), [(0.0, 2), (math.inf, 4)])
+def test_where_rows_cost_a_short_request_has_its_forwards_for_itself(
+    monkeypatch: pytest.MonkeyPatch, fixed_rows: float, rows: int
+) -> None:
+    """Beside a long one: what a row costs, and how many steps each request has left, both reach the scheduler."""
+    monkeypatch.setattr("imagegen.engine.forward_costs.ForwardCosts.fixed_rows", lambda self, batch_key: fixed_rows)
+    with tiny_engine() as engine:
+        long = engine.stream("a red cat", num_inference_steps=ENDLESS)
+        assert next(long)
+        assert engine.generate("a red cat", num_inference_steps=4).statistics.mean_batch_rows == rows
+        long.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_out_of_memory_of_a_forward_is_known_on_every_device(engine: Engine, error: RuntimeError) -> None:
+    """torch's CPU allocator raises a plain RuntimeError."""
+    with failing("unet", error), pytest.raises(Unavailable, match="out of memory; try again later"):
+        engine.generate("a red cat")
+    assert engine.generate("a red cat").frames.shape[0] == 1
+
+
+def test_out_of_memory_outside_forwards_is_unavailable(engine: Engine) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    with failing("decoder", error), pytest.raises(Unavailable, match="a smaller size or n"):
+        engine.generate("a red cat")
+    assert engine.generate("a red cat").frames.shape[0] == 1

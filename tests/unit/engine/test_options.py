@@ -1,0 +1,89 @@
+"""The library's arguments obey the rules of the server, and a wrong one is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imagegen.api.errors import InvalidArgument
+from imagegen.api.limits import RequestLimits
+from imagegen.api.request import ImageRequest
+from imagegen.engine.options import parse_options
+from tests.unit.tiny_engine import image, mask
+
+LIMITS = RequestLimits(max_num_inference_steps=40)
+
+
+def parsed(prompt: Any = "a red cat", **options: Any) -> ImageRequest:
+    return parse_options(prompt, options, LIMITS, 8)[0]  # type: ignore[arg-type]
+
+
+def test_what_is_left_out_or_none_is_absent() -> None:
+    assert parsed() == parsed(n=None, seed=None, size=None, images=None) == ImageRequest("a red cat")
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "value"),
+    [
+        ({"negative_prompt": ""}, "negative_prompt", ""),
+        ({"n": 10}, "n", 10),
+        ({"n": np.int64(3)}, "n", 3),
+        ({"size": (64, 32)}, "size", (64, 32)),
+        ({"size": "64x32"}, "size", (64, 32)),
+        ({"size": "auto"}, "size", None),
+        ({"guidance_scale": 0}, "guidance_scale", 0.0),
+        ({"guidance_scale": 4.1}, "guidance_scale", 4.1),
+        ({"strength": 0.5, "images": image()}, "strength", 0.5),
+        ({"scheduler": "ddim"}, "scheduler", "ddim"),
+        ({"seed": 2**63 - 1}, "seeds", (2**63 - 1,)),
+        ({"seed": np.int32(5)}, "seeds", (5,)),
+        ({"seed": [3, 1], "n": 2}, "seeds", (3, 1)),
+        ({"timeout_ms": 5}, "timeout_ms", 5),
+        ({"request_id": "mine"}, "user", None),
+    ],
+)
+def test_values_reach_the_request(options: dict[str, Any], field: str, value: Any) -> None:
+    request = parsed(**options)
+    assert getattr(request.output if field == "user" else request, field) == value
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"prompt": ""}, "prompt: 0 characters; 1..32000"),
+        ({"prompt": b"bytes"}, "prompt: bytes; it is a text"),
+        ({"n": 0}, "n: 0 is outside 1..10"),
+        ({"n": 1.5}, "n: float; it is a whole number"),
+        ({"n": 2**80}, "n: .* is outside"),
+        ({"num_inference_steps": 41}, "num_inference_steps: 41 is outside 1..40"),
+        ({"guidance_scale": float("nan")}, "guidance_scale: nan is outside"),
+        ({"guidance_scale": "much"}, "guidance_scale: str; it is a number"),
+        ({"strength": 0.5}, "strength: given without image"),
+        ({"size": (63, 64)}, "size: .*multiple of 8"),
+        ({"size": (64, 64, 64)}, "size: .*neither"),
+        ({"scheduler": "none"}, "scheduler: 'none' is not one of"),
+        ({"seed": 2**63}, "seed: 9223372036854775808 is outside"),
+        ({"seed": [1, 2]}, "seed: shape"),
+        ({"seed": "x"}, "seed: str; it is a whole number"),
+        ({"timeout_ms": 0}, "timeout_ms: 0 is outside"),
+        ({"partial_images": 4}, "partial_images: 4 is outside 0..3"),
+        ({"images": image().astype(np.float32)}, r"image: float32 .*uint8 \[H, W, 3\]"),
+        ({"images": image()[..., :2]}, "image: uint8 .*is allowed"),
+        ({"mask": image()}, r"mask: uint8 .*\[H, W\] is allowed"),
+        ({"output_format": "png"}, "output_format: no such argument; arguments are negative_prompt, images"),
+    ],
+)
+def test_a_wrong_argument_is_named_with_what_is_allowed(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InvalidArgument, match=problem):
+        parsed(options.pop("prompt", "a red cat"), **options)
+
+
+def test_images_and_mask_may_come_without_their_first_dimension() -> None:
+    _, images, area, previews = parse_options(
+        "a red cat", {"images": image()[0], "mask": mask()[0], "partial_images": 2}, LIMITS, 8
+    )
+    assert images is not None
+    assert area is not None
+    assert (images.shape, area.shape, previews) == ((1, 32, 32, 3), (1, 32, 32), 2)

@@ -1,0 +1,88 @@
+"""The scheduler gives out the calls that share a forward, by whatever policy it has; no greenlet is needed for that."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+from imagegen.engine.scheduler import Limits, Scheduler
+from tests.unit.engine.executor_toys import FULL_DEVICE, Toy
+
+
+@dataclass(eq=False)
+class Run:
+    """A run that waits with one call."""
+
+    name: str
+    calls_left: int = 1
+    batch_key: str = "a"
+    rows: int = 1
+    call: Toy = field(init=False)
+    waiting_since: int = 0
+
+    def __post_init__(self) -> None:
+        self.call = Toy(batch_key=self.batch_key, rows=self.rows)
+
+
+def names(batch: Sequence[Run]) -> list[str]:
+    return [run.name for run in batch]
+
+
+def scheduler_with(*runs: Run, max_batch_rows: int = 16) -> Scheduler[Run]:
+    scheduler: Scheduler[Run] = Scheduler(Limits(max_batch_rows), FULL_DEVICE)
+    for run in runs:
+        scheduler.add(run)
+    return scheduler
+
+
+def test_nobody_waits_nobody_is_given_out() -> None:
+    assert scheduler_with().next_batch(16) == []
+
+
+def test_equally_urgent_calls_share_and_wait_no_longer() -> None:
+    scheduler = scheduler_with(Run("a"), Run("b"), Run("other", batch_key="b"))
+    assert names(scheduler.next_batch(16)) == ["a", "b"]
+    assert names(scheduler.next_batch(16)) == ["other"]
+    assert scheduler.next_batch(16) == []
+
+
+def test_the_row_limit_of_the_moment_counts() -> None:
+    scheduler = scheduler_with(Run("a", rows=2), Run("b", rows=2), Run("c", rows=2))
+    assert names(scheduler.next_batch(4)) == ["a", "b"]
+    assert names(scheduler.next_batch(1)) == ["c"]
+
+
+def test_what_is_kept_waits_as_long_as_before() -> None:
+    """After 32 forwards without it a long run goes first, also when it was asked meanwhile whether it is to stop."""
+    long = Run("long", calls_left=1000)
+    scheduler = scheduler_with(long)
+    for number in range(32):
+        for run in scheduler.take_all():
+            scheduler.keep(run)
+        scheduler.add(Run("short"))
+        assert names(scheduler.next_batch(16)) == ["short"], f"forward {number}"
+    scheduler.add(Run("short"))
+    assert names(scheduler.next_batch(16)) == ["long"]
+
+
+def test_what_was_taken_is_not_given_out() -> None:
+    scheduler = scheduler_with(Run("a"), Run("b"))
+    assert names(scheduler.take_all()) == ["a", "b"]
+    assert scheduler.next_batch(16) == []
+
+
+def test_the_policy_can_be_another_one() -> None:
+    class LongestFirstAndAlone:
+        """The opposite of the usual policy."""
+
+        def urgency(self, calls_left: int, forwards_waited: int) -> float:
+            return calls_left
+
+        def sharing(self, urgencies: Sequence[float], rows: Sequence[int], batch_key: Hashable) -> int:
+            assert list(urgencies) == sorted(urgencies, reverse=True)
+            return 1
+
+    scheduler: Scheduler[Run] = Scheduler(Limits(), LongestFirstAndAlone())
+    for calls_left in (1, 3, 2):
+        scheduler.add(Run(str(calls_left), calls_left))
+    assert [names(scheduler.next_batch(16)) for _ in range(4)] == [["3"], ["2"], ["1"], []]

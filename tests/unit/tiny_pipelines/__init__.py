@@ -1,0 +1,25 @@
+"""Pipelines of many families with tiny random weights, built in memory: no files, no network, a second or less each."""
+
+from tests.unit.tiny_pipelines.parts import SIDE_PX, WIDTH, WORDS, tokenizer
+from tests.unit.tiny_pipelines.transformers import flux, lumina2, pixart_sigma, qwen_image, sana, sd3, z_image
+from tests.unit.tiny_pipelines.unets import sd, sd_controlnet, sd_image_to_image, sd_inpainting, sd_pag, sdxl
+
+__all__ = [
+    "SIDE_PX",
+    "WIDTH",
+    "WORDS",
+    "flux",
+    "lumina2",
+    "pixart_sigma",
+    "qwen_image",
+    "sana",
+    "sd",
+    "sd3",
+    "sd_controlnet",
+    "sd_image_to_image",
+    "sd_inpainting",
+    "sd_pag",
+    "sdxl",
+    "tokenizer",
+    "z_image",
+]
