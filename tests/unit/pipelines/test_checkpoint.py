@@ -1,4 +1,4 @@
-"""What a loaded checkpoint offers is read off its pipeline: tasks, sizes, defaults, schedulers; one set of weights."""
+"""What a checkpoint can do is read off its pipeline: tasks, sizes, defaults, schedulers; with one set of weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pytest
 import torch
 
 from checkpoint.random_checkpoint import make_checkpoint
-from imagegen.engine.module_proxy import undelegated
-from imagegen.engine.settings import DiffusionSettings
 from imagegen.pipelines.checkpoint import (
     IMAGE_TO_IMAGE,
     INPAINTING,
@@ -20,6 +18,7 @@ from imagegen.pipelines.checkpoint import (
     describe_pipelines,
     load_pipelines,
 )
+from imagegen.pipelines.settings import PipelineSettings
 from tests.unit import tiny_pipelines as tiny
 
 CPU = torch.device("cpu")
@@ -27,7 +26,7 @@ ALL_TASKS = {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
 
 
 def described(base: Any, **settings: Any) -> Pipelines:
-    return describe_pipelines(base, DiffusionSettings(model="folder/tiny", **settings), CPU)
+    return describe_pipelines(base, PipelineSettings(model="folder/tiny", **settings), CPU)
 
 
 @pytest.mark.parametrize(
@@ -43,11 +42,11 @@ def described(base: Any, **settings: Any) -> Pipelines:
     ],
 )
 def test_tasks_and_native_size_come_from_the_pipeline(make: Any, tasks: set[str], native_size: tuple[int, int]) -> None:
-    offers = described(make())
-    assert set(offers.tasks) == tasks
-    assert offers.native_size == native_size
-    assert offers.device == CPU
-    assert offers.name == "tiny"
+    pipelines = described(make())
+    assert set(pipelines.tasks) == tasks
+    assert pipelines.native_size == native_size
+    assert pipelines.device == CPU
+    assert pipelines.name == "tiny"
 
 
 def test_a_transformers_patch_counts_towards_the_granularity() -> None:
@@ -57,15 +56,15 @@ def test_a_transformers_patch_counts_towards_the_granularity() -> None:
 
 
 @pytest.mark.parametrize("make", [tiny.sd, tiny.sd_image_to_image, tiny.sd_inpainting])
-def test_whatever_task_a_checkpoint_was_saved_for_it_offers_all_three(make: Any) -> None:
-    offers = described(make())
-    assert set(offers.tasks) == ALL_TASKS
-    assert "mask_image" in offers.tasks[INPAINTING].accepts
-    assert "strength" in offers.tasks[IMAGE_TO_IMAGE].accepts
-    assert "image" not in offers.tasks[TEXT_TO_IMAGE].accepts
+def test_whatever_task_a_checkpoint_was_saved_for_it_does_all_three(make: Any) -> None:
+    pipelines = described(make())
+    assert set(pipelines.tasks) == ALL_TASKS
+    assert "mask_image" in pipelines.tasks[INPAINTING].accepts
+    assert "strength" in pipelines.tasks[IMAGE_TO_IMAGE].accepts
+    assert "image" not in pipelines.tasks[TEXT_TO_IMAGE].accepts
 
 
-def test_a_denoiser_that_sees_the_mask_offers_inpainting_alone() -> None:
+def test_a_denoiser_that_sees_the_mask_does_inpainting_alone() -> None:
     assert set(described(tiny.sd_inpainting(9)).tasks) == {INPAINTING}
 
 
@@ -74,23 +73,23 @@ def test_all_tasks_share_one_set_of_weights() -> None:
     weights = {name: getattr(base, name) for name in ("unet", "vae", "text_encoder")}
     for task in described(base).tasks.values():
         for name, module in weights.items():
-            assert undelegated(getattr(task.pipeline, name)) is module
+            assert getattr(task.pipeline, name) is module
 
 
 def test_defaults_are_those_of_the_pipelines_own_call() -> None:
-    offers = described(tiny.sd())
-    assert offers.tasks[TEXT_TO_IMAGE].defaults["num_inference_steps"] == 50
-    assert offers.tasks[TEXT_TO_IMAGE].defaults["guidance_scale"] == 7.5
-    assert offers.tasks[IMAGE_TO_IMAGE].defaults["strength"] == 0.8
-    assert {"prompt", "negative_prompt", "generator", "output_type"} <= offers.tasks[TEXT_TO_IMAGE].accepts
-    assert "self" not in offers.tasks[TEXT_TO_IMAGE].accepts
+    pipelines = described(tiny.sd())
+    assert pipelines.tasks[TEXT_TO_IMAGE].defaults["num_inference_steps"] == 50
+    assert pipelines.tasks[TEXT_TO_IMAGE].defaults["guidance_scale"] == 7.5
+    assert pipelines.tasks[IMAGE_TO_IMAGE].defaults["strength"] == 0.8
+    assert {"prompt", "negative_prompt", "generator", "output_type"} <= pipelines.tasks[TEXT_TO_IMAGE].accepts
+    assert "self" not in pipelines.tasks[TEXT_TO_IMAGE].accepts
 
 
 def test_the_checkpoints_own_scheduler_is_known_by_its_public_name() -> None:
     base = tiny.sd()
-    offers = described(base)
-    assert offers.scheduler_name == "ddim"
-    assert offers.schedulers["ddim"] is base.scheduler
+    pipelines = described(base)
+    assert pipelines.scheduler_name == "ddim"
+    assert pipelines.schedulers["ddim"] is base.scheduler
     assert described(tiny.flux()).scheduler_name == "euler"
 
 
@@ -99,9 +98,9 @@ def test_a_scheduler_without_public_name_is_known_by_its_class() -> None:
 
     base = tiny.sd()
     base.scheduler = KDPM2DiscreteScheduler.from_config(base.scheduler.config)
-    offers = described(base)
-    assert offers.scheduler_name == "KDPM2DiscreteScheduler"
-    assert "euler" in offers.schedulers
+    pipelines = described(base)
+    assert pipelines.scheduler_name == "KDPM2DiscreteScheduler"
+    assert "euler" in pipelines.schedulers
 
 
 def test_the_native_size_can_be_set() -> None:
@@ -134,10 +133,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_relative_checkpoint_starts_at_the_given_folder(folder: Path) -> None:
-    offers = load_pipelines(DiffusionSettings(), folder.parent, "cpu")
-    assert (offers.name, offers.native_size, offers.granularity_px) == ("checkpoint", (128, 128), 8)
-    assert set(offers.tasks) == ALL_TASKS
-    assert offers.device == CPU
+    pipelines = load_pipelines(PipelineSettings(), folder.parent, "cpu")
+    assert (pipelines.name, pipelines.native_size, pipelines.granularity_px) == ("checkpoint", (128, 128), 8)
+    assert set(pipelines.tasks) == ALL_TASKS
+    assert pipelines.device == CPU
 
 
 @pytest.mark.parametrize(
@@ -145,11 +144,17 @@ def test_a_relative_checkpoint_starts_at_the_given_folder(folder: Path) -> None:
     [("auto", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16), ("float32", torch.float32)],
 )
 def test_weights_have_the_dtype_of_the_settings(folder: Path, dtype: str, expected: torch.dtype) -> None:
-    offers = load_pipelines(DiffusionSettings(model=str(folder), dtype=dtype), Path("elsewhere"), "cpu")
-    assert offers.tasks[TEXT_TO_IMAGE].pipeline.unet.dtype == expected
+    settings = PipelineSettings.model_validate({"model": str(folder), "dtype": dtype})
+    pipelines = load_pipelines(settings, Path("elsewhere"), "cpu")
+    assert pipelines.tasks[TEXT_TO_IMAGE].pipeline.unet.dtype == expected
 
 
 def test_a_checkpoint_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     with pytest.raises((OSError, ValueError), match=str(missing)):
-        load_pipelines(DiffusionSettings(model=str(missing)), tmp_path, "cpu")
+        load_pipelines(PipelineSettings(model=str(missing)), tmp_path, "cpu")
+
+
+def test_a_pipeline_that_needs_a_control_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="StableDiffusionControlNetPipeline needs a control image"):
+        described(tiny.sd_controlnet())

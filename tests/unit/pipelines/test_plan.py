@@ -12,7 +12,6 @@ import torch
 
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.request import ImageRequest
-from imagegen.engine.settings import DiffusionSettings
 from imagegen.pipelines.checkpoint import (
     IMAGE_TO_IMAGE,
     INPAINTING,
@@ -22,9 +21,10 @@ from imagegen.pipelines.checkpoint import (
     describe_pipelines,
 )
 from imagegen.pipelines.plan import DEFAULT_STRENGTH, Pixels, Plan, make_plan
+from imagegen.pipelines.settings import PipelineSettings
 from tests.unit import tiny_pipelines as tiny
 
-SETTINGS = DiffusionSettings(max_num_inference_steps=40, max_side_px=256)
+SETTINGS = PipelineSettings(max_num_inference_steps=40, max_side_px=256)
 TEXT = frozenset({"prompt", "negative_prompt", "guidance_scale", "num_inference_steps"})
 DEFAULTS = {"num_inference_steps": 30, "guidance_scale": 7.5}
 
@@ -35,7 +35,7 @@ def loaded() -> Pipelines:
     return describe_pipelines(tiny.sd(), SETTINGS, torch.device("cpu"))
 
 
-def offering(**tasks: frozenset[str]) -> Pipelines:
+def pipelines_with(**tasks: frozenset[str]) -> Pipelines:
     """A checkpoint with these tasks and what each accepts."""
     return dataclasses.replace(
         loaded(),
@@ -47,7 +47,7 @@ def offering(**tasks: frozenset[str]) -> Pipelines:
     )
 
 
-ALL = offering(text_to_image=TEXT, image_to_image=TEXT | {"strength"}, inpainting=TEXT | {"strength"})
+ALL = pipelines_with(text_to_image=TEXT, image_to_image=TEXT | {"strength"}, inpainting=TEXT | {"strength"})
 
 
 def pixels(count: int = 1, height: int = 64, width: int = 96) -> Pixels:
@@ -61,11 +61,11 @@ def mask(height: int = 64, width: int = 96) -> Pixels:
 def plan(
     images: Pixels | None = None,
     mask: Pixels | None = None,
-    offers: Pipelines = ALL,
-    settings: DiffusionSettings = SETTINGS,
+    pipelines: Pipelines = ALL,
+    settings: PipelineSettings = SETTINGS,
     **request: Any,
 ) -> Plan:
-    return make_plan(ImageRequest(prompt="a cat", **request), images, mask, offers, settings)
+    return make_plan(ImageRequest(prompt="a cat", **request), images, mask, pipelines, settings)
 
 
 def test_a_prompt_alone_gets_every_default_of_the_checkpoint() -> None:
@@ -115,7 +115,7 @@ def test_images_select_image_to_image_and_a_mask_selects_inpainting() -> None:
 
 
 def test_the_settings_come_before_the_checkpoints_defaults_and_the_request_before_both() -> None:
-    settings = DiffusionSettings(default_num_inference_steps=4, default_guidance_scale=0.0)
+    settings = PipelineSettings(default_num_inference_steps=4, default_guidance_scale=0.0)
     made = plan(settings=settings)
     assert (made.num_inference_steps, made.guidance_scale) == (4, 0.0)
     made = plan(settings=settings, num_inference_steps=5, guidance_scale=2.0)
@@ -123,18 +123,18 @@ def test_the_settings_come_before_the_checkpoints_defaults_and_the_request_befor
 
 
 def test_the_checkpoints_own_steps_keep_to_the_cap() -> None:
-    assert plan(settings=DiffusionSettings(max_num_inference_steps=10)).num_inference_steps == 10
+    assert plan(settings=PipelineSettings(max_num_inference_steps=10)).num_inference_steps == 10
 
 
 def test_a_pipeline_without_defaults_gets_diffusers_usual_steps_and_its_own_guidance() -> None:
-    offers = dataclasses.replace(ALL, tasks={TEXT_TO_IMAGE: TaskPipeline(None, TEXT, {"guidance_scale": None})})
-    made = plan(offers=offers, settings=DiffusionSettings())
+    pipelines = dataclasses.replace(ALL, tasks={TEXT_TO_IMAGE: TaskPipeline(None, TEXT, {"guidance_scale": None})})
+    made = plan(pipelines=pipelines, settings=PipelineSettings())
     assert (made.num_inference_steps, made.guidance_scale) == (50, None)
 
 
 def test_a_pipeline_that_takes_no_guidance_gets_none() -> None:
-    offers = offering(text_to_image=TEXT - {"guidance_scale"})
-    assert plan(offers=offers, settings=DiffusionSettings(default_guidance_scale=3.0)).guidance_scale is None
+    pipelines = pipelines_with(text_to_image=TEXT - {"guidance_scale"})
+    assert plan(pipelines=pipelines, settings=PipelineSettings(default_guidance_scale=3.0)).guidance_scale is None
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_one_seed_counts_up_and_random_seeds_do_too() -> None:
 
 
 @pytest.mark.parametrize(("count", "n"), [(1, 1), (1, 4), (4, 4)])
-def test_there_is_one_image_or_one_a_image(count: int, n: int) -> None:
+def test_there_is_one_image_or_one_for_each(count: int, n: int) -> None:
     made = plan(images=pixels(count), n=n)
     assert made.images is not None
     assert len(made.images) == count
@@ -176,26 +176,34 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"mask": mask()}, "mask", "given without image"),
     ({"images": pixels(), "mask": mask(64, 64)}, "mask", "its size differs from the image's"),
     ({"scheduler": "unipc"}, "scheduler", "unipc does not fit this model; these do: ddim, euler"),
-    ({"scheduler": "ddim", "offers": dataclasses.replace(ALL, schedulers={})}, "scheduler", "these do: only its own"),
-    ({"offers": offering(image_to_image=TEXT)}, "image", "the model toy does no text-to-image; it does image-to-image"),
-    ({"images": pixels(), "offers": offering(text_to_image=TEXT)}, "image", "does no image-to-image"),
     (
-        {"images": pixels(), "mask": mask(), "offers": offering(text_to_image=TEXT, image_to_image=TEXT)},
+        {"scheduler": "ddim", "pipelines": dataclasses.replace(ALL, schedulers={})},
+        "scheduler",
+        "these do: only its own",
+    ),
+    (
+        {"pipelines": pipelines_with(image_to_image=TEXT)},
+        "image",
+        "the model toy does no text-to-image; it does image-to-image",
+    ),
+    ({"images": pixels(), "pipelines": pipelines_with(text_to_image=TEXT)}, "image", "does no image-to-image"),
+    (
+        {"images": pixels(), "mask": mask(), "pipelines": pipelines_with(text_to_image=TEXT, image_to_image=TEXT)},
         "mask",
         "does no inpainting; it does text-to-image, image-to-image",
     ),
     (
-        {"negative_prompt": "a dog", "offers": offering(text_to_image=TEXT - {"negative_prompt"})},
+        {"negative_prompt": "a dog", "pipelines": pipelines_with(text_to_image=TEXT - {"negative_prompt"})},
         "negative_prompt",
         "the model toy takes none",
     ),
     (
-        {"guidance_scale": 0.0, "offers": offering(text_to_image=TEXT - {"guidance_scale"})},
+        {"guidance_scale": 0.0, "pipelines": pipelines_with(text_to_image=TEXT - {"guidance_scale"})},
         "guidance_scale",
         "the model toy takes none",
     ),
     (
-        {"images": pixels(), "strength": 0.5, "offers": offering(image_to_image=TEXT)},
+        {"images": pixels(), "strength": 0.5, "pipelines": pipelines_with(image_to_image=TEXT)},
         "strength",
         "the model edits by instruction and takes none",
     ),
@@ -223,7 +231,7 @@ def test_the_strength_that_a_refusal_recommends_is_accepted(steps: int) -> None:
 
 def test_an_image_that_no_allowed_size_suits_is_refused() -> None:
     with pytest.raises(InvalidArgument, match='size: "8x8" is not allowed'):
-        plan(images=pixels(), settings=DiffusionSettings(max_side_px=4))
+        plan(images=pixels(), settings=PipelineSettings(max_side_px=4))
 
 
 @pytest.mark.parametrize(("guidance", "warns"), [(7.5, False), (1.0, True), (0.0, True)])
@@ -237,10 +245,10 @@ def test_a_negative_prompt_that_guidance_ignores_is_worth_a_warning(guidance: fl
 def test_true_guidance_without_a_negative_prompt_is_worth_a_warning(negative_prompt: str | None, warns: bool) -> None:
     accepts = TEXT | {"true_cfg_scale"}
     pipeline = TaskPipeline(None, accepts, {"true_cfg_scale": 4.0}, "true_cfg_scale")
-    offers = dataclasses.replace(ALL, tasks={TEXT_TO_IMAGE: pipeline})
-    made = plan(offers=offers, guidance_scale=3.0, negative_prompt=negative_prompt)
+    pipelines = dataclasses.replace(ALL, tasks={TEXT_TO_IMAGE: pipeline})
+    made = plan(pipelines=pipelines, guidance_scale=3.0, negative_prompt=negative_prompt)
     assert (made.guidance_scale, bool(made.warnings)) == (3.0, warns)
-    assert plan(offers=offers).guidance_scale == 4.0
+    assert plan(pipelines=pipelines).guidance_scale == 4.0
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def one_thread() -> Iterator[None]:
 
 
 class LinearVae(torch.nn.Module):
-    """A VAE of which the answer is known: each latent is a fixed mix of the mean colour of its place."""
+    """A VAE whose colours are known: each latent is a fixed mix of the mean colour of its place."""
 
     def __init__(self, **config: Any) -> None:
         super().__init__()
@@ -67,8 +67,8 @@ def test_the_colours_of_a_linear_vae_come_out(config: dict[str, Any]) -> None:
     pixels = projection.pixels(latents.detach(), (48, 32))
     assert pixels.dtype == np.uint8
     assert pixels.shape == (8, 12, 3)
-    wanted = avg_pool2d(image, FACTOR)[0].permute(1, 2, 0).numpy() * 127.5 + 127.5
-    assert np.abs(pixels - wanted).max() < 8
+    expected = avg_pool2d(image, FACTOR)[0].permute(1, 2, 0).numpy() * 127.5 + 127.5
+    assert np.abs(pixels - expected).max() < 8
 
 
 @pytest.mark.parametrize(

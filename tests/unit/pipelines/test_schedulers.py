@@ -1,4 +1,4 @@
-"""Public scheduler names become the right diffusers classes, and only those that fit a checkpoint are offered."""
+"""Public scheduler names become the right diffusers classes, and only those that fit a checkpoint."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def test_flow_matching_fits_euler_alone() -> None:
     assert list(fitting_schedulers(diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0))) == ["euler"]
 
 
-def test_a_solver_that_follows_flow_matching_offers_only_others_that_can() -> None:
-    """Sana's checkpoints are such; DDIM and its kin would draw noise, or fail at the first step."""
+def test_beside_a_solver_that_follows_flow_matching_only_those_fit_that_can_too() -> None:
+    """Sana's checkpoints are such; DDIM and its kin would generate noise, or fail at the first step."""
     own = diffusers.DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
     fitting = fitting_schedulers(own)
     assert set(fitting) == {"deis", "dpmpp_2m", "dpmpp_sde", "unipc"}
@@ -89,7 +89,7 @@ def test_a_noise_schedule_that_a_class_does_not_know_leaves_that_class_out() -> 
     assert "ddim" not in fitting
 
 
-def test_a_scheduler_that_nothing_else_fits_offers_nothing() -> None:
+def test_there_may_be_a_scheduler_beside_which_no_other_fits() -> None:
     assert fitting_schedulers(diffusers.SCMScheduler()) == {}
 
 

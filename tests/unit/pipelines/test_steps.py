@@ -47,7 +47,7 @@ def sizes(family: str) -> dict[str, int]:
 @pytest.mark.parametrize(
     "family", ["sd", "sdxl", "sd3", "flux", "pixart_sigma", "sana", "lumina2", "qwen_image", "z_image"]
 )
-def test_every_family_is_followed_and_draws_what_it_would(family: str) -> None:
+def test_every_family_is_followed_and_generates_what_it_would(family: str) -> None:
     pipeline = getattr(tiny, family)()
     arguments: dict[str, Any] = sizes(family)
     if family in ("pixart_sigma", "sana"):
@@ -123,8 +123,8 @@ def test_others_give_the_current_latents(name: str) -> None:
     assert torch.equal(seen[0].latents, after)
 
 
-def test_without_a_scheduler_nothing_is_told() -> None:
-    with followed(None, lambda step: pytest.fail("told")):
+def test_without_a_scheduler_no_step_is_seen() -> None:
+    with followed(None, lambda step: pytest.fail("a step")):
         pass
 
 
