@@ -13,6 +13,7 @@ import sys
 import urllib.request
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageChops
@@ -24,7 +25,7 @@ from perf.baselines.triton_server import PlainTritonServer
 from perf.environment import ROOT
 from perf.tree_comparison import NEW, OLD, compare, comparison_text
 
-_SMALL = {
+_SMALL: dict[str, Any] = {
     "stages": stages.Settings(requests=2, steps=1, side_px=64),
     "scaling": scaling.Settings(rounds=1, clients=(1, 2), each=1, side_px=64),
     "soak": soak.Settings(seconds=2.0, clients=2),
