@@ -1,4 +1,4 @@
-"""Batches of drawn scenes, a function of the seed alone."""
+"""Batches of painted scenes, a function of the seed alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from checkpoint import captions, paint
 from checkpoint.scenes import MOST_THINGS, SHAPES, Placed, Scene, place, random_scene
 
 PAIRS = 0.4  # of the scenes: which of two things has which colour and shape is by far the hardest to learn
-_SHAPES = (*SHAPES, "star", "star", "ring")  # the hardest to draw: 62 and 88 of 100 were right where others were 97
+_SHAPES = (*SHAPES, "star", "star", "ring")  # the hardest to generate: 62 and 88 of 100 were right where others were 97
 _UNNAMED_BACKGROUND = 0.05  # of the captions
 
 
-def draw(count: int, side_px: int, rng: Random) -> tuple[torch.Tensor, torch.Tensor, list[Scene]]:
+def random_batch(count: int, side_px: int, rng: Random) -> tuple[torch.Tensor, torch.Tensor, list[Scene]]:
     """`count` random scenes.
 
     Returns:

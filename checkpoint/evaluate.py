@@ -1,4 +1,4 @@
-"""Draws captions with the checkpoint and scores the images by their pixels: `python -m checkpoint.evaluate`.
+"""Generates images of captions with the checkpoint and scores their pixels: `python -m checkpoint.evaluate`.
 
 The captions come from a seed that training does not use; `measure` knows nothing of the model. Prints one row for
 each number of steps and guidance, the recall of each shape, and how image-to-image and inpainting do.
@@ -58,7 +58,7 @@ def unseen_captions(count: int) -> list[Asked]:
     return [Asked(captions.write(scene, rng), scene) for scene in scenes]
 
 
-def draw(
+def generate(
     pipeline: DiffusionPipeline, prompts: list[str], seeds: list[int], **arguments: Any
 ) -> list[NDArray[np.uint8]]:
     """One image a prompt, uint8 [height, width, 3]; arguments that are lists are cut into batches too."""
@@ -67,8 +67,8 @@ def draw(
         part = slice(start, start + _BATCH)
         rest = {name: value[part] if isinstance(value, list) else value for name, value in arguments.items()}
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
-        drawn = pipeline(prompt=prompts[part], generator=generators, output_type="np", **rest).images
-        images += [(image * 255 + 0.5).astype(np.uint8) for image in drawn]
+        generated = pipeline(prompt=prompts[part], generator=generators, output_type="np", **rest).images
+        images += [(image * 255 + 0.5).astype(np.uint8) for image in generated]
     return images
 
 
@@ -83,7 +83,7 @@ def judged(
 ) -> list[Verdict]:
     """Every caption with every seed, judged."""
     pairs = [(one, 1000 * seed + index) for index, one in enumerate(asked) for seed in range(seeds)]
-    images = draw(
+    images = generate(
         pipeline,
         [one.caption for one, _ in pairs],
         [seed for _, seed in pairs],
@@ -110,7 +110,7 @@ def scores(verdicts: list[Verdict]) -> dict[str, float]:
 
 
 def recoloured(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float]:
-    """Image-to-image at strength 0.75: a drawn thing shall take the asked colour and stay where it was."""
+    """Image-to-image at strength 0.75: a painted thing shall take the asked colour and stay where it was."""
     rng = Random("recoloured")
     prompts, images, wanted, stood = [], [], [], []
     for scene, thing, image in _single_things(count, rng):
@@ -121,7 +121,7 @@ def recoloured(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float
         prompts.append(captions.write(other, rng))
         wanted.append(other.things[0])
         stood.append(thing)
-    drawn = draw(
+    generated = generate(
         AutoPipelineForImage2Image.from_pipe(pipeline),
         prompts,
         list(range(count)),
@@ -130,7 +130,7 @@ def recoloured(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float
         num_inference_steps=20,
         guidance_scale=5.0,
     )
-    seen = [measure.things(image) for image in drawn]
+    seen = [measure.things(image) for image in generated]
     return {
         "new colour": _share(bool(s) and s[0].colour == w.colour for s, w in zip(seen, wanted, strict=True)),
         "same place": _share(
@@ -140,7 +140,7 @@ def recoloured(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float
 
 
 def inpainted(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float]:
-    """Inpainting at strength 1: another thing in the drawn one's place; `change outside` is a share of 255 levels."""
+    """Inpainting at strength 1: another thing in the painted one's place; `change outside` is a share of 255 levels."""
     rng = Random("inpainted")
     prompts, images, masks, wanted = [], [], [], []
     for scene, thing, repainted in _single_things(count, rng):
@@ -158,7 +158,7 @@ def inpainted(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float]
         other = replace(scene, things=(replace(scene.things[0], shape=shape, colour=colour),))
         prompts.append(captions.write(other, rng))
         wanted.append(other.things[0])
-    drawn = draw(
+    generated = generate(
         AutoPipelineForInpainting.from_pipe(pipeline),
         prompts,
         list(range(count)),
@@ -172,12 +172,12 @@ def inpainted(pipeline: StableDiffusionPipeline, count: int) -> dict[str, float]
     )
     outside = [
         np.abs(repainted.astype(int) - np.asarray(image))[np.asarray(mask) == 0].mean()
-        for repainted, image, mask in zip(drawn, images, masks, strict=True)
+        for repainted, image, mask in zip(generated, images, masks, strict=True)
     ]
     # As the server does: what the mask leaves is the input's own.
     pasted = [
         np.where(np.asarray(mask)[..., None] > 0, repainted, np.asarray(image))
-        for repainted, image, mask in zip(drawn, images, masks, strict=True)
+        for repainted, image, mask in zip(generated, images, masks, strict=True)
     ]
     seen = [measure.things(repainted) for repainted in pasted]
     return {

@@ -1,7 +1,7 @@
 """Reads an image back: which things it shows, where, and over what; judged by its pixels alone.
 
 image → the background of each row, from the borders → patches of one colour that stand out → their shapes,
-by the best overlap with drawn templates.
+by the best overlap with painted templates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from checkpoint.scenes import COLOURS, MARGIN, PLACES, RELATIONS, SCENERY, SHAPE
 
 _SAME_COLOUR = 0.22  # RGB distance (unit cube) within which a pixel has a palette colour
 _STANDS_OUT = 0.25  # … and beyond which it is not background
-_SMALLEST = 0.003  # share of the image; the smallest thing drawn covers 0.020
+_SMALLEST = 0.003  # share of the image; the smallest thing painted covers 0.020
 _OVERLAP = 0.7  # intersection over union with its template from which a thing has a shape
 _PALETTE = np.array(list(COLOURS.values()), np.float32) / 255
 _NAMES = tuple(COLOURS)

@@ -1,4 +1,4 @@
-"""Draws scenes: anti-aliased shapes over backgrounds, at any size."""
+"""Paints scenes: anti-aliased shapes over backgrounds, at any size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OVERSAMPLE = 4  # an edge pixel has 16 levels
 
 
 def image(things: list[Placed], background: Background, side_px: int, rng: Random) -> NDArray[np.uint8]:
-    """Draw `things` over `background`; `rng` moves only clouds, stars and waves. uint8 [side_px, side_px, 3]."""
+    """Paint `things` over `background`; `rng` moves only clouds, stars and waves. uint8 [side_px, side_px, 3]."""
     canvas = backdrop(background, side_px, rng)
     for thing in things:
         radius_px = thing.radius * side_px
@@ -34,10 +34,10 @@ def image(things: list[Placed], background: Background, side_px: int, rng: Rando
 def mask(shape: str, centre_px: tuple[float, float], radius_px: float, box_px: int) -> NDArray[np.float32]:
     """How much of each pixel the shape covers: float32 [box_px, box_px] in 0..1."""
     stencil = Image.new("L", (box_px * _OVERSAMPLE,) * 2)
-    draw = ImageDraw.Draw(stencil)
+    pen = ImageDraw.Draw(stencil)
     for ink, outline in zip((255, 0), _outlines(shape), strict=False):
         points = (outline * radius_px + centre_px) * _OVERSAMPLE - 0.5
-        draw.polygon(points.ravel().tolist(), fill=ink)
+        pen.polygon(points.ravel().tolist(), fill=ink)
     return np.asarray(stencil.reduce(_OVERSAMPLE), np.float32) / 255
 
 

@@ -2,7 +2,7 @@
 
     Scene (what the caption says)  → place() → Placed things (where, in units of the image's side) → paint
 
-Coordinates are (x right, y down) in units of the image's side, so a scene can be drawn at any size.
+Coordinates are (x right, y down) in units of the image's side, so a scene can be painted at any size.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def random_scene(rng: Random, pairs: float = 0.2, shapes: Sequence[str] = SHAPES
     Args:
         rng: decides everything.
         pairs: share of the scenes that show two different things; of the others most show one.
-        shapes: those that are drawn, equally often; one may stand there twice.
+        shapes: those that are chosen, equally often; one may stand there twice.
     """
     background = random_background(rng)
     kind = rng.random()

@@ -1,4 +1,4 @@
-"""A contact sheet: `python -m checkpoint.sheet OUT.png` draws one image for each of 32 captions, eight a row."""
+"""A contact sheet: `python -m checkpoint.sheet OUT.png` generates one image for each of 32 captions, eight a row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from checkpoint import BUNDLED
-from checkpoint.evaluate import draw, load
+from checkpoint.evaluate import generate, load
 
 CAPTIONS = (
     "a large red heart on a white background",
@@ -68,7 +68,7 @@ def sheet(images: list[NDArray[np.uint8]], captions: tuple[str, ...], columns: i
 def draw_sheet(pipeline: StableDiffusionPipeline, steps: int = 20, guidance: float = 5.0) -> Image.Image:
     """The sheet of CAPTIONS, each with its number as the seed."""
     seeds = list(range(len(CAPTIONS)))
-    images = draw(pipeline, list(CAPTIONS), seeds, num_inference_steps=steps, guidance_scale=guidance)
+    images = generate(pipeline, list(CAPTIONS), seeds, num_inference_steps=steps, guidance_scale=guidance)
     return sheet(images, CAPTIONS)
 
 

@@ -77,18 +77,18 @@ class Stage:
     ) -> bool:
         """Train to the end, or until the time is up; returns whether the end is reached."""
         on_gpu = self._device.type == "cuda"
-        workers = os.cpu_count() or 1 if on_gpu else 0  # a GPU is faster than one process draws
+        workers = os.cpu_count() or 1 if on_gpu else 0  # a GPU is faster than one process paints
         left = range(self._step, self._steps)
         batches = DataLoader(Steps(batch, self._steps), batch_size=None, sampler=left, num_workers=workers)
         bar = tqdm(batches, total=self._steps, initial=self._step, desc=self._name, unit="step", mininterval=5)
         saved = started = time.monotonic() - self._seconds
-        for drawn in bar:
+        for inputs in bar:
             if time.monotonic() > self._stop_at:
                 break
             for group in self._optimizer.param_groups:
                 group["lr"] = group["share"] * rate(self._step * self.scale)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-                value = loss(drawn)
+                value = loss(inputs)
             value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
             self._optimizer.step()
@@ -147,7 +147,7 @@ def train(folder: Path, device: torch.device, minutes: float, compiled: bool = F
     first = Stage("vae", folder, nn.ModuleDict({"vae": vae}), train_vae.STEPS, stop_at)
     if not first.run(
         lambda step: train_vae.batch(step, SEED, first.scale),
-        lambda drawn: train_vae.loss(vae, drawn.to(device, memory_format=torch.channels_last), first.noise),
+        lambda batch: train_vae.loss(vae, batch.to(device, memory_format=torch.channels_last), first.noise),
         train_vae.rate,
     ):
         return False
@@ -161,7 +161,7 @@ def train(folder: Path, device: torch.device, minutes: float, compiled: bool = F
     second = Stage("text", folder, parts, train_text.STEPS, stop_at)
     if not second.run(
         lambda step: train_text.batch(step, SEED, tokenizer, second.scale),
-        lambda drawn: train_text.loss(text_encoder, reader, drawn, second.noise),
+        lambda batch: train_text.loss(text_encoder, reader, batch, second.noise),
         train_text.rate,
     ):
         return False
@@ -176,7 +176,7 @@ def train(folder: Path, device: torch.device, minutes: float, compiled: bool = F
     forwards = {networks.NATIVE_PX: torch.compile(unet, dynamic=False)} if compiled else {}
     done = third.run(
         lambda step: train_denoiser.batch(step, SEED, tokenizer, third.scale),
-        lambda drawn: train_denoiser.loss(unet, text_encoder, vae, drawn, third.noise, watched, forwards),
+        lambda batch: train_denoiser.loss(unet, text_encoder, vae, batch, third.noise, watched, forwards),
         train_denoiser.rate,
     )
     if done:
@@ -184,7 +184,7 @@ def train(folder: Path, device: torch.device, minutes: float, compiled: bool = F
         fourth = Stage("decoder", folder, decoder, train_decoder.STEPS, stop_at)
         done = fourth.run(
             lambda step: train_decoder.batch(step, SEED, fourth.scale),
-            lambda drawn: train_decoder.loss(vae, drawn, fourth.noise),
+            lambda batch: train_decoder.loss(vae, batch, fourth.noise),
             train_decoder.rate,
         )
         decoder.load_state_dict(fourth.averaged().state_dict())

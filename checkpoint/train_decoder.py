@@ -27,7 +27,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 def batch(step: int, seed: int, scale: int = 1) -> Batch:
     """Batch `step`: images float32 [b, 3, h, w] in -1..1 and covers float32 [b, 1, h, w] in 0..1."""
     side = _SIDES[step % len(_SIDES)]
-    images, covers, _ = data.draw(_BATCHES[side] * scale, side, Random(f"decoder {seed} {step}"))
+    images, covers, _ = data.random_batch(_BATCHES[side] * scale, side, Random(f"decoder {seed} {step}"))
     return images, covers.amax(1, keepdim=True)
 
 
@@ -36,9 +36,9 @@ def rate(progress: int) -> float:
     return ramp_and_cosine(_PEAK_RATE, progress, STEPS)
 
 
-def loss(vae: AutoencoderKL, drawn: Batch, noise: torch.Generator) -> torch.Tensor:
+def loss(vae: AutoencoderKL, batch: Batch, noise: torch.Generator) -> torch.Tensor:
     """Absolute and squared error of the decoded image, things weighted more than their background."""
-    images, covers = (tensor.to(vae.device) for tensor in drawn)
+    images, covers = (tensor.to(vae.device) for tensor in batch)
     with torch.no_grad():
         latents = vae.encode(images.contiguous(memory_format=torch.channels_last)).latent_dist.mean.float()
     latents = latents + _LATENT_NOISE * torch.randn(latents.shape, generator=noise).to(latents.device)

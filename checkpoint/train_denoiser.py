@@ -38,7 +38,7 @@ PHASES = (
     Phase(6300, (64,), 1e-3),
     Phase(5800, _NATIVE_SIDES, 7e-4, noises=2),  # a third of a step is encoding images and captions
     # What a thing becomes is settled while hardly anything can be seen. There the denoiser took noise for outlines:
-    # of images begun at timestep 900 from a drawn one 87 in 100 had the right shape, of those from nothing 62.
+    # of images begun at timestep 900 from a painted one 87 in 100 had the right shape, of those from nothing 62.
     Phase(3400, _LAST_SIDES, 6e-4, noises=4, shift=6.0),
     Phase(4400, _LAST_SIDES, 6e-4, noises=4, shift=3.0),  # and clean colours again
 )
@@ -61,7 +61,7 @@ def batch(step: int, seed: int, tokenizer: CLIPTokenizer, scale: int = 1) -> Bat
     rng = Random(f"denoiser {seed} {step}")
     phase, _ = _phase(step * scale)
     side = phase.sides[step % len(phase.sides)]
-    images, covers, scenes = data.draw(scale * _BATCHES[side] // phase.noises, side, rng)
+    images, covers, scenes = data.random_batch(scale * _BATCHES[side] // phase.noises, side, rng)
     captions = ["" if rng.random() < _CAPTION_DROPOUT else data.caption(scene, rng) for scene in scenes]
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
     return images, covers, tokens, phase
@@ -79,7 +79,7 @@ def loss(
     unet: UNet2DConditionModel,
     text_encoder: CLIPTextModel,
     vae: AutoencoderKL,
-    drawn: Batch,
+    batch: Batch,
     noise: torch.Generator,
     watched: list[attention.WatchedAttention],
     forwards: Mapping[int, Callable[..., Any]],
@@ -90,20 +90,20 @@ def loss(
         unet: the denoiser.
         text_encoder: trained too.
         vae: as it is.
-        drawn: a batch.
+        batch: what to learn from.
         noise: decides the noise.
         watched: the attention of `unet` to the text.
         forwards: `unet`, compiled, by the side of the images.
     """
     device = unet.device
-    images, covers, tokens = (tensor.to(device) for tensor in drawn[:3])
-    noises = drawn[3].noises
+    images, covers, tokens = (tensor.to(device) for tensor in batch[:3])
+    noises = batch[3].noises
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         posterior = vae.encode(images.contiguous(memory_format=torch.channels_last)).latent_dist
         latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=noise).to(device)
     latents = latents.float().repeat(noises, 1, 1, 1)  # [noises x b, 4, h/4, w/4]
     eps = torch.randn(latents.shape, generator=noise).to(device)
-    timesteps = _timesteps(len(latents), drawn[3].shift, noise).to(device)
+    timesteps = _timesteps(len(latents), batch[3].shift, noise).to(device)
     noisy = _SCHEDULER.add_noise(latents, eps, timesteps)
     target = _SCHEDULER.get_velocity(latents, eps, timesteps)
     text = text_encoder(tokens)[0].repeat(noises, 1, 1)

@@ -71,11 +71,11 @@ def rate(progress: int) -> float:
 def loss(
     text_encoder: CLIPTextModel,
     reader: nn.Linear,
-    drawn: tuple[torch.Tensor, torch.Tensor],
+    batch: tuple[torch.Tensor, torch.Tensor],
     noise: torch.Generator,
 ) -> torch.Tensor:
     """Mean cross entropy of the answers, read from some of the states from the end token on."""
-    tokens, answers = (tensor.to(text_encoder.device) for tensor in drawn)
+    tokens, answers = (tensor.to(text_encoder.device) for tensor in batch)
     states = text_encoder(tokens)[0]  # [b, 77, width]
     ends = text_ends(text_encoder, tokens)
     behind = torch.rand(len(tokens), _STATES, generator=noise).to(ends.device)

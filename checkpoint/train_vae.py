@@ -1,4 +1,4 @@
-"""First stage: the VAE, on 64-pixel crops of scenes drawn at 64 to 256 pixels."""
+"""First stage: the VAE, on 64-pixel crops of scenes painted at 64 to 256 pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def batch(step: int, seed: int, scale: int = 1) -> torch.Tensor:
     rng = Random(f"vae {seed} {step}")
     side = _SIDES[step % len(_SIDES)]
     per_scene = 1 if side == CROP_PX else 2
-    images, cover, _ = data.draw(scale * BATCH // per_scene, side, rng)
+    images, cover, _ = data.random_batch(scale * BATCH // per_scene, side, rng)
     crops = []
     for image, near in zip(images, cover, strict=True):
         for _ in range(per_scene):
@@ -62,7 +62,7 @@ def loss(vae: AutoencoderKL, images: torch.Tensor, noise: torch.Generator) -> to
 
 def finish(vae: AutoencoderKL, seed: int, device: torch.device) -> float:
     """Normalise the latents; returns the mean PSNR in decibels over 128 scenes of 128 pixels."""
-    images, _, _ = data.draw(128, 128, Random(f"vae check {seed}"))
+    images, _, _ = data.random_batch(128, 128, Random(f"vae check {seed}"))
     parts = torch.split(images.to(device), 16)
     with torch.no_grad():
         latents = torch.cat([vae.encode(part).latent_dist.mean for part in parts])  # [128, 4, 32, 32]

@@ -1,4 +1,4 @@
-"""The shipped weights: they load in every way a user loads them, are small, and draw what captions say."""
+"""The shipped weights: they load in every way a user loads them, are small, and generate what captions say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawn images are read back right, so that a wrong score is the model's and not the measure's."""
+"""Painted images are read back right, so that a wrong score is the model's and not the measure's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from checkpoint.scenes import COLOURS, SHAPES, Background, Placed, Scene, Thing,
 
 
 @pytest.mark.parametrize("side_px", [64, 128, 256])
-def test_drawn_scenes_score_full_marks(side_px: int) -> None:
+def test_painted_scenes_score_full_marks(side_px: int) -> None:
     rng = Random(side_px)
     verdicts = []
     for _ in range(100):
@@ -27,8 +27,8 @@ def test_drawn_scenes_score_full_marks(side_px: int) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_another_shape_colour_place_count_or_background_is_a_wrong_answer(shape: str) -> None:
     white = Background("plain", ("white",))
-    drawn = [Placed(shape, "red", 0.25, 0.25, 0.15)]
-    image = paint.image(drawn, white, 128, Random(0))
+    things = [Placed(shape, "red", 0.25, 0.25, 0.15)]
+    image = paint.image(things, white, 128, Random(0))
     asked = Scene((Thing(shape, "red"),), white, place="top left")
     assert measure.judge(image, asked) == measure.Verdict(True, True, True, None, None, ((shape, True),))
 
@@ -41,8 +41,8 @@ def test_another_shape_colour_place_count_or_background_is_a_wrong_answer(shape:
 
 def test_the_order_of_a_pair_decides_its_relation() -> None:
     white = Background("plain", ("white",))
-    drawn = [Placed("star", "red", 0.25, 0.5, 0.15), Placed("ring", "blue", 0.75, 0.5, 0.15)]
-    image = paint.image(drawn, white, 128, Random(0))
+    things = [Placed("star", "red", 0.25, 0.5, 0.15), Placed("ring", "blue", 0.75, 0.5, 0.15)]
+    image = paint.image(things, white, 128, Random(0))
     star, ring = Thing("star", "red"), Thing("ring", "blue")
     assert measure.judge(image, Scene((star, ring), white, relation="left of")).relation is True
     assert measure.judge(image, Scene((ring, star), white, relation="left of")).relation is False

@@ -13,15 +13,15 @@ from checkpoint.train import Stage
 
 
 def run(folder: Path, stop_before: int | None, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, nn.ModuleDict]:
-    """12 steps of a tiny network whose loss draws noise; the clock runs out before step `stop_before`."""
+    """12 steps of a tiny network whose loss takes noise; the clock runs out before step `stop_before`."""
     torch.manual_seed(1)
     layer = nn.Linear(3, 1)
     stage = Stage("toy", folder, nn.ModuleDict({"layer": layer}), 12, stop_at=0.5)
     seen: list[int] = []
 
-    def loss(drawn: torch.Tensor) -> torch.Tensor:
+    def loss(batch: torch.Tensor) -> torch.Tensor:
         seen.append(1)
-        result: torch.Tensor = (layer(drawn) - torch.randn(4, 1, generator=stage.noise)).square().mean()
+        result: torch.Tensor = (layer(batch) - torch.randn(4, 1, generator=stage.noise)).square().mean()
         return result
 
     late = stop_before is not None
@@ -77,8 +77,8 @@ def test_every_stage_has_a_gradient_for_all_it_trains() -> None:
     text, unet = networks.make_text_encoder(tokenizer), networks.make_unet()
     images, covers, tokens = (tensor[:2] for tensor in train_denoiser.batch(0, 0, tokenizer)[:3])
     vae.requires_grad_(False)
-    drawn = images, covers, tokens, train_denoiser.PHASES[-1]
-    train_denoiser.loss(unet, text, vae, drawn, noise, attention.watch(unet), {}).backward()  # type: ignore[no-untyped-call]
+    batch = images, covers, tokens, train_denoiser.PHASES[-1]
+    train_denoiser.loss(unet, text, vae, batch, noise, attention.watch(unet), {}).backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad is not None for weight in (*text.parameters(), *unet.parameters()))
 
 
