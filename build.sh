@@ -18,6 +18,7 @@ usage: ./build.sh VERB [options]
   serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--openai-port S] [--model FOLDER_OR_HUB_ID]
                        install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
   bench [options]      measure, as perf/README.md says
+  perf_analyzer        install NVIDIA's load generator in .perf_analyzer
   image --base IMAGE | --stand-in [--tag TAG] [--torch REQUIREMENT]
                        build the container image with docker, podman or buildah (deploy/Dockerfile)
   test [pytest args]   install and run the tests
@@ -183,7 +184,7 @@ check() {
   done
   "$VENV/bin/mypy" --exclude "/1/" imagegen client checkpoint docs perf tests "$models"
   "$VENV/bin/lint-imports"
-  "$VENV/bin/mkdocs" build --strict --quiet
+  NO_MKDOCS_2_WARNING=1 "$VENV/bin/mkdocs" build --strict --quiet
 }
 
 verb=${1:-}
@@ -197,6 +198,10 @@ case $verb in
     setup
     cd "$ROOT"
     exec "$VENV/bin/python" -m perf "$@"
+    ;;
+  perf_analyzer)
+    setup
+    need_perf_analyzer || fail "perf_analyzer could not be installed"
     ;;
   image)
     if [[ " $* " == *" --stand-in "* ]]; then # makes its base from the server in .venv

@@ -20,7 +20,7 @@ import requests
 from locust import User, between, events, task
 from locust.env import Environment
 
-from imagegen_client import GenerateResult, HttpImageClient, ImageClient, ImageGenerationError
+from imagegen_client import GenerateResult, HttpImageClient, ImageClient, ImageGenerationError, ServerUnreachable
 from perf.result_check import ResultCheck, WrongResult
 from perf.workload import Request, random_request
 
@@ -138,7 +138,7 @@ class OpenAIUser(ImageUser):
         try:
             response = self._session.post(url, timeout=_REQUEST_TIMEOUT_S, **body)
         except requests.RequestException as error:
-            raise WrongResult("server_unreachable", error) from error
+            raise ServerUnreachable(str(error)) from error
         if response.status_code != 200:
             raise WrongResult(f"status {response.status_code}", response.text[:500])
         data = response.json()["data"]
