@@ -32,7 +32,7 @@ class Part:
     """One measurement.
 
     Attributes:
-        question: that it answers.
+        question: what it is to find out.
         measure: from settings and the checkpoint's folder to a section of the report.
         full, quick: settings; the quick ones only show that it runs.
     """

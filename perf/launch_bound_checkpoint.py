@@ -1,7 +1,7 @@
 """A Stable Diffusion checkpoint whose forward costs nearly the same for 2 rows as for 16, with random weights.
 
 Many thin layers on few numbers: the time goes into launching operations rather than arithmetic, as it does on a GPU
-with a small batch. Draws 64x64 pixels.
+with a small batch. For images of 64x64 pixels.
 """
 
 from __future__ import annotations

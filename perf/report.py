@@ -87,6 +87,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(_shown, line)) + " |" for line in lines)
 
 
+def environment_text(environment: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """What was measured with as Markdown; `versions` are those that the environment does not have."""
+    lines = [f"- {name}: {text}" for name, text in environment.items() if name not in ("command", "versions")]
+    both = dict(environment["versions"]) | dict(versions)
+    lines.append("- versions: " + ", ".join(f"{name} {version}" for name, version in both.items()))
+    return f"`{environment['command']}`\n\n" + "\n".join(lines)
+
+
 def markdown_report(environment: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
     """The report of all parts.
 
@@ -95,14 +103,11 @@ def markdown_report(environment: Mapping[str, Any], outcomes: Sequence[Outcome])
         outcomes: in order.
     """
     sections = [outcome.section for outcome in outcomes if outcome.section is not None]
-    versions = dict(environment["versions"]) | {name: text for one in sections for name, text in one.versions.items()}
-    facts = {name: text for name, text in environment.items() if name not in ("command", "versions")}
-    facts["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    versions = {name: text for section in sections for name, text in section.versions.items()}
     targets = [(one.meaning, one.reached, one.verdict) for section in sections for one in section.targets]
     paragraphs = [
         "# Measured",
-        f"`{environment['command']}`",
-        "\n".join(f"- {name}: {text}" for name, text in facts.items()),
+        environment_text(environment, versions),
         "## In short",
         table(("target", "reached", ""), targets) if targets else "Nothing with a target was measured.",
         table(

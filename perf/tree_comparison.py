@@ -22,6 +22,7 @@ from imagegen.launch.ports import free_ports
 from imagegen_client import AsyncImageClient
 from perf.environment import ROOT, environment
 from perf.load import Client
+from perf.report import environment_text
 from perf.result_check import ResultCheck
 from perf.summaries import Record, advantage_table, summarize_all, summary_table
 from perf.trials import Trial, closed_trial, run_trials
@@ -169,8 +170,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print("# Two trees\n\n" + "\n".join(f"- {name}: {text}" for name, text in about.items()))
-    print("\n" + comparison_text(records))
+    print(f"# Two trees\n\n{environment_text(about, {})}\n\n{comparison_text(records)}")
     wrong = [record for record in records if record.error]
     for record in wrong[:10]:
         print(f"wrong: {record}", file=sys.stderr)
