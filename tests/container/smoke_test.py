@@ -22,16 +22,16 @@ _LOCKED = (
     "--cap-drop=all",
     "--security-opt=no-new-privileges",
     "--pids-limit=8192",  # as in compose.yaml
-    "--no-healthcheck",  # asked for by this program itself; podman's wants systemd
+    "--no-healthcheck",  # this program looks itself; podman's wants systemd
 )
 _READY_TIMEOUT_S = 600.0
-_ASK_TRITON = """
+_TRITON_CALL = """
 import sys
 from imagegen_client import ImageClient
 with ImageClient("127.0.0.1:8001") as client:
     sys.stdout.buffer.write(client.generate("a red circle", seed=7).images[0])
 """
-_ASK_OPENAI = """
+_OPENAI_CALL = """
 import urllib.request
 head = {"content-type": "application/json"}
 body = b'{"prompt": "a red circle", "seed": 7}'
@@ -73,14 +73,14 @@ def smoke_test(engine: str, image: str) -> None:
     with _container(engine, image, ["--network=none", "--shm-size=1g", "--tmpfs=/cache"], []) as server:
         _wait(engine, server, "http://127.0.0.1:8003/ready")
         print(f"server ready; {_output(engine, server, 'id').decode().strip()}")
-        _expect(_output(engine, server, "python3", "-c", _ASK_TRITON).startswith(_PNG), "Triton's answer is no PNG")
+        _expect(_output(engine, server, "python3", "-c", _TRITON_CALL).startswith(_PNG), "Triton's response is no PNG")
         print("an image over gRPC")
         frontend_command = ["python3", "-m", "imagegen.openai", "--tokenizer=/models/diffusion/1/checkpoint"]
         with _container(engine, image, [f"--network=container:{server}"], frontend_command) as frontend:
             _wait(engine, frontend, "http://127.0.0.1:9000/health/ready")
-            answer = json.loads(_output(engine, frontend, "python3", "-c", _ASK_OPENAI))
-            _expect(base64.b64decode(answer["data"][0]["b64_json"]).startswith(_PNG), "the frontend's is no PNG")
-            _expect(answer["usage"]["input_tokens"] > 0, "the frontend has no tokenizer")
+            response = json.loads(_output(engine, frontend, "python3", "-c", _OPENAI_CALL))
+            _expect(base64.b64decode(response["data"][0]["b64_json"]).startswith(_PNG), "the frontend's is no PNG")
+            _expect(response["usage"]["input_tokens"] > 0, "the frontend has no tokenizer")
             print("an image through OpenAI's API")
         _expect(_stop(engine, frontend) == 0, "the frontend did not end with 0 after TERM")
         written = subprocess.run([engine, "exec", server, "touch", "/written"], capture_output=True)
@@ -114,9 +114,9 @@ def _stop(engine: str, container: str) -> int:
 
 def _wait(engine: str, container: str, url: str) -> None:
     """Until the image's own health check finds `url` ready."""
-    give_up_s = time.monotonic() + _READY_TIMEOUT_S
+    deadline_s = time.monotonic() + _READY_TIMEOUT_S
     while subprocess.run([engine, "exec", container, "python3", "-m", "imagegen.launch.ready", url]).returncode:
-        _expect(time.monotonic() < give_up_s, f"{url} is not ready after {_READY_TIMEOUT_S:g} s")
+        _expect(time.monotonic() < deadline_s, f"{url} is not ready after {_READY_TIMEOUT_S:g} s")
         state = _run(engine, "inspect", "--format={{.State.Running}}", container).decode().strip()
         _expect(state == "true", "the container has ended")
         time.sleep(1)

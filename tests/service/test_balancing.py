@@ -1,4 +1,4 @@
-"""Two servers behind nginx: both draw, a cancel finds its request, and one is replaced under load with no failure."""
+"""Two servers behind nginx: requests are spread, a cancel finds its own, one is replaced under load without a failure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import pytest
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
-from imagegen_client import HttpImageClient, ImageClient
-from imagegen_client.errors import Cancelled
+from imagegen_client import Cancelled, HttpImageClient, ImageClient
 from tests.service.load_balancer import NGINX, LoadBalancer, load_balancer
 from tests.service.locust_run import read_csv, run_locust
 from tests.service.server_metrics import active, metric, wait_until
@@ -50,7 +49,7 @@ def balancer(servers: list[EmbeddedServer], tmp_path_factory: pytest.TempPathFac
         yield running
 
 
-def _drawn(server: EmbeddedServer) -> float:
+def _generated(server: EmbeddedServer) -> float:
     return metric(server, "imagegen_diffusion_images_total")
 
 
@@ -58,13 +57,13 @@ def _drawn(server: EmbeddedServer) -> float:
 def test_requests_of_one_client_are_spread(
     balancer: LoadBalancer, servers: list[EmbeddedServer], protocol: str
 ) -> None:
-    before = [_drawn(server) for server in servers]
+    before = [_generated(server) for server in servers]
     client = ImageClient(balancer.grpc_url) if protocol == "gRPC" else HttpImageClient(balancer.http_url)
     with client, ThreadPoolExecutor(4) as pool:
         ended = list(pool.map(lambda seed: client.generate("x", num_inference_steps=4, seed=seed), range(8)))
     assert len(ended) == 8
-    wait_until(lambda: sum(map(_drawn, servers)) == sum(before) + 8)
-    assert all(_drawn(server) > drawn for server, drawn in zip(servers, before, strict=True))
+    wait_until(lambda: sum(map(_generated, servers)) == sum(before) + 8)
+    assert all(_generated(server) > earlier for server, earlier in zip(servers, before, strict=True))
 
 
 @pytest.mark.parametrize("request_id", ["mine-1", "mine-2", "mine-3"])
@@ -74,13 +73,13 @@ def test_a_cancel_finds_the_server_of_its_request(
     with ImageClient(balancer.grpc_url) as client:
         failed: list[type[BaseException]] = []
 
-        def ask() -> None:
+        def stream() -> None:
             try:
                 list(client.stream("x", n=10, num_inference_steps=100, size="256x256", request_id=request_id))
             except Cancelled as error:
                 failed.append(type(error))
 
-        thread = threading.Thread(target=ask)
+        thread = threading.Thread(target=stream)
         thread.start()
         wait_until(lambda: sum(map(active, servers)) == 1)
         assert client.cancel(request_id)
@@ -110,4 +109,4 @@ def test_one_of_two_is_replaced_under_load_without_a_failure(
     assert int(total["Request Count"]) > 0
     with ImageClient(balancer.grpc_url) as client, ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda seed: client.generate("x", num_inference_steps=4, seed=seed), range(8)))
-    wait_until(lambda: _drawn(servers[0]) > 0)
+    wait_until(lambda: _generated(servers[0]) > 0)

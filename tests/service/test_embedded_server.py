@@ -31,7 +31,11 @@ def test_wrong_parameters_are_named() -> None:
     }
     with pytest.raises(ServerError) as failed, EmbeddedServer(MODEL_REPOSITORY, parameters=wrong):
         pass
-    for words in ("max_batch_rows", "max_connections: 'many' is not a valid int", "'speed' is unknown"):
+    for words in (
+        "max_batch_rows",
+        "max_connections: 'many' is not allowed; it should be a valid integer",
+        "'speed' is unknown",
+    ):
         assert words in str(failed.value)
 
 

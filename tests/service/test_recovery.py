@@ -25,8 +25,7 @@ from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen.launch.supervisor import Backoff, State
-from imagegen_client import HttpImageClient, ImageClient
-from imagegen_client.errors import Unavailable
+from imagegen_client import HttpImageClient, ImageClient, Unavailable
 from tests.service.supervised_server import SupervisedServer
 
 KILLS = int(os.environ.get("IMAGEGEN_KILLS", "20"))
@@ -66,22 +65,22 @@ def frontend(supervised: SupervisedServer) -> Iterator[EmbeddedFrontend]:
 
 
 class Users:
-    """Ask again and again over every protocol, and note what became of each request."""
+    """Users who send request after request over every protocol, and note what became of each."""
 
     def __init__(self, server: EmbeddedServer, frontend: EmbeddedFrontend) -> None:
-        self.answered: Counter[str] = Counter()
+        self.responses: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._left = threading.Event()
         self._url = frontend.url
         self._grpc = ImageClient(server.grpc_url)
         self._http = HttpImageClient(server.http_url)
-        asks: dict[str, Callable[[int], object]] = {
+        calls: dict[str, Callable[[int], object]] = {
             "gRPC": lambda steps: self._grpc.generate("x", num_inference_steps=steps, timeout_s=DEADLINE_S),
             "HTTP": lambda steps: self._http.generate("x", num_inference_steps=steps, timeout_s=DEADLINE_S),
             "stream": lambda steps: list(self._grpc.stream("x", num_inference_steps=steps, timeout_s=DEADLINE_S)),
             "OpenAI": self._openai,
         }
-        self._threads = [threading.Thread(target=self._ask, args=item) for item in asks.items()]
+        self._threads = [threading.Thread(target=self._send, args=item) for item in calls.items()]
 
     def __enter__(self) -> Users:
         for thread in self._threads:
@@ -94,14 +93,14 @@ class Users:
             thread.join()
         self._grpc.close()
 
-    def _ask(self, protocol: str, ask: Callable[[int], object]) -> None:
+    def _send(self, protocol: str, call: Callable[[int], object]) -> None:
         dice = random.Random(protocol)
         while not self._left.is_set():
             try:
-                ask(dice.choice([2, 8, 30]))
-                self.answered[protocol] += 1
+                call(dice.choice([2, 8, 30]))
+                self.responses[protocol] += 1
             except Unavailable:
-                self.answered[f"{protocol} unavailable"] += 1
+                self.responses[f"{protocol} unavailable"] += 1
                 time.sleep(0.3)  # as one would
             except Exception as error:
                 self.wrong.append(f"{protocol}: {type(error).__name__}: {error}")
@@ -144,8 +143,8 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _draws(server: EmbeddedServer) -> bool:
-    """Whether it does; gRPC needs up to a second to find a server that is there again."""
+def _generates(server: EmbeddedServer) -> bool:
+    """Whether it generates an image; gRPC needs up to a second to find a server that is there again."""
     try:
         with ImageClient(server.grpc_url) as client:
             list(client.stream("x", num_inference_steps=1, timeout_s=DEADLINE_S))
@@ -154,24 +153,24 @@ def _draws(server: EmbeddedServer) -> bool:
     return True
 
 
-def test_every_request_is_answered_however_often_the_diffusion_worker_dies(
+def test_every_request_ends_however_often_the_diffusion_worker_dies(
     supervised: SupervisedServer, frontend: EmbeddedFrontend
 ) -> None:
     server = supervised.server
     with Users(server, frontend):  # what is made once is made now
         supervised.kill_worker("diffusion", signal.SIGKILL)
-        supervised.wait_until(lambda: _draws(server))
+        supervised.wait_until(lambda: _generates(server))
     before = _counts(supervised, frontend)
     dice = random.Random(9)
     with Users(server, frontend) as users:
         for kill in range(KILLS):
             time.sleep(dice.uniform(0, 1.5))
             supervised.kill_worker("diffusion", HOW[kill % len(HOW)])
-            supervised.wait_until(lambda: _draws(server))
+            supervised.wait_until(lambda: _generates(server))
     assert users.wrong == []
-    assert {"gRPC", "HTTP", "stream", "OpenAI"} <= set(users.answered)
-    assert any(name.endswith("unavailable") for name in users.answered)
-    print(dict(users.answered))
+    assert {"gRPC", "HTTP", "stream", "OpenAI"} <= set(users.responses)
+    assert any(name.endswith("unavailable") for name in users.responses)
+    print(dict(users.responses))
     supervised.wait_until(lambda: _is_ready(frontend.url))
     after: dict[str, int] = {}
 
@@ -180,7 +179,7 @@ def test_every_request_is_answered_however_often_the_diffusion_worker_dies(
         return all(after[name] <= before[name] + (2 if name.startswith("files") else 0) for name in before)
 
     try:
-        supervised.wait_until(none_more, 20)
+        supervised.wait_until(none_more, polls=1000)
     except AssertionError:
         pytest.fail(f"before {before}, after {KILLS} kills {after}")
 
@@ -188,7 +187,7 @@ def test_every_request_is_answered_however_often_the_diffusion_worker_dies(
 def test_any_worker_is_missed(supervised: SupervisedServer) -> None:
     supervised.kill_worker("image_generation_stream", signal.SIGKILL)
     assert "image_generation_stream" in next(text for text in reversed(supervised.reports) if "died" in text)
-    supervised.wait_until(lambda: _draws(supervised.server))
+    supervised.wait_until(lambda: _generates(supervised.server))
 
 
 def test_a_crash_loop_turns_readiness_off_until_the_cause_is_gone(

@@ -20,12 +20,10 @@ from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen.launch.ports import free_ports
-from imagegen_client import HttpImageClient, ImageClient
-from imagegen_client.errors import Unavailable
+from imagegen_client import HttpImageClient, ImageClient, Unavailable
 from tests.service.server_metrics import wait_until
 from tests.service.test_openai_operation import post
 
-ROOT = Path(__file__).resolve().parents[2]
 LONG: dict[str, Any] = {"num_inference_steps": 60, "timeout_s": 120.0}
 
 
@@ -40,7 +38,7 @@ class Container:
     status_port: int
 
     def status(self, path: str) -> tuple[int, str]:
-        """Code and text of the answer; 0 while nobody listens."""
+        """Status and text of the response; 0 while nobody listens."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.status_port}{path}", timeout=10) as response:
                 return response.status, response.read().decode()
@@ -70,9 +68,9 @@ def container(random_checkpoint: str, tmp_path_factory: pytest.TempPathFactory) 
     parameters = {"diffusion.cpu_threads": "1", "diffusion.warmup_sizes": "none", **other_checkpoint(random_checkpoint)}
     command += [f"--set={key}={value}" for key, value in parameters.items()]
     command += ["--", *(option for option in options if "-port=" not in option)]
-    environment = EmbeddedServer(MODEL_REPOSITORY).environment() | {"PYTHONPATH": str(ROOT)}
+    environment = EmbeddedServer(MODEL_REPOSITORY).environment()
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         yield Container(process, *ports)
     finally:
@@ -121,24 +119,24 @@ def test_term_finishes_what_runs_and_refuses_what_is_new(container: Container) -
     ended: list[str] = []
     frontend = EmbeddedFrontend(url)
     with frontend, ImageClient(url) as grpc, HttpImageClient(f"127.0.0.1:{container.http_port}") as http:
-        asks: dict[str, Callable[[], object]] = {
+        calls: dict[str, Callable[[], object]] = {
             "gRPC": lambda: grpc.generate("x", **LONG),
             "HTTP": lambda: http.generate("x", **LONG),
             "stream": lambda: list(grpc.stream("x", **LONG)),
             "OpenAI": lambda: _openai(frontend),
         }
 
-        def ask(name: str) -> None:
-            asks[name]()
+        def call(name: str) -> None:
+            calls[name]()
             ended.append(name)
 
-        threads = [threading.Thread(target=ask, args=[name]) for name in asks]
+        threads = [threading.Thread(target=call, args=[name]) for name in calls]
         with ImageClient(url) as other:
             events = other.stream("x", num_inference_steps=100, n=2)
             next(events)  # the connection and the models are warm
             for thread in threads:
                 thread.start()
-            _wait(lambda: _drawn_at_once(container) == 1 + len(asks))
+            _wait(lambda: _active_requests(container) == 1 + len(calls))
             container.process.send_signal(signal.SIGTERM)
             _wait(lambda: container.status("/ready") == (503, "shutting down\n"))
             with pytest.raises(Unavailable, match="shutting down"):
@@ -151,7 +149,7 @@ def test_term_finishes_what_runs_and_refuses_what_is_new(container: Container) -
             assert list(events)
         for thread in threads:
             thread.join()
-        assert sorted(ended) == sorted(asks)
+        assert sorted(ended) == sorted(calls)
         assert container.process.wait(60) == 0
     assert _segments(container.process.pid) == []
 
@@ -161,7 +159,7 @@ def _openai(frontend: EmbeddedFrontend) -> None:
     assert status == 200, body
 
 
-def _drawn_at_once(container: Container) -> int:
+def _active_requests(container: Container) -> int:
     with urllib.request.urlopen(f"http://127.0.0.1:{container.metrics_port}/metrics", timeout=10) as response:
         lines = response.read().decode().splitlines()
     return sum(int(float(line.split()[-1])) for line in lines if line.startswith("imagegen_diffusion_active_requests"))
