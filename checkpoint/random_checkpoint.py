@@ -1,6 +1,6 @@
 """Makes a tiny Stable Diffusion checkpoint with random weights, in diffusers' folder format.
 
-It draws coloured noise, in milliseconds a step on a CPU: enough to run the whole server offline. The same seed
+It generates coloured noise, in milliseconds a step on a CPU: enough to run the whole server offline. The same seed
 gives the same weights.
 """
 
@@ -35,7 +35,7 @@ def make_checkpoint(folder: Path) -> None:
 
 
 def random_pipeline() -> StableDiffusionPipeline:
-    """The pipeline itself."""
+    """The pipeline with its random weights, in memory."""
     torch.manual_seed(_SEED)
     tokenizer = make_tokenizer(())
     text_encoder = CLIPTextModel(

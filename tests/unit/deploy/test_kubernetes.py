@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from imagegen.images.input import ssrf as guard
+from imagegen import __version__
 from imagegen.launch import supervise
 from imagegen.openai.command_line import parse_command_line
 from tests.unit.deploy.kustomization import Manifest, render
@@ -64,6 +65,12 @@ def test_the_serving_runtime_has_a_valid_pod(version: str) -> None:
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "imagegen"}, "spec": pod}
     kubernetes_validate.validate(manifest, version, strict=True)
     assert _one("kserve", "InferenceService")["spec"]["predictor"]["model"]["runtime"] == "imagegen-triton"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_images_are_of_this_release(overlay: str) -> None:
+    for container in _containers(overlay):
+        assert container["image"].partition(":")[2].removesuffix("-cpu") == __version__
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
