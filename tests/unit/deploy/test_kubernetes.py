@@ -16,8 +16,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from imagegen.images.input import ssrf as guard
 from imagegen import __version__
+from imagegen.images.input import ssrf
 from imagegen.launch import supervise
 from imagegen.openai.command_line import parse_command_line
 from tests.unit.deploy.kustomization import Manifest, render
@@ -161,7 +161,7 @@ def test_image_urls_lead_where_the_guard_lets_them(overlay: str) -> None:
     """Two lines of defence that agree: at the edges of every range that either of them names, and of others."""
     blocks = _egress_blocks(overlay)
     networks = [ipaddress.ip_network(n) for block in blocks for n in [block["cidr"], *block["except"]]]
-    networks += [*guard._REFUSED_IPV4, *guard._REFUSED_IPV6, guard._NAT64]
+    networks += [*ssrf._REFUSED_IPV4, *ssrf._REFUSED_IPV6, ssrf._NAT64]
     networks += map(ipaddress.ip_network, ["fc00::/7", "fe80::/10", "ff00::/8", "::/127", "::ffff:0:0/96"])
     edges = {end + step for n in networks for end in (n[0], n[-1]) for step in (-1, 0, 1) if _exists(end, step)}
     for address in edges:
@@ -169,12 +169,12 @@ def test_image_urls_lead_where_the_guard_lets_them(overlay: str) -> None:
         if _carries_ipv4(address):
             assert not reached, address  # the guard looks at the address inside
         else:
-            assert reached == guard.is_public(str(address)), address
+            assert reached == ssrf.is_public(str(address)), address
 
 
 def test_the_guards_ranges_are_not_all_there_is() -> None:
-    assert guard.is_public("1.1.1.1")
-    assert not guard.is_public("169.254.169.254")
+    assert ssrf.is_public("1.1.1.1")
+    assert not ssrf.is_public("169.254.169.254")
 
 
 def _egress_blocks(overlay: str) -> list[Any]:
