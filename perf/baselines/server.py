@@ -37,7 +37,7 @@ BASELINES = {
     "engine_library": Baseline(
         "FastAPI with our engine",
         "`docs/examples/fastapi_server.py`: FastAPI with this project's engine as a library, no Triton",
-        ("docs/examples/fastapi_server.py", "CHECKPOINT", "PORT"),
+        ("-m", "perf.baselines.engine_server"),
         "/openapi.json",
     ),
     "litserve": Baseline("LitServe", f"LitServe, {BATCHES}", ("-m", "perf.baselines.litserve_server")),
@@ -107,8 +107,7 @@ class BaselineServer(ChildProcess):
     def _start(self) -> None:
         self._port = free_port(self._name, 0)
         port = str(self._port)
-        values = {"PORT": port, "CHECKPOINT": str(self._checkpoint)}
-        command = [str(self._python), *(values.get(part, part) for part in self._baseline.arguments)]
+        command = [str(self._python), *(port if part == "PORT" else part for part in self._baseline.arguments)]
         environment = {
             **os.environ,
             generate.CHECKPOINT: str(self._checkpoint),

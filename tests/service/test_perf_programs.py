@@ -21,9 +21,13 @@ from PIL import Image, ImageChops
 from imagegen.launch.embedded_server import EmbeddedServer
 from perf import __main__ as runner
 from perf import frontend, image_inputs, scaling, soak, stages
+from perf.baselines.server import BaselineServer
 from perf.baselines.triton_server import PlainTritonServer
 from perf.environment import ROOT
+from perf.result_check import ResultCheck
+from perf.traces import own_request
 from perf.tree_comparison import NEW, OLD, compare, comparison_text
+from perf.workload import SHORT_STEPS
 
 _SMALL: dict[str, Any] = {
     "stages": stages.Settings(requests=2, steps=1, side_px=64),
@@ -35,7 +39,8 @@ _SMALL: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("part", _SMALL)
-def test_a_part_measures(part: str, random_checkpoint: str) -> None:
+def test_a_part_measures(part: str, random_checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "SERIES", {"n": (1, 2), "side_px": (64,), "num_inference_steps": (1,)})
     section = runner.PARTS[part].measure(_SMALL[part], Path(random_checkpoint))
     assert list(section.faults) == []
     assert section.raw
@@ -78,6 +83,19 @@ def test_two_trees_are_compared(server: EmbeddedServer) -> None:
     text = comparison_text(records)
     for part in ("## Closed loop, clients: 1", "## Closed loop, clients: 8", "| old |", "new is better than"):
         assert part in text
+
+
+def test_the_engine_in_fastapi_generates_what_a_plain_pipeline_does(random_checkpoint: str) -> None:
+    request = own_request(0, SHORT_STEPS, 7, 64)
+
+    async def generate(server: BaselineServer) -> bytes:
+        async with server.client() as client:
+            return (await client.generate(**request.values(), timeout_s=60)).images[0]
+
+    check = ResultCheck()
+    for name in ("engine_library", "fastapi"):
+        with BaselineServer(name, Path(random_checkpoint)) as server:
+            check.check(request, [asyncio.run(generate(server))], request.seeds)
 
 
 def test_plain_triton_generates_batches_and_responds_to_each(random_checkpoint: str) -> None:
