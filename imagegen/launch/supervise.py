@@ -1,6 +1,6 @@
 """`imagegen supervise`: the installed `tritonserver`, supervised; a container's first process.
 
-It starts the server again when a model process dies, answers probes (see `imagegen.launch.status_endpoint`), and on
+It starts the server again when a model process dies, responds to probes (see `imagegen.launch.status_endpoint`), and on
 TERM lets requests under way finish while new ones are refused with 503; status 0.
 """
 
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--http-port", type=int, default=8000, help="default 8000")
     parser.add_argument("--grpc-port", type=int, default=8001, help="default 8001")
     parser.add_argument("--metrics-port", type=int, default=8002, help="default 8002")
-    parser.add_argument("--status-address", default="0.0.0.0", help="where probes are answered; default 0.0.0.0")
+    parser.add_argument("--status-address", default="0.0.0.0", help="where probes get their responses; default 0.0.0.0")
     parser.add_argument("--status-port", type=int, default=8003, help="default 8003")
     parser.add_argument(
         "--drain-timeout-s", type=float, default=30.0, help="for requests under way to finish after TERM; default 30"
