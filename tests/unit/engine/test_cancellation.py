@@ -132,13 +132,13 @@ def test_check_asks_the_client_itself() -> None:
 
 
 def test_whoever_waits_is_told_of_a_cancel_also_of_an_earlier_one() -> None:
-    token, told = CancelToken(), []
-    token.on_cancel(lambda: told.append("first"))
+    token, called = CancelToken(), list[str]()
+    token.on_cancel(lambda: called.append("first"))
     token.cancel()
-    token.on_cancel(lambda: told.append("late"))
+    token.on_cancel(lambda: called.append("late"))
     token.on_cancel(None)
     token.cancel()
-    assert told == ["first", "late"]
+    assert called == ["first", "late"]
 
 
 def test_a_name_means_what_came_before_its_cancel_and_nothing_later(cancellation: Cancellation, clock: Clock) -> None:

@@ -159,11 +159,11 @@ def test_an_executor_that_broke_can_be_abandoned_and_loses_nobody() -> None:
 def test_a_call_outside_any_image_runs_at_once() -> None:
     model = Model()
     executor = executor_of(model, Limits())
-    parked = submit(executor, steps(executor, Toy(1), Toy(2)))
+    suspended = submit(executor, steps(executor, Toy(1), Toy(2)))
     executor.tick()
     assert executor.call(Toy(21)) == 42
     run_to_end(executor)
-    assert parked.result == [2, 4]
+    assert suspended.result == [2, 4]
     assert model.groups == [[1], [21], [2]]
 
 

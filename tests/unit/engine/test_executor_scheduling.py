@@ -11,8 +11,8 @@ from tests.unit.engine.executor_toys import FULL_DEVICE, Model, Toy, executor_of
 def test_only_calls_of_one_batch_key_share() -> None:
     model = Model()
     executor = executor_of(model, Limits())
-    for value, signature in enumerate("abab"):
-        submit(executor, steps(executor, Toy(value, signature)))
+    for value, batch_key in enumerate("abab"):
+        submit(executor, steps(executor, Toy(value, batch_key)))
     run_to_end(executor)
     assert model.groups == [[0, 2], [1, 3]]
 
