@@ -51,10 +51,7 @@ class TreeServer(ChildProcess):
         super().__init__(name, log_file=None, ready_timeout_s=_READY_TIMEOUT_S)
         self._tree = tree
         self._ports: dict[str, int] = {}
-        known = [module for file, module in _SERVE.items() if (tree / file).exists()]
-        if not known:
-            raise ServerError(f"{tree} has none of {', '.join(_SERVE)}")
-        self._module = known[0]
+        self._module = serve_module(tree)
 
     @property
     def grpc_url(self) -> str:
@@ -89,6 +86,18 @@ class TreeServer(ChildProcess):
     @property
     def _ready_url(self) -> str:
         return f"http://{HOST}:{self._ports['http']}/v2/health/ready"
+
+
+def serve_module(tree: Path) -> str:
+    """The module of a tree that serves.
+
+    Raises:
+        ServerError: there is none that we know.
+    """
+    for file, module in _SERVE.items():
+        if (tree / file).exists():
+            return module
+    raise ServerError(f"{tree} has none of {', '.join(_SERVE)}")
 
 
 def check_out(reference: str, folder: Path) -> Path:
