@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +87,22 @@ def post(port: int, **values: Any) -> http.client.HTTPConnection:
     return connection
 
 
+def response(connection: http.client.HTTPConnection) -> tuple[int, bytes]:
+    """Status and body; ends the connection."""
+    with closing(connection):
+        received = connection.getresponse()
+        return received.status, received.read()
+
+
 def test_requests_get_png_images_and_refusals_with_their_reason() -> None:
     with tiny_engine() as engine, served(engine) as port:
-        response = post(port, prompt="a red cat", seed=5, num_inference_steps=2, size="40x24").getresponse()
-        body = response.read()
-        assert (response.status, response.headers["content-type"]) == (200, "image/png")
+        status, png = response(post(port, prompt="a red cat", seed=5, num_inference_steps=2, size="40x24"))
+        assert status == 200
         expected = engine.generate("a red cat", seed=5, num_inference_steps=2, size="40x24").frames[0]
-        assert np.abs(pixels(body).astype(int) - expected).max() <= 1
-        refusal = post(port, prompt="a red cat", size="41x24").getresponse()
-        assert refusal.status == 400
-        assert 'size: "41x24" is not allowed' in json.loads(refusal.read())["detail"]
+        assert np.abs(pixels(png).astype(int) - expected).max() <= 1
+        status, refusal = response(post(port, prompt="a red cat", size="41x24"))
+        assert status == 400
+        assert 'size: "41x24" is not allowed' in json.loads(refusal)["detail"]
 
 
 def test_requests_at_the_same_time_share_their_steps(gate: Gate) -> None:
@@ -105,7 +111,7 @@ def test_requests_at_the_same_time_share_their_steps(gate: Gate) -> None:
         connections = [post(port, prompt="a red cat", num_inference_steps=4) for _ in range(3)]
         wait_until(lambda: engine.active_requests == 3)
         gate.open()
-        assert [connection.getresponse().status for connection in connections] == [200] * 3
+        assert [response(connection)[0] for connection in connections] == [200] * 3
         assert gate.steps <= 4 + 1, "whoever came first may have been alone in one step"
 
 
@@ -140,8 +146,8 @@ def test_the_server_runs_as_a_program() -> None:
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
         wait_until(lambda: is_listening(port))
-        response = post(port, prompt="a large red circle", num_inference_steps=2).getresponse()
-        assert pixels(response.read()).shape == (128, 128, 3)
+        _, png = response(post(port, prompt="a large red circle", num_inference_steps=2))
+        assert pixels(png).shape == (128, 128, 3)
     finally:
         process.terminate()
         assert process.wait(PATIENCE_S) is not None
