@@ -54,6 +54,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
             "image_postprocess.public_base_url": url,
             "image_postprocess.embed_parameters": "true",
             "diffusion.cpu_threads": "1",
+            "diffusion.max_num_inference_steps": "40",
         }
         with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as server:
             yield Gallery(server, folder, url)
@@ -103,6 +104,21 @@ def test_the_key_holds_the_id_of_the_request_and_the_file_how_it_was_made(galler
         text = image.info["parameters"]
     assert text.startswith("a red circle\nNegative prompt: blue\nSteps: 7, ")
     assert "Seed: 7, Size: 128x128" in text
+
+
+def test_the_first_step_refuses_by_what_is_configured_on_the_others(gallery: Gallery) -> None:
+    """Its own configuration names neither the limit nor the store."""
+    prompt = triton_grpc.InferInput("prompt", [1], "BYTES")
+    prompt.set_data_from_numpy(np.array([b"x"], dtype=np.object_))
+    steps = triton_grpc.InferInput("num_inference_steps", [1], "INT32")
+    url = triton_grpc.InferInput("response_format", [1], "BYTES")
+    url.set_data_from_numpy(np.array([b"url"], dtype=np.object_))
+    with triton_grpc.InferenceServerClient(gallery.server.grpc_url) as client:
+        steps.set_data_from_numpy(np.array([40], dtype=np.int32))
+        assert client.infer("image_preprocess", [prompt, steps, url]).as_numpy("preprocess_report") is not None
+        steps.set_data_from_numpy(np.array([41], dtype=np.int32))
+        with pytest.raises(InferenceServerException, match=r"num_inference_steps: 41 is outside 1\.\.40"):
+            client.infer("image_preprocess", [prompt, steps])
 
 
 def test_images_bytes_and_seconds_are_counted(gallery: Gallery) -> None:
