@@ -48,7 +48,8 @@ def test_aiperf(openai_server: OpenAIServer, tmp_path: Path) -> None:
     command[command.index("--artifact-dir") + 1] = str(tmp_path)
     run(command)
     table = next(tmp_path.rglob("profile_export_aiperf.csv")).read_text()
-    assert re.search(r"^Request Count,20", table, re.MULTILINE), table
+    assert "Request Count,20.00\n" in table
+    assert "Request Error Rate (%),0.00\n" in table
 
 
 def test_locust(openai_server: OpenAIServer, tmp_path: Path) -> None:
