@@ -51,7 +51,10 @@ PARTS = {
     ),
     "stages": Part("where does each millisecond of one request go?", stages.measure, stages.Settings(), stages.QUICK),
     "scaling": Part(
-        "how does the cost grow with n, size, steps and clients?", scaling.measure, scaling.Settings(), scaling.QUICK
+        "how does a request's cost grow with n, size and steps?",
+        scaling.measure,
+        scaling.Settings(),
+        scaling.QUICK,
     ),
     "soak": Part("do memory, threads or sockets grow while it works?", soak.measure, soak.Settings(), soak.QUICK),
     "frontend": Part("what does the OpenAI frontend cost?", frontend.measure, frontend.Settings(), frontend.QUICK),

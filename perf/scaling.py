@@ -1,8 +1,7 @@
-"""The part `scaling`: how does the cost grow with n, size, steps and concurrency?"""
+"""The part `scaling`: how does the cost of a single request grow with n, size and steps?"""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from imagegen_client import AsyncImageClient, GenerateResult, ImageClient
+from imagegen_client import GenerateResult, ImageClient
 from perf.environment import triton_version
-from perf.load import Completed, closed_loop
 from perf.own_server import own_server
 from perf.report import Section, table
-from perf.summaries import percentile_ms
-from perf.traces import Planned, own_request
 from perf.turns import take_turns
 from perf.workload import SHORT_STEPS
 
@@ -32,18 +28,14 @@ class Settings:
 
     Attributes:
         rounds: single requests of each kind.
-        clients: of the closed loops.
-        each: requests of each of them.
         side_px: of the images where it is not what is varied.
     """
 
     rounds: int = 5
-    clients: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    each: int = 6
     side_px: int = 128
 
 
-QUICK = Settings(rounds=1, clients=(1, 2, 4), each=2)
+QUICK = Settings(rounds=1)
 
 
 def measure(settings: Settings, checkpoint: Path) -> Section:
@@ -52,8 +44,7 @@ def measure(settings: Settings, checkpoint: Path) -> Section:
         with ImageClient(server.grpc_url) as client:
             turns = take_turns("single requests", _single_requests(client, settings), settings.rounds, warmup=1)
         single_ms = {name: [turn.ms for turn in kind] for name, kind in turns.items()}
-        closed = asyncio.run(_closed_loops(server.grpc_url, settings))
-        return section(settings, single_ms, closed, triton_version(server.http_url))
+        return section(settings, single_ms, triton_version(server.http_url))
 
 
 def _single_requests(client: ImageClient, settings: Settings) -> dict[str, Callable[[int], GenerateResult]]:
@@ -71,19 +62,6 @@ def _single_requests(client: ImageClient, settings: Settings) -> dict[str, Calla
     }
 
 
-async def _closed_loops(grpc_url: str, settings: Settings) -> dict[int, list[Completed]]:
-    """Short requests of closed loops, by clients."""
-    completed = {}
-    async with AsyncImageClient(grpc_url) as client:
-        for clients in settings.clients:
-            requests = [
-                own_request(i, SHORT_STEPS, 1000 * clients, settings.side_px) for i in range(clients * settings.each)
-            ]
-            trace = [Planned(0.0, request) for request in requests]
-            completed[clients] = await closed_loop(client, trace, clients, lambda: None)
-    return completed
-
-
 def growth_exponent(points: Mapping[int, float]) -> float:
     """e of the best fit value = factor · x^e: 1 is proportional, 0 constant; NaN of fewer than two points."""
     if len(points) < 2:
@@ -92,20 +70,8 @@ def growth_exponent(points: Mapping[int, float]) -> float:
     return float(slope)
 
 
-def section(
-    settings: Settings,
-    single_ms: Mapping[str, Sequence[float]],
-    closed: Mapping[int, Sequence[Completed]],
-    versions: Mapping[str, str],
-) -> Section:
-    """What the report says about it.
-
-    Args:
-        settings: of the measurement.
-        single_ms: milliseconds of single requests by kind.
-        closed: requests of the closed loops, by clients.
-        versions: of what was measured.
-    """
+def section(settings: Settings, single_ms: Mapping[str, Sequence[float]], versions: Mapping[str, str]) -> Section:
+    """What the report says about milliseconds of single requests by kind."""
     paragraphs = [
         f"Single requests have {SHORT_STEPS} steps, one image and the side above where these are not what is varied."
     ]
@@ -121,36 +87,10 @@ def section(
             table((series, "median ms", f"ms a {per}"), rows),
             f"The cost grows as {'the area' if is_side else series} to the power of {exponents[series]:.2f}.",
         ]
-    by_clients = {clients: _closed_row(completed) for clients, completed in closed.items()}
-    paragraphs += [
-        "### Concurrency",
-        f"Closed loops; requests of {SHORT_STEPS} steps. Rows are those of a denoiser forward (two an image).",
-        table(
-            ("clients", "requests/s", "p50 ms", "p95 ms", "mean rows"),
-            [(str(clients), *one.values()) for clients, one in by_clients.items()],
-        ),
-    ]
     return Section(
         title="How the cost grows",
         settings=settings,
         paragraphs=paragraphs,
-        raw={
-            "single_ms": single_ms,
-            "exponents": exponents,
-            "concurrency": by_clients,
-        },
-        faults=[one.error for completed in closed.values() for one in completed if one.error],
+        raw={"single_ms": single_ms, "exponents": exponents},
         versions=versions,
     )
-
-
-def _closed_row(completed: Sequence[Completed]) -> dict[str, float]:
-    right = [one for one in completed if one.result is not None]
-    latencies_s = [one.latency_s for one in right]
-    rows = [one.result.metadata["mean_batch_rows"] for one in right if one.result is not None]
-    return {
-        "requests_per_s": len(right) / max((one.started_s + one.latency_s for one in right), default=math.inf),
-        "p50_ms": percentile_ms(latencies_s, 50),
-        "p95_ms": percentile_ms(latencies_s, 95),
-        "mean_rows": statistics.fmean(rows) if rows else math.nan,
-    }
