@@ -46,7 +46,7 @@ class GenerationReport(_Report):
     """What the diffusion model did with a request: the public metadata, but for the output format."""
 
     model: str = Field(description="name of the checkpoint")
-    task: str = Field(description="text_to_image, image_to_image or inpainting")
+    task: str = Field(description="text-to-image, image-to-image or inpainting")
     size: str = Field(description='"WxH" in pixels')
     num_inference_steps: int = Field(description="steps of the whole denoising loop")
     guidance_scale: float | None = Field(description="None for a pipeline that takes none")

@@ -190,7 +190,7 @@ class Engine:
         """
         plan = make_plan(request, images, mask, self.pipelines, self.settings)
         if previews and self.pipelines.projection is None:
-            plan = replace(plan, warnings=(*plan.warnings, "partial_images: this model offers no previews"))
+            plan = replace(plan, warnings=(*plan.warnings, "partial_images: this model has no previews"))
         return plan
 
     def submit(self, generation: Generation) -> None:

@@ -84,7 +84,7 @@ def test_a_stream_has_previews_where_the_model_can_give_them(engine: Engine) -> 
     *events, result = engine.stream("a red cat", partial_images=1)
     assert not any(isinstance(event, Preview) for event in events)
     assert isinstance(result, GenerationResult)
-    assert result.statistics.warnings == ("partial_images: this model offers no previews",)
+    assert result.statistics.warnings == ("partial_images: this model has no previews",)
     projection = fit_projection(pipelines().tasks["text-to-image"].pipeline)
     with tiny_engine(pipelines=replace(pipelines(), projection=projection)) as other:
         options: dict[str, Any] = {"n": 2, "num_inference_steps": 6, "partial_images": 2, "size": (48, 32)}

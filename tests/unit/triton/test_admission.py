@@ -146,7 +146,7 @@ def test_a_stream_gets_each_step_and_the_end(ask: Ask, engine: Engine, published
 
 def test_previews_that_the_model_cannot_give_are_worth_a_warning(ask: Ask) -> None:
     assert ask(stream_id=STREAM_ID, partial_images=1).report()["warnings"] == [
-        "partial_images: this model offers no previews"
+        "partial_images: this model has no previews"
     ]
 
 
