@@ -19,52 +19,37 @@ def functions() -> list[tuple[Path, Function]]:
     ]
 
 
-def asserts_itself(function: Function) -> bool:
-    """Whether it has an `assert`, raises an AssertionError, or expects an exception or a warning."""
+def uses(function: Function) -> set[str]:
+    """The names that it mentions, by their last part; `assert` is one."""
+    names: set[str] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Assert):
-            return True
-        if isinstance(node, ast.Attribute) and node.attr in ("raises", "warns", "fail"):
-            return True
-        if isinstance(node, ast.Name) and node.id == "AssertionError":
-            return True
-    return False
+            names.add("assert")
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+    return names
 
 
-def called_names(function: Function) -> set[str]:
-    """What it calls or hands to others, by the last part of the name."""
-    nodes = list(ast.walk(function))
-    return {node.id for node in nodes if isinstance(node, ast.Name)} | {
-        node.attr for node in nodes if isinstance(node, ast.Attribute)
-    }
-
-
-def names_that_assert(found: list[tuple[Path, Function]]) -> set[str]:
-    """Names of functions that assert, directly or through one another."""
-    names = {function.name for _, function in found if asserts_itself(function)}
-    while True:
-        more = {function.name for _, function in found if called_names(function) & names} - names
-        if not more:
-            return names
+def names_that_assert(used: list[tuple[str, set[str]]]) -> set[str]:
+    """Names of functions that assert or expect an exception or a warning, by themselves or through one another."""
+    names = {"assert", "AssertionError", "raises", "warns", "fail"}
+    while more := {name for name, its_names in used if its_names & names} - names:
         names |= more
+    return names
 
 
 def test_every_test_asserts_something() -> None:
-    found = functions()
-    asserting = names_that_assert(found)
-    tests = [(path, function) for path, function in found if function.name.startswith("test_")]
+    used = [(path, function.name, uses(function)) for path, function in functions()]
+    asserting = names_that_assert([(name, its_names) for _, name, its_names in used])
+    tests = [(path, name, its_names) for path, name, its_names in used if name.startswith("test_")]
     assert len(tests) > 100
-    idle = [
-        f"{path.relative_to(TESTS)}: {function.name}"
-        for path, function in tests
-        if not asserts_itself(function) and not called_names(function) & asserting
-    ]
-    assert idle == []
+    assert [f"{path.relative_to(TESTS)}: {name}" for path, name, its_names in tests if not its_names & asserting] == []
 
 
 def test_a_test_without_an_assertion_would_be_found() -> None:
-    idle, asserting = ast.parse("def test_a():\n    print(1)\ndef test_b():\n    assert print\n").body
-    assert isinstance(idle, ast.FunctionDef)
-    assert isinstance(asserting, ast.FunctionDef)
-    assert not asserts_itself(idle)
-    assert asserts_itself(asserting)
+    code = "def test_a():\n    print(1)\ndef test_b():\n    helper()\ndef helper():\n    assert True\n"
+    used = [(node.name, uses(node)) for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)]
+    asserting = names_that_assert(used)
+    assert [name for name, its_names in used if not its_names & asserting] == ["test_a"]
