@@ -10,6 +10,7 @@ import base64
 import io
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,10 @@ def main(argv: list[str]) -> int:
     parameters = {"image_preprocess.allow_private_addresses": "true"}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        starting = console.status("Starting the Triton server …")
-        starting.start()
-        with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as server, ImageClient(server.grpc_url) as client:
-            starting.stop()
+        with ExitStack() as stack:
+            with console.status("Starting the Triton server …"):
+                server = stack.enter_context(EmbeddedServer(MODEL_REPOSITORY, parameters=parameters))
+            client = stack.enter_context(ImageClient(server.grpc_url))
             console.print(f"Triton server ready: http://{server.http_url}, gRPC {server.grpc_url}")
             results = _generate(client, folder, console)
     except (ServerError, ImageGenerationError, OSError) as error:

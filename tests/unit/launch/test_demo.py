@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from rich.console import Console
+from rich.live import _RefreshThread
 
 from imagegen.launch import demo
 from imagegen.launch.child_process import ServerError
@@ -39,3 +41,4 @@ def test_a_server_that_does_not_start_is_one_line(
     assert demo.main(["--out", str(tmp_path / "new")]) == 1
     assert capsys.readouterr().err == "demo: no tritonserver here\n"
     assert (tmp_path / "new").is_dir()
+    assert [thread.name for thread in threading.enumerate() if isinstance(thread, _RefreshThread)] == []
