@@ -1,4 +1,4 @@
-"""Two servers behind nginx: requests are spread, a cancel finds its own, one is replaced under load without a failure."""
+"""Two servers behind nginx: requests are spread, a cancel finds its own, one is replaced under load and none fails."""
 
 from __future__ import annotations
 

@@ -41,4 +41,5 @@ def test_a_server_that_does_not_start_is_one_line(
     assert demo.main(["--out", str(tmp_path / "new")]) == 1
     assert capsys.readouterr().err == "demo: no tritonserver here\n"
     assert (tmp_path / "new").is_dir()
-    assert [thread.name for thread in threading.enumerate() if isinstance(thread, _RefreshThread)] == []
+    spinners = [thread for thread in threading.enumerate() if isinstance(thread, _RefreshThread)]
+    assert all(spinner.done.is_set() for spinner in spinners)
