@@ -1,4 +1,4 @@
-"""Two servers behind nginx: requests are spread, a cancel finds its own, one is replaced under load and none fails."""
+"""Two servers behind nginx: requests are spread, a cancel finds its own, one is replaced under load with no failure."""
 
 from __future__ import annotations
 
