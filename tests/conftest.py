@@ -1,6 +1,11 @@
 """What every test needs of its process."""
 
+import os
 import signal
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would the programs that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests run two at a time. Threads of torch for every core in each of them, and in the servers that they start, would
+# wait for each other: the check of the bundled weights takes 107 s then, and 13 s where it has the machine for itself.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
