@@ -43,8 +43,10 @@ def _run(*options: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
         text=True,
         preexec_fn=_as_in_a_background_job,
     ) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
     for segment in _segments(process):  # a launcher that was killed outright could not
         segment.unlink(missing_ok=True)
 
