@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = run(words[1:])
     except KeyboardInterrupt:
         print("imagegen: interrupted", file=sys.stderr)
+        if argv is None:  # the process ends: what a library was just making must not complain that it was cut short
+            sys.unraisablehook = lambda _: None
         return 130
     return status
 

@@ -20,7 +20,7 @@ from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.model_runner import OUT_OF_MEMORY, ModelRunner
 from imagegen.engine.pipeline_call import GeneratedImage
 from imagegen.engine.progress import ProgressPublisher
-from imagegen.engine.slots import Place, Slots, wait, wait_async
+from imagegen.engine.slots import Slots, Ticket, wait, wait_async
 from imagegen.pipelines.checkpoint import Pipelines
 
 _RESPONSE_THREADS = 2  # copying frames into a response must not hold up the device thread
@@ -51,13 +51,13 @@ class RequestLifecycle:
 
     def submit(self, generation: Generation) -> None:
         """Start a request; blocks while no slot is free. See `Engine.submit`."""
-        with self._admitting(generation) as place:
-            wait(place, generation.deadline_s)
+        with self._admitting(generation) as ticket:
+            wait(ticket, generation.deadline_s)
 
     async def submit_async(self, generation: Generation) -> None:
         """As `submit`, in asyncio."""
-        with self._admitting(generation) as place:
-            await wait_async(place, generation.deadline_s)
+        with self._admitting(generation) as ticket:
+            await wait_async(ticket, generation.deadline_s)
 
     def cancel(self, name: str) -> bool:
         """Cancel requests by name. See `Engine.cancel`."""
@@ -71,29 +71,29 @@ class RequestLifecycle:
         self._responses.shutdown(wait=True)
 
     @contextmanager
-    def _admitting(self, generation: Generation) -> Iterator[Place]:
+    def _admitting(self, generation: Generation) -> Iterator[Ticket]:
         """Around the wait for a slot: before it the request gets into the line, after it it is started."""
-        place = self.slots.enter()
+        ticket = self.slots.enter()
         token = generation.token
         try:
             self._cancellation.open(token, generation.entered_s)
             if token.cancelled:
                 raise Cancelled("the request was cancelled")
-            token.on_cancel(partial(self.slots.refuse, place, _cancelled()))
+            token.on_cancel(partial(self.slots.refuse, ticket, _cancelled()))
             self._metrics.waiting(self.slots.waiting)
-            yield place
+            yield ticket
             if token.check():
                 raise _cancelled()
-            self._start(generation, place)
+            self._start(generation, ticket)
         except BaseException as error:
-            self._end(generation, place)
+            self._end(generation, ticket)
             if isinstance(error, ImageGenError):
                 self._metrics.failed(generation.plan.task, len(generation.plan.seeds), error)
             raise
         finally:
             self._metrics.waiting(self.slots.waiting)
 
-    def _start(self, generation: Generation, place: Place) -> None:
+    def _start(self, generation: Generation, ticket: Ticket) -> None:
         plan = generation.plan
         generation.started_s = time.monotonic()
         progress = None
@@ -102,32 +102,32 @@ class RequestLifecycle:
                 len(plan.seeds), plan.size, generation.previews, self._pipelines.projection, generation.publish
             )
         self._metrics.active(self.slots.held)
-        finished = partial(self._finished, generation, place, progress)
+        finished = partial(self._finished, generation, ticket, progress)
         self._runner.start(plan, finished, generation.token, generation.deadline_s, progress)
 
     def _finished(
         self,
         generation: Generation,
-        place: Place,
+        ticket: Ticket,
         progress: ProgressPublisher | None,
         images: list[GeneratedImage] | None,
         error: BaseException | None,
     ) -> None:
         """Free the slot and leave the response to others; on the device thread."""
-        self._end(generation, place)
+        self._end(generation, ticket)
         if progress is not None:
             progress.ended()
-        self._metrics.active(self.slots.held)
         self._runner.report_state()
         try:
             self._responses.submit(self._respond, generation, images, error)
         except RuntimeError:  # no thread to be had: late for others, but never without a response
             self._respond(generation, images, error)
 
-    def _end(self, generation: Generation, place: Place) -> None:
+    def _end(self, generation: Generation, ticket: Ticket) -> None:
         self._cancellation.end(generation.token)
         generation.token.on_cancel(None)
-        self.slots.leave(place)
+        self.slots.leave(ticket)
+        self._metrics.active(self.slots.held)
 
     def _respond(
         self, generation: Generation, images: list[GeneratedImage] | None, error: BaseException | None

@@ -94,15 +94,22 @@ def _array(name: str, value: Any) -> npt.NDArray[Any]:
     if name in _TEXTS and not isinstance(value, str):
         raise InvalidArgument(name, f"{type(value).__name__}; it is a text")
     if name == "size" and not isinstance(value, str):
-        value = "x".join(str(_integer(name, side)) for side in value)
+        value = "x".join(str(_integer(name, side)) for side in _items(name, value, "(width, height) or a text"))
     if name in _INTEGERS:
         value = _integer(name, value)
     if name in _NUMBERS:
         return np.array([_number(name, value)])
     if name == "seed":
-        seeds = [value] if isinstance(value, int | np.integer) else list(value)
+        seeds = [value] if isinstance(value, int | np.integer) else _items(name, value, "one whole number or several")
         return np.array([_integer(name, seed) for seed in seeds], dtype=np.object_)
     return np.array([value], dtype=np.object_)
+
+
+def _items(name: str, value: Any, allowed: str) -> list[Any]:
+    try:
+        return list(value)
+    except TypeError:
+        raise InvalidArgument(name, f"{type(value).__name__}; it is {allowed}") from None
 
 
 def _integer(name: str, value: Any) -> int:
@@ -126,8 +133,8 @@ def _pixels(name: str, value: Any, dimensions: int) -> Pixels | None:
     pixels = np.asarray(value)
     if pixels.ndim == dimensions - 1:
         pixels = pixels[None]
-    channels_fit = name == "mask" or pixels.shape[-1:] == (3,)
-    if pixels.dtype != np.uint8 or pixels.ndim != dimensions or not channels_fit:
+    fits = len(pixels) == 1 if name == "mask" and pixels.ndim else pixels.shape[-1:] == (3,)
+    if pixels.dtype != np.uint8 or pixels.ndim != dimensions or not fits:
         allowed = "[H, W]" if name == "mask" else "[H, W, 3] or [N, H, W, 3]"
         raise InvalidArgument(name, f"{pixels.dtype} {list(pixels.shape)}; uint8 {allowed} is allowed")
     return pixels

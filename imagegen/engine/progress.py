@@ -20,7 +20,7 @@ class ProgressPublisher:
         size: (width, height) of an image in pixels.
         previews: how many of each image.
         projection: makes them; None for none.
-        publish: takes the events.
+        publish: takes the events; what it raises is logged.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ProgressPublisher:
         progress = Progress(min(self._steps), step.total)
         if progress.step > self._published:
             self._published = progress.step
-            self._publish(progress)
+            self._send(progress)
         chosen = preview_steps(step.total, self._previews)
         if self._projection is None or step.number not in chosen:
             return
@@ -54,11 +54,17 @@ class ProgressPublisher:
             _log.exception("a preview could not be made; there will be no more of this request")
             self._projection = None
         else:
-            self._publish(Preview(progress, chosen.index(step.number), image_index, self._size, pixels))
+            self._send(Preview(progress, chosen.index(step.number), image_index, self._size, pixels))
 
     def ended(self) -> None:
         """Nothing more will come."""
-        self._publish(Ended())
+        self._send(Ended())
+
+    def _send(self, event: Event) -> None:
+        try:
+            self._publish(event)
+        except Exception:  # who follows a request must not end it, nor keep its response back
+            _log.exception("an event could not be published")
 
 
 def preview_steps(total: int, previews: int) -> list[int]:

@@ -10,8 +10,8 @@ from concurrent.futures import Future
 
 from imagegen.api.errors import DeadlineExceeded, Unavailable
 
-Place = Future[None]
-"""A place in the line: done once it holds a slot, or with the error that ended the wait."""
+Ticket = Future[None]
+"""A ticket in the line: done once it holds a slot, or with the error that ended the wait."""
 
 
 class Slots:
@@ -24,8 +24,8 @@ class Slots:
     def __init__(self, count: int) -> None:
         self._count = count
         self._lock = threading.Lock()
-        self._holding: set[Place] = set()
-        self._line: deque[Place] = deque()
+        self._holding: set[Ticket] = set()
+        self._line: deque[Ticket] = deque()
         self._closed = False
 
     @property
@@ -38,74 +38,74 @@ class Slots:
         """Requests that hold a slot."""
         return len(self._holding)
 
-    def enter(self) -> Place:
-        """A place at the end of the line, which holds a slot at once where one is free. To be given back to `leave`.
+    def enter(self) -> Ticket:
+        """A ticket at the end of the line, which holds a slot at once where one is free. To be given back to `leave`.
 
         Raises:
             Unavailable: the slots are closed.
         """
-        place: Place = Future()
+        ticket: Ticket = Future()
         with self._lock:
             if self._closed:
                 raise Unavailable("the server is shutting down")
-            self._line.append(place)
+            self._line.append(ticket)
             self._fill()
-        return place
+        return ticket
 
-    def leave(self, place: Place) -> None:
-        """Free the slot of a place, or give up waiting; of no effect the second time."""
+    def leave(self, ticket: Ticket) -> None:
+        """Free the slot of a ticket, or give up waiting; of no effect the second time."""
         with self._lock:
-            if place in self._holding:
-                self._holding.discard(place)
+            if ticket in self._holding:
+                self._holding.discard(ticket)
                 self._fill()
-            elif place in self._line:
-                self._line.remove(place)
+            elif ticket in self._line:
+                self._line.remove(ticket)
 
-    def refuse(self, place: Place, error: Exception) -> None:
-        """End the wait of a place with `error`; of no effect on one that does not wait."""
+    def refuse(self, ticket: Ticket, error: Exception) -> None:
+        """End the wait of a ticket with `error`; of no effect on one that does not wait."""
         with self._lock:
-            if place in self._line:
-                self._line.remove(place)
-                if place.set_running_or_notify_cancel():
-                    place.set_exception(error)
+            if ticket in self._line:
+                self._line.remove(ticket)
+                if ticket.set_running_or_notify_cancel():
+                    ticket.set_exception(error)
 
     def close(self) -> None:
         """Refuse all that wait and all that come."""
         with self._lock:
             self._closed = True
             line = list(self._line)
-        for place in line:
-            self.refuse(place, Unavailable("the server is shutting down"))
+        for ticket in line:
+            self.refuse(ticket, Unavailable("the server is shutting down"))
 
     def _fill(self) -> None:
         while self._line and len(self._holding) < self._count:
-            place = self._line.popleft()
-            if place.set_running_or_notify_cancel():  # else nobody waits there any more
-                self._holding.add(place)
-                place.set_result(None)
+            ticket = self._line.popleft()
+            if ticket.set_running_or_notify_cancel():  # else nobody waits there any more
+                self._holding.add(ticket)
+                ticket.set_result(None)
 
 
-def wait(place: Place, deadline_s: float | None) -> None:
-    """Wait until a place holds a slot, in a thread.
+def wait(ticket: Ticket, deadline_s: float | None) -> None:
+    """Wait until a ticket holds a slot, in a thread.
 
     Args:
-        place: from `Slots.enter`.
+        ticket: from `Slots.enter`.
         deadline_s: on the clock of `time.monotonic`; None for none.
 
     Raises:
-        DeadlineExceeded: the deadline passed. And what the place was refused with.
+        DeadlineExceeded: the deadline passed. And what the ticket was refused with.
     """
     try:
-        place.result(_seconds_until(deadline_s))
+        ticket.result(_seconds_until(deadline_s))
     except TimeoutError:
         raise _too_late() from None
 
 
-async def wait_async(place: Place, deadline_s: float | None) -> None:
+async def wait_async(ticket: Ticket, deadline_s: float | None) -> None:
     """As `wait`, in asyncio."""
     try:
         async with asyncio.timeout(_seconds_until(deadline_s)):
-            await asyncio.wrap_future(place)
+            await asyncio.wrap_future(ticket)
     except TimeoutError:
         raise _too_late() from None
 

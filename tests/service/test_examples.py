@@ -22,7 +22,7 @@ import uvicorn
 from PIL import Image
 
 from imagegen.engine import Engine
-from tests.unit.tiny_engine import ENDLESS, PATIENCE_S, Gate, pipelines, tiny_engine, wait_until
+from tests.unit.tiny_engine import ENDLESS, TIMEOUT_S, Gate, pipelines, tiny_engine, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -82,7 +82,7 @@ def gate() -> Iterator[Gate]:
 
 def post(port: int, **values: Any) -> http.client.HTTPConnection:
     """A connection on which a request is under way."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     connection.request("POST", "/generate", json.dumps(values), {"Content-Type": "application/json"})
     return connection
 
@@ -121,11 +121,11 @@ def test_a_client_that_disconnects_frees_its_slot_within_one_step(gate: Gate) ->
         connection = post(port, prompt="a red cat", num_inference_steps=ENDLESS)
         wait_until(lambda: gate.steps > 2)
         gate.close()
-        assert gate.reached.wait(PATIENCE_S)
+        assert gate.reached.wait(TIMEOUT_S)
         steps_before = gate.steps
         cancelled = cancel_noticed(engine)
         connection.sock.close()
-        assert cancelled.wait(PATIENCE_S)
+        assert cancelled.wait(TIMEOUT_S)
         gate.open()
         wait_until(lambda: engine.active_requests == 0)
         assert gate.steps == steps_before
@@ -150,7 +150,7 @@ def test_the_server_runs_as_a_program() -> None:
         assert pixels(png).shape == (128, 128, 3)
     finally:
         process.terminate()
-        assert process.wait(PATIENCE_S) is not None
+        assert process.wait(TIMEOUT_S) is not None
 
 
 def is_listening(port: int) -> bool:

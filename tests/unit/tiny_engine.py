@@ -16,7 +16,7 @@ from imagegen.engine import Engine, EngineSettings
 from imagegen.pipelines.checkpoint import Pipelines, describe_pipelines
 from tests.unit import tiny_pipelines as tiny
 
-PATIENCE_S = 20
+TIMEOUT_S = 20
 ENDLESS = 900  # steps that nobody waits for
 SLOTS = 4
 SETTINGS = EngineSettings(
@@ -56,7 +56,7 @@ def levels(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> int:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for what another thread is about to do; fails when it does not."""
-    for _ in range(PATIENCE_S * 1000):
+    for _ in range(TIMEOUT_S * 1000):
         if condition():
             return
         time.sleep(0.001)
@@ -94,4 +94,4 @@ class Gate:
         self.steps += 1
         if not self._open.is_set():
             self.reached.set()
-            assert self._open.wait(PATIENCE_S)
+            assert self._open.wait(TIMEOUT_S)

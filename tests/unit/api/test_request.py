@@ -77,7 +77,7 @@ def test_every_input_comes_out_typed() -> None:
 
 
 # (inputs, the field that is refused, what the message says of value and allowed range)
-REFUSED: list[tuple[dict[str, Any], str, str]] = [
+REJECTED: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": None}, "prompt", "missing; it is required"),
     ({"prompt": [""]}, "prompt", "0 characters; 1..32000"),
     ({"prompt": ["x" * 32_001]}, "prompt", "32001 characters; 1..32000"),
@@ -136,7 +136,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("values", "field", "says"), REFUSED)
+@pytest.mark.parametrize(("values", "field", "says"), REJECTED)
 def test_what_breaks_a_rule_is_refused_with_field_value_and_allowed_range(
     values: dict[str, Any], field: str, says: str
 ) -> None:
@@ -147,7 +147,7 @@ def test_what_breaks_a_rule_is_refused_with_field_value_and_allowed_range(
 
 
 def test_every_input_of_the_table_has_a_refusal() -> None:
-    assert {field.partition("[")[0] for _, field, _ in REFUSED} == set(tensors.INPUT_NAMES)
+    assert {field.partition("[")[0] for _, field, _ in REJECTED} == set(tensors.INPUT_NAMES)
 
 
 def test_an_unknown_input_is_refused_and_the_known_ones_are_listed() -> None:

@@ -157,7 +157,7 @@ def test_the_frontend_takes_its_arguments() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_image_urls_lead_where_the_guard_lets_them(overlay: str) -> None:
+def test_image_urls_lead_where_the_ssrf_rules_let_them(overlay: str) -> None:
     """Two lines of defence that agree: at the edges of every range that either of them names, and of others."""
     blocks = _egress_blocks(overlay)
     networks = [ipaddress.ip_network(n) for block in blocks for n in [block["cidr"], *block["except"]]]

@@ -10,7 +10,7 @@ import pytest
 from imagegen.engine import cancellation as module
 from imagegen.engine.cancellation import Cancellation, CancelToken
 
-PATIENCE_S = 10
+TIMEOUT_S = 10
 
 
 class Client:
@@ -57,7 +57,7 @@ def wait_for_two_rounds(cancellation: Cancellation) -> None:
     for _ in range(2):
         probe = Client()
         cancellation.open(probe.token)
-        assert probe.asked.wait(PATIENCE_S)
+        assert probe.asked.wait(TIMEOUT_S)
         cancellation.end(probe.token)
 
 
@@ -84,7 +84,7 @@ def test_only_the_request_whose_client_disconnected_is_cancelled(cancellation: C
 def test_a_request_that_is_cancelled_or_ended_is_not_asked_about_again(cancellation: Cancellation, how: str) -> None:
     client = Client()
     cancellation.open(client.token)
-    assert client.asked.wait(PATIENCE_S)
+    assert client.asked.wait(TIMEOUT_S)
     if how == "cancelled":
         client.token.cancel()
     else:

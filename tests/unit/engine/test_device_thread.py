@@ -16,7 +16,7 @@ from imagegen.engine.generation_job import GenerationJob
 from imagegen.engine.scheduler import Limits
 from tests.unit.engine.executor_toys import executor_of
 
-PATIENCE_S = 10
+TIMEOUT_S = 10
 
 
 class Step:
@@ -49,7 +49,7 @@ class Bench:
 
     def _forward(self, calls: Sequence[Any]) -> list[str]:
         self.in_forward.set()
-        assert self.may_forward.wait(PATIENCE_S)
+        assert self.may_forward.wait(TIMEOUT_S)
         if self.breaks_with is not None:
             error, self.breaks_with = self.breaks_with, None
             raise error
@@ -68,7 +68,7 @@ class Outcome:
         self._reported.set()
 
     def wait(self) -> tuple[list[Any] | None, BaseException | None]:
-        assert self._reported.wait(PATIENCE_S)
+        assert self._reported.wait(TIMEOUT_S)
         [report] = self.reports
         return report
 
@@ -82,7 +82,7 @@ def test_jobs_from_several_threads_are_generated() -> None:
     for thread in threads:
         thread.join()
     assert [outcome.wait() for outcome in outcomes] == [([0, 1], None)] * 4
-    bench.thread.close(PATIENCE_S)
+    bench.thread.close(TIMEOUT_S)
 
 
 def test_everything_runs_on_one_thread_without_gradients() -> None:
@@ -97,15 +97,15 @@ def test_everything_runs_on_one_thread_without_gradients() -> None:
     bench.thread.submit(GenerationJob(image, 2, outcome.report))
     assert outcome.wait() == ([False, False], None)
     assert seen == {"device"}
-    bench.thread.close(PATIENCE_S)
+    bench.thread.close(TIMEOUT_S)
 
 
 def test_close_finishes_what_is_being_generated() -> None:
     bench = Bench()
     bench.may_forward.clear()
     outcomes = [bench.generate(steps=5), bench.generate(steps=2)]
-    assert bench.in_forward.wait(PATIENCE_S)
-    closing = threading.Thread(target=bench.thread.close, args=(PATIENCE_S,))
+    assert bench.in_forward.wait(TIMEOUT_S)
+    closing = threading.Thread(target=bench.thread.close, args=(TIMEOUT_S,))
     closing.start()
     bench.may_forward.set()
     closing.join()
@@ -117,7 +117,7 @@ def test_close_refuses_what_is_not_finished_in_time() -> None:
     bench = Bench()
     bench.may_forward.clear()
     outcomes = [bench.generate(steps=10**9), bench.generate(steps=10**9, count=3)]
-    assert bench.in_forward.wait(PATIENCE_S)
+    assert bench.in_forward.wait(TIMEOUT_S)
     closing = threading.Thread(target=bench.thread.close, args=(0.0,))
     closing.start()
     bench.may_forward.set()
@@ -133,9 +133,9 @@ def test_close_of_an_idle_thread_ends_it() -> None:
     before = set(threading.enumerate())
     bench = Bench()
     [thread] = set(threading.enumerate()) - before
-    bench.thread.close(PATIENCE_S)
+    bench.thread.close(TIMEOUT_S)
     assert not thread.is_alive()
-    bench.thread.close(PATIENCE_S)  # of no effect
+    bench.thread.close(TIMEOUT_S)  # of no effect
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
@@ -146,7 +146,7 @@ def test_an_executor_that_breaks_fails_its_requests_and_the_thread_goes_on(
     bench = Bench()
     bench.may_forward.clear()
     outcomes = [bench.generate(steps=3), bench.generate(steps=3, count=2)]
-    assert bench.in_forward.wait(PATIENCE_S)
+    assert bench.in_forward.wait(TIMEOUT_S)
     bench.breaks_with = error
     with caplog.at_level(logging.ERROR):
         bench.may_forward.set()
@@ -154,12 +154,12 @@ def test_an_executor_that_breaks_fails_its_requests_and_the_thread_goes_on(
     assert [type(each) for each in errors] == [InternalError] * 2
     assert "the executor broke" in caplog.text
     assert bench.generate(steps=3).wait() == ([0], None)
-    bench.thread.close(PATIENCE_S)
+    bench.thread.close(TIMEOUT_S)
 
 
 def test_a_job_that_comes_after_the_end_is_refused_at_once() -> None:
     bench = Bench()
-    bench.thread.close(PATIENCE_S)
+    bench.thread.close(TIMEOUT_S)
     with pytest.raises(Unavailable, match="shutting down"):
         bench.generate(steps=1)
     assert bench.executor.active == 0

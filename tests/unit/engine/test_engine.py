@@ -16,7 +16,7 @@ from imagegen.api.errors import Cancelled, DeadlineExceeded, InvalidArgument, Un
 from imagegen.api.events import Preview, Progress
 from imagegen.engine import Engine, EngineSettings, GenerationResult
 from imagegen.pipelines.previews import fit_projection
-from tests.unit.tiny_engine import ENDLESS, PATIENCE_S, SLOTS, Gate, levels, pipelines, tiny_engine, wait_until
+from tests.unit.tiny_engine import ENDLESS, SLOTS, TIMEOUT_S, Gate, levels, pipelines, tiny_engine, wait_until
 
 
 @pytest.fixture
@@ -56,11 +56,11 @@ def test_settings_are_checked() -> None:
 def test_requests_from_threads_share_their_forwards(engine: Engine, gate: Gate, start: Start) -> None:
     gate.close()
     first = start(num_inference_steps=4)
-    assert gate.reached.wait(PATIENCE_S)
+    assert gate.reached.wait(TIMEOUT_S)
     others = [start(num_inference_steps=4) for _ in range(SLOTS - 1)]
     wait_until(lambda: engine.active_requests == SLOTS)
     gate.open()
-    assert all(each.result(PATIENCE_S).frames.shape == (1, 32, 32, 3) for each in (first, *others))
+    assert all(each.result(TIMEOUT_S).frames.shape == (1, 32, 32, 3) for each in (first, *others))
     assert gate.steps == 5, "the first was alone once, then all went together"
 
 
@@ -98,7 +98,7 @@ def test_closing_a_stream_cancels_its_request_within_one_step(engine: Engine, ga
     assert isinstance(stream, Iterator)
     assert next(stream) == Progress(1, ENDLESS)
     gate.close()
-    assert gate.reached.wait(PATIENCE_S)
+    assert gate.reached.wait(TIMEOUT_S)
     steps = gate.steps
     stream.close()  # type: ignore[attr-defined]
     gate.open()
@@ -112,10 +112,10 @@ def test_a_request_is_cancelled_by_its_id_and_no_other(engine: Engine, gate: Gat
     assert not engine.cancel("nobody's")
     assert not engine.cancel("")
     assert engine.cancel("mine")
-    assert isinstance(mine.exception(PATIENCE_S), Cancelled)
+    assert isinstance(mine.exception(TIMEOUT_S), Cancelled)
     assert not yours.done()
     assert engine.cancel("yours")
-    assert isinstance(yours.exception(PATIENCE_S), Cancelled)
+    assert isinstance(yours.exception(TIMEOUT_S), Cancelled)
     assert engine.generate("a red cat", request_id="mine").frames.shape[0] == 1, "a later one is not meant"
 
 
@@ -125,15 +125,15 @@ def test_who_waits_for_a_slot_is_cancelled_at_once(engine: Engine, gate: Gate, s
     wait_until(lambda: engine.active_requests == SLOTS)
     waiting = start(request_id="mine")
     wait_until(lambda: engine.cancel("mine"))
-    assert isinstance(waiting.exception(PATIENCE_S), Cancelled)
+    assert isinstance(waiting.exception(TIMEOUT_S), Cancelled)
     gate.open()
-    assert all(each.result(PATIENCE_S).frames.shape[0] == 1 for each in holding)
+    assert all(each.result(TIMEOUT_S).frames.shape[0] == 1 for each in holding)
 
 
 def test_deadlines_end_requests_that_are_generated_and_those_that_wait(engine: Engine, start: Start) -> None:
     generated = [start(num_inference_steps=ENDLESS, timeout_ms=200) for _ in range(SLOTS)]
     waiting = start(timeout_ms=1)
-    errors = [each.exception(PATIENCE_S) for each in (*generated, waiting)]
+    errors = [each.exception(TIMEOUT_S) for each in (*generated, waiting)]
     assert {type(error) for error in errors} == {DeadlineExceeded}
     assert engine.generate("a red cat", timeout_ms=3_600_000).frames.shape[0] == 1
 
@@ -147,10 +147,10 @@ def test_close_finishes_what_has_begun_and_refuses_who_waits_and_who_comes(
     waiting = start(request_id="waits")
     wait_until(lambda: engine.waiting_requests == 1)
     closing = pool.submit(engine.close)
-    assert isinstance(waiting.exception(PATIENCE_S), Unavailable)
+    assert isinstance(waiting.exception(TIMEOUT_S), Unavailable)
     gate.open()
-    closing.result(PATIENCE_S)
-    assert all(each.result(PATIENCE_S).frames.shape[0] == 2 for each in begun)
+    closing.result(TIMEOUT_S)
+    assert all(each.result(TIMEOUT_S).frames.shape[0] == 2 for each in begun)
     with pytest.raises(Unavailable, match="shutting down"):
         engine.generate("a red cat")
 

@@ -10,7 +10,7 @@ import pytest
 from imagegen.api.errors import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
 from imagegen.api.events import Progress
 from imagegen.engine import Engine, GenerationResult
-from tests.unit.tiny_engine import ENDLESS, PATIENCE_S, SLOTS, Gate, levels, wait_until
+from tests.unit.tiny_engine import ENDLESS, SLOTS, TIMEOUT_S, Gate, levels, wait_until
 
 
 def in_thread(condition: object) -> asyncio.Future[None]:
@@ -21,7 +21,7 @@ def in_thread(condition: object) -> asyncio.Future[None]:
 def test_many_requests_at_once_all_end(engine: Engine) -> None:
     async def ask() -> list[GenerationResult]:
         requests = (engine.generate_async("a red cat", seed=seed) for seed in range(3 * SLOTS))
-        return await asyncio.wait_for(asyncio.gather(*requests), PATIENCE_S)
+        return await asyncio.wait_for(asyncio.gather(*requests), TIMEOUT_S)
 
     results = asyncio.run(ask())
     assert [result.seeds for result in results] == [(seed,) for seed in range(3 * SLOTS)]
@@ -97,7 +97,7 @@ def test_a_task_that_is_cancelled_while_it_waits_leaves_the_line(engine: Engine,
         with pytest.raises(DeadlineExceeded, match="before the request was started"):
             await late
         gate.open()
-        return await asyncio.wait_for(asyncio.gather(*holding, first, third), PATIENCE_S)
+        return await asyncio.wait_for(asyncio.gather(*holding, first, third), TIMEOUT_S)
 
     assert len(asyncio.run(ask())) == SLOTS + 2
     assert (engine.active_requests, engine.waiting_requests) == (0, 0)

@@ -147,7 +147,7 @@ def test_on_a_gpu_forwards_count_when_it_has_done_them(on_gpu: ForwardCosts) -> 
     assert {event.stream for event in Event.alive} <= {"stream of cuda:1"}  # that of the instance, not of GPU 0
 
 
-def test_on_a_gpu_no_marks_pile_up_while_images_are_drawn_alone(on_gpu: ForwardCosts) -> None:
+def test_on_a_gpu_no_marks_pile_up_while_images_are_generated_alone(on_gpu: ForwardCosts) -> None:
     """Then nobody asks what rows cost."""
     for _ in range(1000):
         run_on_gpu(on_gpu, 2, 10)

@@ -15,7 +15,7 @@ from imagegen.api.request import ImageRequest
 from imagegen.engine import Engine, GenerationResult
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.generation import Generation
-from tests.unit.tiny_engine import ENDLESS, PATIENCE_S, SETTINGS, SLOTS, Gate, image, pipelines, tiny_engine, wait_until
+from tests.unit.tiny_engine import ENDLESS, SETTINGS, SLOTS, TIMEOUT_S, Gate, image, pipelines, tiny_engine, wait_until
 
 
 class Client:
@@ -42,14 +42,14 @@ class Client:
 
     @property
     def result(self) -> GenerationResult:
-        assert self._responded.wait(PATIENCE_S)
+        assert self._responded.wait(TIMEOUT_S)
         [(result, error)] = self.responses
         assert result is not None, error
         return result
 
     @property
     def error(self) -> BaseException:
-        assert self._responded.wait(PATIENCE_S)
+        assert self._responded.wait(TIMEOUT_S)
         [(result, error)] = self.responses
         assert result is None
         assert error is not None
@@ -102,10 +102,10 @@ def test_a_client_that_disconnects_while_it_waits_is_not_started(engine: Engine)
 
     thread = threading.Thread(target=wait)
     thread.start()
-    assert waiting.asked.wait(PATIENCE_S)
+    assert waiting.asked.wait(TIMEOUT_S)
     assert not errors
     waiting.disconnected.set()
-    thread.join(PATIENCE_S)
+    thread.join(TIMEOUT_S)
     assert [type(error) for error in errors] == [Cancelled]
     assert not waiting.responses
     for client in holding:

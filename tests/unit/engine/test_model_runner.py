@@ -14,7 +14,7 @@ from imagegen.engine import Engine
 from imagegen.engine.metrics import EngineMetrics, discard
 from imagegen.engine.model_runner import ModelRunner
 from imagegen.pipelines.warmup import warmup_plans
-from tests.unit.tiny_engine import ENDLESS, PATIENCE_S, SETTINGS, pipelines, tiny_engine
+from tests.unit.tiny_engine import ENDLESS, SETTINGS, TIMEOUT_S, pipelines, tiny_engine
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def runner() -> Iterator[ModelRunner]:
     metrics = EngineMetrics(discard, {}, torch.device("cpu"))
     made = ModelRunner(SETTINGS, pipelines(), metrics)
     yield made
-    made.close(PATIENCE_S)
+    made.close(TIMEOUT_S)
     metrics.close()
 
 

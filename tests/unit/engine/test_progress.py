@@ -69,3 +69,13 @@ def test_preview_steps_are_even_and_never_the_last(previews: int) -> None:
         gaps = np.diff([0, *steps, total])
         assert gaps.min() >= 1
         assert gaps.max() - gaps.min() <= 1
+
+
+def test_whoever_follows_can_neither_end_the_image_nor_keep_its_end_back(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(event: Event) -> None:
+        raise RuntimeError("nobody listens")
+
+    publisher = ProgressPublisher(1, (64, 32), 0, None, fail)
+    publisher.stepped(0, Step(1, 1, None))
+    publisher.ended()
+    assert caplog.text.count("could not be published") == 2

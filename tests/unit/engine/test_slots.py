@@ -9,9 +9,9 @@ import time
 import pytest
 
 from imagegen.api.errors import Cancelled, DeadlineExceeded, Unavailable
-from imagegen.engine.slots import Place, Slots, wait, wait_async
+from imagegen.engine.slots import Slots, Ticket, wait, wait_async
 
-PATIENCE_S = 10
+TIMEOUT_S = 10
 
 
 def soon() -> float:
@@ -21,8 +21,8 @@ def soon() -> float:
 
 def test_free_slots_are_held_at_once_and_no_more_than_there_are() -> None:
     slots = Slots(3)
-    places = [slots.enter() for _ in range(5)]
-    assert [place.done() for place in places] == [True, True, True, False, False]
+    tickets = [slots.enter() for _ in range(5)]
+    assert [ticket.done() for ticket in tickets] == [True, True, True, False, False]
     assert (slots.held, slots.waiting) == (3, 2)
 
 
@@ -76,7 +76,7 @@ def test_a_slot_that_is_freed_wakes_who_waits_in_a_thread() -> None:
     thread.start()
     assert not woken.is_set()
     slots.leave(first)
-    assert woken.wait(PATIENCE_S)
+    assert woken.wait(TIMEOUT_S)
     thread.join()
 
 
@@ -86,9 +86,9 @@ def test_a_slot_that_is_freed_by_a_thread_wakes_who_waits_in_asyncio() -> None:
 
     async def wait_for_it() -> None:
         thread = threading.Thread(target=slots.leave, args=(first,))
-        place = slots.enter()
+        ticket = slots.enter()
         asyncio.get_running_loop().call_soon(thread.start)
-        await asyncio.wait_for(wait_async(place, None), PATIENCE_S)
+        await asyncio.wait_for(wait_async(ticket, None), TIMEOUT_S)
         thread.join()
 
     asyncio.run(wait_for_it())
@@ -99,8 +99,8 @@ def test_a_task_that_is_cancelled_while_it_waits_gets_no_slot() -> None:
     slots = Slots(1)
     first = slots.enter()
 
-    async def give_up(place: Place) -> None:
-        task = asyncio.create_task(wait_async(place, None))
+    async def give_up(ticket: Ticket) -> None:
+        task = asyncio.create_task(wait_async(ticket, None))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -144,15 +144,15 @@ def test_many_threads_never_hold_more_slots_than_there_are() -> None:
     def request() -> None:
         nonlocal holding, most, done
         for _ in range(50):
-            place = slots.enter()
-            wait(place, None)
+            ticket = slots.enter()
+            wait(ticket, None)
             with lock:
                 holding += 1
                 most = max(most, holding)
             with lock:
                 holding -= 1
                 done += 1
-            slots.leave(place)
+            slots.leave(ticket)
 
     threads = [threading.Thread(target=request) for _ in range(8)]
     for thread in threads:

@@ -168,7 +168,7 @@ def test_there_is_one_image_or_one_for_each(count: int, n: int) -> None:
     assert len(made.images) == count
 
 
-REFUSED: list[tuple[dict[str, Any], str, str]] = [
+REJECTED: list[tuple[dict[str, Any], str, str]] = [
     ({"images": pixels(2), "n": 3}, "image", "2 images; give 1, or one for each of the n=3 images"),
     ({"images": pixels(3)}, "image", "3 images; give 1, or one for each of the n=1 images"),
     ({"images": pixels(0)}, "image", "shape [0, 64, 96, 3] has no pixels"),
@@ -212,7 +212,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "field", "says"), REFUSED)
+@pytest.mark.parametrize(("arguments", "field", "says"), REJECTED)
 def test_what_the_checkpoint_cannot_do_is_refused_by_name(arguments: dict[str, Any], field: str, says: str) -> None:
     with pytest.raises(InvalidArgument) as refusal:
         plan(**arguments)

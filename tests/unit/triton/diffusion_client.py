@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tests.unit.tiny_engine import PATIENCE_S
+from tests.unit.tiny_engine import TIMEOUT_S
 
 Array = npt.NDArray[Any]
 
@@ -63,7 +63,7 @@ class DiffusionClient:
 
     def outputs(self) -> Mapping[str, Array]:
         """The output arrays; raises the error there is instead."""
-        assert self._responded.wait(PATIENCE_S)
+        assert self._responded.wait(TIMEOUT_S)
         if self.errors:
             raise self.errors[0]
         assert len(self.results) == 1
@@ -79,7 +79,7 @@ class DiffusionClient:
 
     def error(self) -> BaseException:
         """The one error there was."""
-        assert self._responded.wait(PATIENCE_S)
+        assert self._responded.wait(TIMEOUT_S)
         assert not self.results
         assert len(self.errors) == 1
         return self.errors[0]

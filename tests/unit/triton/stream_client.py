@@ -33,7 +33,7 @@ class StreamClient:
         self.parts: list[dict[str, Any]] = []
         self.errors: list[BaseException] = []
         self.finished = 0
-        self.wanted = {"event", "step"}
+        self.requested = {"event", "step"}
         self._received = threading.Condition()
         self._values = {"prompt": "x", **values}
 
@@ -44,7 +44,7 @@ class StreamClient:
         }
 
     def wants(self, output: str) -> bool:
-        return output in self.wanted
+        return output in self.requested
 
     def is_cancelled(self) -> bool:
         return self.disconnected

@@ -16,7 +16,7 @@ from imagegen.api.errors import Cancelled, DeadlineExceeded, InvalidArgument, Un
 from imagegen.api.events import Ended, Event, Progress
 from imagegen.engine import Engine
 from imagegen.triton.admission import Admission
-from tests.unit.tiny_engine import ENDLESS, PATIENCE_S, SLOTS, image, levels, mask, tiny_engine, wait_until
+from tests.unit.tiny_engine import ENDLESS, SLOTS, TIMEOUT_S, image, levels, mask, tiny_engine, wait_until
 from tests.unit.triton.diffusion_client import DiffusionClient
 
 STREAM_ID = "0" * 16 + "." + "1" * 32
@@ -176,7 +176,7 @@ def test_a_name_cancels_all_its_requests_those_that_wait_too_and_no_later_one(
     waiting = DiffusionClient("same")
     thread = threading.Thread(target=admission.submit, args=(waiting,))
     thread.start()
-    assert waiting.asked.wait(PATIENCE_S)
+    assert waiting.asked.wait(TIMEOUT_S)
     entered_s = time.monotonic()
     assert engine.cancel("same")
     thread.join()

@@ -16,7 +16,7 @@ from imagegen.triton import process
 from imagegen.triton.drain import open_requests
 from imagegen.triton.run_folder import run_folder
 
-PATIENCE_S = 30
+TIMEOUT_S = 30
 
 
 def test_it_shows_its_open_requests_until_it_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +49,6 @@ def test_it_ends_with_its_server(folder: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", _SERVER], env=environment, **pipes) as server:  # type: ignore[call-overload]
         model = os.pidfd_open(int(server.stdout.readline()))
         server.kill()
-        ended, _, _ = select.select([model], [], [], PATIENCE_S)
+        ended, _, _ = select.select([model], [], [], TIMEOUT_S)
         os.close(model)
     assert ended

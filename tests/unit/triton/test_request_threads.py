@@ -8,7 +8,7 @@ from imagegen.triton.request_threads import RequestThreads
 from imagegen.triton.triton_request import TritonRequest
 from tests.unit.triton.python_backend import Request
 
-PATIENCE_S = 10
+TIMEOUT_S = 10
 
 
 def test_run_blocks_while_every_thread_is_busy() -> None:
@@ -16,20 +16,20 @@ def test_run_blocks_while_every_thread_is_busy() -> None:
 
     def serve(request: TritonRequest) -> None:
         serving.release()
-        assert go_on.acquire(timeout=PATIENCE_S)
+        assert go_on.acquire(timeout=TIMEOUT_S)
         request.send({})
 
     threads = RequestThreads(2, serve)
     requests = [Request(str(index)) for index in range(3)]
     for request in requests[:2]:
         threads.run(request)
-        assert serving.acquire(timeout=PATIENCE_S)
+        assert serving.acquire(timeout=TIMEOUT_S)
     third = threading.Thread(target=threads.run, args=(requests[2],))
     third.start()
     assert not serving.acquire(timeout=0.05)
     go_on.release()
-    third.join(PATIENCE_S)
-    assert serving.acquire(timeout=PATIENCE_S)
+    third.join(TIMEOUT_S)
+    assert serving.acquire(timeout=TIMEOUT_S)
     go_on.release(2)
     threads.close()
     assert [len(request.sender.sent) for request in requests] == [1, 1, 1]

@@ -16,7 +16,7 @@ from imagegen.api.events import Ended, Event, Preview, Progress
 from imagegen.triton import side_channel
 from imagegen.triton.side_channel import Canceller, CancelServer, EventListener, EventSender, is_stream_id
 
-PATIENCE_S = 10
+TIMEOUT_S = 10
 
 
 class Ear:
@@ -27,7 +27,7 @@ class Ear:
         self.listener = EventListener(folder, lambda stream_id, event: self.heard.put((stream_id, event)))
 
     def next(self) -> tuple[str, Event]:
-        return self.heard.get(timeout=PATIENCE_S)
+        return self.heard.get(timeout=TIMEOUT_S)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_sending_never_waits_whether_nobody_was_ever_there_or_somebody_has_disco
     awake = threading.Event()
 
     def sleep(stream_id: str, event: Event) -> None:
-        awake.wait(PATIENCE_S)
+        awake.wait(TIMEOUT_S)
 
     sleeping = EventListener(folder, sleep)
     for step in range(5000):
@@ -124,7 +124,7 @@ def test_a_listener_whose_owner_fails_goes_on(folder: Path, sender: EventSender)
     listener = EventListener(folder, deliver)
     for step in (1, 2):
         sender.send(listener.new_stream_id(), Progress(step, 2))
-    assert [heard.get(timeout=PATIENCE_S) for _ in range(2)] == [Progress(1, 2), Progress(2, 2)]
+    assert [heard.get(timeout=TIMEOUT_S) for _ in range(2)] == [Progress(1, 2), Progress(2, 2)]
     listener.close()
 
 
@@ -245,7 +245,7 @@ def test_a_question_that_is_none_does_not_end_the_server(folder: Path, question:
         socket.connect(f"ipc://{path}")
         socket.send_multipart(question)
         if len(question[0]) < 10_000:
-            assert socket.poll(PATIENCE_S * 1000)
+            assert socket.poll(TIMEOUT_S * 1000)
             assert socket.recv() in (b"0", b"1")
     canceller = Canceller(folder)
     assert canceller.cancel("a")

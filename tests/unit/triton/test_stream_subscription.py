@@ -37,7 +37,7 @@ def test_events_are_sent_as_they_come() -> None:
 
 def test_a_client_that_does_not_ask_for_steps_gets_none_and_no_keepalive() -> None:
     client = StreamClient()
-    client.wanted = {"event"}
+    client.requested = {"event"}
     subscription, clock = subscribed(client)
     subscription.deliver(Progress(1, 2))
     clock.now_s += KEEPALIVE_S + 1

@@ -16,7 +16,7 @@ from imagegen.triton.side_channel import CancelServer, EventSender
 from imagegen.triton.streams import Streams
 from tests.unit.triton.stream_client import Arrays, StreamClient, preview, text
 
-PATIENCE_S = 10
+TIMEOUT_S = 10
 
 
 class Models:
@@ -52,7 +52,7 @@ class Models:
             for event in self.events:
                 self.sender.send(stream_id, event)
             self.generating.set()
-            assert self.generated_until.wait(PATIENCE_S)
+            assert self.generated_until.wait(TIMEOUT_S)
         if name in self.fail:
             raise self.fail[name]
         return {output: text(f"{name} {output}") for output in outputs}
@@ -98,7 +98,7 @@ def test_events_are_sent_in_order_and_then_the_images(streams: Streams, models: 
 def test_a_client_that_does_not_ask_for_steps_gets_none(streams: Streams, models: Models) -> None:
     models.events = [Progress(1, 2), Progress(2, 2), Ended()]
     client = StreamClient()
-    client.wanted = {"event"}
+    client.requested = {"event"}
     streams.serve(client)
     assert [part["event"] for part in client.parts] == [b"completed"]
     assert (client.parts[0]["step"], client.finished) == (2, 1)
@@ -173,7 +173,7 @@ def test_a_client_that_leaves_cancels_its_own_request_once(streams: Streams, mod
     client = StreamClient("mine")
     thread = threading.Thread(target=streams.serve, args=(client,))
     thread.start()
-    assert models.generating.wait(PATIENCE_S)
+    assert models.generating.wait(TIMEOUT_S)
     client.disconnected = True
     thread.join()
     assert models.cancelled == [models.calls[1][1]["stream_id"][0].decode()]
@@ -194,9 +194,9 @@ def test_a_stream_that_waits_is_kept_alive(streams: Streams, models: Models, mon
     client = StreamClient()
     thread = threading.Thread(target=streams.serve, args=(client,))
     thread.start()
-    assert client.wait_for_step(0, PATIENCE_S)
+    assert client.wait_for_step(0, TIMEOUT_S)
     models.sender.send(models.calls[1][1]["stream_id"][0].decode(), Progress(2, 3))
-    assert client.wait_for_step(2, PATIENCE_S)
+    assert client.wait_for_step(2, TIMEOUT_S)
     models.sender.send(models.calls[1][1]["stream_id"][0].decode(), Ended())
     models.generated_until.set()
     thread.join()

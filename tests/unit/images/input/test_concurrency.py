@@ -9,7 +9,7 @@ import pytest
 
 from imagegen.images.input.concurrency import ConcurrencyLimiter, LimitReached
 
-PATIENCE_S = 30
+TIMEOUT_S = 30
 
 
 def test_a_caller_above_the_limit_is_refused_until_a_slot_is_free() -> None:
@@ -38,14 +38,14 @@ def test_a_caller_can_wait_for_a_slot() -> None:
 
     def wait() -> int:
         waiting.set()
-        with limiter.slot(PATIENCE_S):
+        with limiter.slot(TIMEOUT_S):
             return limiter.active
 
     with ThreadPoolExecutor(1) as pool:
         with limiter.slot():
             second = pool.submit(wait)
-            assert waiting.wait(PATIENCE_S)
-        assert second.result(PATIENCE_S) == 1
+            assert waiting.wait(TIMEOUT_S)
+        assert second.result(TIMEOUT_S) == 1
 
 
 def test_never_more_than_the_limit() -> None:
@@ -53,8 +53,8 @@ def test_never_more_than_the_limit() -> None:
     together = threading.Barrier(3)  # passes only when three are in
 
     def work(_: int) -> int:
-        with limiter.slot(PATIENCE_S):
-            together.wait(PATIENCE_S)
+        with limiter.slot(TIMEOUT_S):
+            together.wait(TIMEOUT_S)
             return limiter.active
 
     with ThreadPoolExecutor(12) as pool:

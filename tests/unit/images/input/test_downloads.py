@@ -14,7 +14,7 @@ from imagegen.images.input.errors import FetchFailed
 from imagegen.images.input.fetch import Fetched
 from imagegen.images.input.url_cache import UrlCache
 
-PATIENCE_S = 30
+HOLD_S = 30
 TIMEOUT_S = 10.0
 
 
@@ -48,7 +48,7 @@ class Host:
         self.fetched.append(url)
         number = len(self.fetched)
         self._begun.release()
-        assert self.released.wait(PATIENCE_S)
+        assert self.released.wait(HOLD_S)
         self.before_response(number)
         if self._clock() >= deadline:
             raise FetchFailed("timed out")
@@ -58,7 +58,7 @@ class Host:
 
     def wait_for_fetch(self) -> None:
         """Return when one more fetch has begun."""
-        assert self._begun.acquire(timeout=PATIENCE_S)
+        assert self._begun.acquire(timeout=HOLD_S)
 
 
 @pytest.fixture
@@ -100,11 +100,11 @@ def test_a_hundred_requests_for_one_url_cause_one_fetch(host: Host, new: New) ->
     together = threading.Barrier(100)
 
     def load(_: int) -> bytes:
-        together.wait(PATIENCE_S)
+        together.wait(HOLD_S)
         download = downloads.start("a")
-        if together.wait(PATIENCE_S) == 0:  # all have started it
+        if together.wait(HOLD_S) == 0:  # all have started it
             host.released.set()
-        return download.result(PATIENCE_S)
+        return download.result(HOLD_S)
 
     with ThreadPoolExecutor(100) as callers:
         assert set(callers.map(load, range(100))) == {b"a"}
@@ -117,7 +117,7 @@ def test_a_caller_that_stops_waiting_does_not_fail_the_others(host: Host, new: N
     with pytest.raises(FutureTimeoutError):
         first.result(0.01)
     host.released.set()
-    assert second.result(PATIENCE_S) == b"a"
+    assert second.result(HOLD_S) == b"a"
     assert host.fetched == ["a"]
 
 
@@ -128,9 +128,9 @@ def test_a_failure_reaches_all_callers_and_is_not_remembered(host: Host, new: Ne
     host.released.set()
     for download in waiting:
         with pytest.raises(FetchFailed, match="status 404"):
-            download.result(PATIENCE_S)
+            download.result(HOLD_S)
     host.failure = None
-    assert downloads.start("a").result(PATIENCE_S) == b"a"
+    assert downloads.start("a").result(HOLD_S) == b"a"
     assert host.fetched == ["a", "a"]
 
 
@@ -141,14 +141,16 @@ def test_urls_are_fetched_side_by_side(host: Host, new: New) -> None:
     for _ in waiting:
         host.wait_for_fetch()
     host.released.set()
-    assert {url: download.result(PATIENCE_S) for url, download in waiting.items()} == {u: u.encode() for u in "abcd"}
+    assert {url: download.result(HOLD_S) for url, download in waiting.items()} == {
+        u: u.encode() for u in "abcd"
+    }
 
 
 def test_without_a_cache_a_url_is_fetched_again_later(host: Host, new: New) -> None:
     downloads = new()
     host.released.set()
     for _ in range(3):
-        assert downloads.start("a").result(PATIENCE_S) == b"a"
+        assert downloads.start("a").result(HOLD_S) == b"a"
     assert host.fetched == ["a"] * 3
 
 
@@ -156,7 +158,7 @@ def test_with_a_cache_it_is_not(host: Host, new: New, seconds: list[float]) -> N
     downloads = new(cache_bytes=1000)
     host.released.set()
     for _ in range(3):
-        assert downloads.start("a").result(PATIENCE_S) == b"a"
+        assert downloads.start("a").result(HOLD_S) == b"a"
     downloads.close()
     assert host.fetched == ["a"]
     assert len(seconds) == 1
@@ -171,7 +173,7 @@ def test_what_has_waited_too_long_for_a_thread_is_not_fetched(host: Host, new: N
     host.released.set()
     for download in waiting:
         with pytest.raises(FetchFailed, match="timed out"):
-            download.result(PATIENCE_S)
+            download.result(HOLD_S)
     assert host.fetched == ["a"]
 
 
@@ -183,7 +185,7 @@ def test_a_late_caller_has_as_much_time_as_the_first(host: Host, new: New, clock
     late = [downloads.start("a") for _ in range(100)]
     clock.now_s = 1.2 * TIMEOUT_S  # the fetch times out; for the late callers there is another one
     host.released.set()
-    assert [download.result(PATIENCE_S) for download in [first, *late]] == [b"a"] * 101
+    assert [download.result(HOLD_S) for download in [first, *late]] == [b"a"] * 101
     assert host.fetched == ["a", "a"]
 
 
@@ -201,7 +203,7 @@ def test_a_download_ends_when_no_caller_has_time_left(host: Host, new: New, cloc
     host.released.set()
     for download in (first, late):
         with pytest.raises(FetchFailed, match="timed out"):
-            download.result(PATIENCE_S)
+            download.result(HOLD_S)
     downloads.close()
     assert host.fetched == ["a", "a"]
     assert seconds == [1.5 * TIMEOUT_S]
@@ -217,5 +219,5 @@ def test_another_failure_is_not_tried_again_for_a_late_caller(host: Host, new: N
     host.released.set()
     for download in (first, late):
         with pytest.raises(FetchFailed, match="status 404"):
-            download.result(PATIENCE_S)
+            download.result(HOLD_S)
     assert host.fetched == ["a"]

@@ -165,7 +165,7 @@ def test_an_animation_is_worth_a_warning(loader: ImageLoader, encoded: Write, fo
 GREEN_PIXELS = Image.new("RGB", (8, 8), GREEN)
 
 
-def test_originals_are_kept_where_configured(encoded: Write, server: Any, no_metrics: Any, tmp_path: Path) -> None:
+def test_input_files_are_kept_where_configured(encoded: Write, server: Any, no_metrics: Any, tmp_path: Path) -> None:
     folder = tmp_path / "inputs"
     settings = InputSettings(allow_private_addresses=True, input_save_path=str(folder))
     loader = ImageLoader(settings, no_metrics)

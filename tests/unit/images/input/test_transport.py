@@ -170,7 +170,7 @@ def test_private_addresses_of_a_name_are_passed_over(server: Any, monkeypatch: p
     assert checked == ["127.0.0.3", "127.0.0.1", "127.0.0.1"]
 
 
-def test_a_connection_without_terms_does_not_open(server: Any) -> None:
+def test_a_connection_without_a_policy_does_not_open(server: Any) -> None:
     with pytest.raises(LookupError):
         transport._PolicyHTTPConnection("127.0.0.1", server.port).connect()
     assert server.connections == 0

@@ -9,7 +9,7 @@ import pytest
 
 from imagegen.images.output.encoding_pool import EncodingPool
 
-_PATIENCE_S = 30.0
+_TIMEOUT_S = 30.0
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_results_come_in_the_order_of_the_items(pool: EncodingPool) -> None:
 def test_caller_and_helpers_work_at_the_same_time() -> None:
     pool = EncodingPool(3)
     together = threading.Barrier(4)
-    pool.map(lambda _: together.wait(_PATIENCE_S), [0, 1, 2, 3])
+    pool.map(lambda _: together.wait(_TIMEOUT_S), [0, 1, 2, 3])
     pool.close()
 
 
@@ -35,12 +35,12 @@ def test_a_request_does_not_wait_while_all_helpers_are_busy_with_another_one(poo
     busy, let_go = threading.Barrier(3), threading.Event()
 
     def slow(item: int) -> None:
-        busy.wait(_PATIENCE_S)
-        assert let_go.wait(_PATIENCE_S)
+        busy.wait(_TIMEOUT_S)
+        assert let_go.wait(_TIMEOUT_S)
 
     other = threading.Thread(target=pool.map, args=(slow, [0, 1]))
     other.start()
-    busy.wait(_PATIENCE_S)
+    busy.wait(_TIMEOUT_S)
     assert pool.map(lambda item: item + 1, [1, 2, 3]) == [2, 3, 4]
     let_go.set()
     other.join()
@@ -52,7 +52,7 @@ def test_the_error_of_an_item_comes_out_when_nobody_reads_an_item_any_more() -> 
 
     def encode(item: int) -> None:
         if item < 3:
-            started.wait(_PATIENCE_S)
+            started.wait(_TIMEOUT_S)
         if item == 0:
             raise ValueError("broken")
         finished.append(item)
