@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -43,7 +42,7 @@ class EmbeddedFrontend(ChildProcess):
         drain_timeout_s: float = 30.0,
         ready_timeout_s: float = 300.0,
     ) -> None:
-        super().__init__("openai_frontend", log_file=log_file, ready_timeout_s=ready_timeout_s)
+        super().__init__("openai", log_file=log_file, ready_timeout_s=ready_timeout_s)
         self._options: dict[str, str | list[str]] = {
             "triton-url": triton_url,
             "drain-timeout-s": f"{drain_timeout_s:g}",
@@ -66,9 +65,12 @@ class EmbeddedFrontend(ChildProcess):
             return None
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
                 process.wait(self._drain_timeout_s + _STOP_MARGIN_S)
-            process.kill()
+            except subprocess.TimeoutExpired:
+                pass
+            finally:  # also when Ctrl-C interrupts the wait
+                process.kill()
         return process.wait()
 
     def _start(self) -> None:

@@ -1,4 +1,7 @@
-"""`imagegen serve`: the embedded server and its OpenAI frontend in the foreground, until Ctrl-C or TERM."""
+"""`imagegen serve`: the embedded server and its OpenAI frontend in the foreground, until Ctrl-C or TERM.
+
+Requests under way may finish then; a second signal ends them at once.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import sys
 from collections import defaultdict
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from imagegen.launch.child_process import ServerError
@@ -13,10 +17,11 @@ from imagegen.launch.command_line import add_parameters, assignment, port
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, other_checkpoint
-from imagegen.launch.serving_loop import keep_serving
+from imagegen.launch.serving_loop import StopSignals, keep_serving
 from imagegen.launch.supervisor import State, Supervisor
 
 _OUTPUT_URL, _PUBLIC_BASE_URL = "image_postprocess.output_url", "image_postprocess.public_base_url"
+_MAX_IMAGE_BYTES = "image_preprocess.max_image_bytes"
 _DRAIN_TIMEOUT_S = 20.0
 
 
@@ -30,6 +35,7 @@ def main(argv: list[str]) -> int:
         The exit status.
     """
     given = parser().parse_args(argv)
+    stop = StopSignals()
     parameters: dict[str, str] = other_checkpoint(given.model) if given.model else {}
     parameters |= dict(given.set)
     store = _local_store(parameters)
@@ -47,12 +53,24 @@ def main(argv: list[str]) -> int:
     try:
         with ExitStack() as stack:  # the frontend ends before the server: what it has begun may be finished
             stack.push(server)
-            keep_serving(supervisor, _Beside(given, store, server, supervisor, stack).tick)
+            stack.push(partial(_kill_when_interrupted, server))
+            try:
+                keep_serving(supervisor, _Beside(given, store, server, supervisor, stack).tick, stop)
+            finally:
+                stop.interrupt_at_next()
     except (ServerError, ValueError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # the second signal: everything has been killed
+        pass
     print("Stopped.", file=sys.stderr)
     return 0
+
+
+def _kill_when_interrupted(server: EmbeddedServer, kind: type[BaseException] | None, *_: object) -> None:
+    """An exit of a context: without it the server would still be drained after the frontend's drain was cut short."""
+    if kind is KeyboardInterrupt:
+        server.kill()
 
 
 class _Beside:
@@ -114,6 +132,8 @@ class _Beside:
             options["model-id"] = given.model
         if self._store is not None:
             options["files-folder"] = str(self._store)
+        if (max_image_bytes := dict(given.set).get(_MAX_IMAGE_BYTES)) is not None:
+            options["max-image-bytes"] = max_image_bytes
         options |= repeated
         frontend = EmbeddedFrontend(
             self._server.grpc_url, options=options, port=given.openai_port, drain_timeout_s=drain_timeout_s

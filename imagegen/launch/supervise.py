@@ -17,7 +17,7 @@ import psutil
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.command_line import add_parameters
 from imagegen.launch.installed_server import InstalledServer
-from imagegen.launch.serving_loop import keep_serving
+from imagegen.launch.serving_loop import StopSignals, keep_serving
 from imagegen.launch.status_endpoint import status_endpoint
 from imagegen.launch.supervisor import Supervisor
 from imagegen.launch.triton_server import TritonServer
@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
     if program is None:
         print(f"supervise: there is no {given.tritonserver}", file=sys.stderr)
         return 1
+    stop = StopSignals()  # first: without a handler a TERM to a container's first process is lost
     server = InstalledServer(
         program,
         given.model_repository,
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
     _remove_segments_of_the_last_one()
     try:
         with status_endpoint(supervisor, server, given.status_address, given.status_port):
-            keep_serving(supervisor, lambda: _reap_orphans(server))
+            keep_serving(supervisor, lambda: _reap_orphans(server), stop)
             server.stop()
         return 0
     except (ServerError, ValueError, OSError) as error:

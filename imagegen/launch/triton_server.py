@@ -139,14 +139,16 @@ class TritonServer(ChildProcess):
     def stop(self) -> int | None:
         """Drain and end it, with everything it started; its exit status. Safe to call twice."""
         process, self._process = self._process, None
-        if process is not None:
-            if process.poll() is None:
+        try:
+            if process is not None and process.poll() is None:
                 drained = self._drain(process)
                 process.send_signal(signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_EXIT_TIMEOUT_S + 1 if drained else _CUT_OFF_S)
-            self._clean_up(process)
-        self._remove_run_folder()
+        finally:  # also when Ctrl-C interrupts the drain
+            if process is not None:
+                self._clean_up(process)
+            self._remove_run_folder()
         return None if process is None else process.returncode
 
     def kill(self) -> None:

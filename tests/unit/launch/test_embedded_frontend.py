@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,3 +42,29 @@ def test_the_reason_is_the_end_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("one\ntwo\nthree\nfour\n")
     assert EmbeddedFrontend("g:2", log_file=log).reason() == f"two · three · four (log: {log})"
+
+
+def test_it_is_killed_when_its_drain_is_interrupted() -> None:
+    class Process:
+        """Runs until it is killed; the wait for its drain is interrupted."""
+
+        def __init__(self) -> None:
+            self.got: list[Any] = []
+
+        def poll(self) -> None:
+            return None
+
+        def send_signal(self, number: int) -> None:
+            self.got.append(number)
+
+        def wait(self, timeout_s: float) -> None:
+            raise KeyboardInterrupt
+
+        def kill(self) -> None:
+            self.got.append(signal.SIGKILL)
+
+    frontend, process = EmbeddedFrontend("g:2"), Process()
+    frontend._process = process  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        frontend.stop()
+    assert process.got == [signal.SIGTERM, signal.SIGKILL]

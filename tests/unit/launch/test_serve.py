@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,6 +46,9 @@ class Triton(Server):
     """A supervised server with addresses."""
 
     http_url, grpc_url, metrics_url, log_file = "h:1", "g:2", "http://m:3", Path("triton.log")
+
+    def __exit__(self, *_: object) -> None:
+        self.did.append("stop")
 
 
 def _beside(
@@ -112,6 +116,16 @@ def test_a_frontend_that_ends_by_itself_ends_the_command(monkeypatch: pytest.Mon
     ("options", "store", "frontend"),
     [
         ([], None, ("g:2", {"tokenizer": str(BUNDLED_CHECKPOINT)}, 9000, 20.0)),
+        (
+            ["--set=image_preprocess.max_image_bytes=9", "--set=diffusion.max_side_px=64"],
+            None,
+            ("g:2", {"tokenizer": str(BUNDLED_CHECKPOINT), "max-image-bytes": "9"}, 9000, 20.0),
+        ),
+        (
+            ["--set=image_preprocess.max_image_bytes=9", "--openai=max-image-bytes=7"],
+            None,
+            ("g:2", {"tokenizer": str(BUNDLED_CHECKPOINT), "max-image-bytes": ["7"]}, 9000, 20.0),
+        ),
         (["--model=org/name"], None, ("g:2", {"tokenizer": "org/name", "model-id": "org/name"}, 9000, 20.0)),
         (
             ["--openai-port=9001", "--openai=drain-timeout-s=5", "--openai=log-prompts=", "--openai=cors-origins=a"],
@@ -154,3 +168,29 @@ def test_what_serve_sets_itself_is_refused_as_a_frontend_option(option: str) -> 
 def test_a_drain_timeout_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="soon"):
         serve._frontend_option("drain-timeout-s=soon")
+
+
+@pytest.mark.usefixtures("signal_handlers")
+@pytest.mark.parametrize("further", [None, signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_during_the_drain_ends_everything_at_once(
+    further: signal.Signals | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was ignored, and the drains of the frontend and the server could not be cut short."""
+
+    class Interrupted(Frontend):
+        def has_started(self) -> bool:
+            signal.raise_signal(signal.SIGTERM)
+            return True
+
+        def __exit__(self, *_: object) -> None:
+            if further is not None:
+                signal.raise_signal(further)
+
+    server = Triton()
+    server.ready_when_launched = True
+    monkeypatch.setattr(serve, "EmbeddedServer", lambda *_, **__: server)
+    monkeypatch.setattr(serve, "EmbeddedFrontend", Interrupted)
+    monkeypatch.setattr("imagegen.launch.serving_loop.TICK_S", 0)
+    assert serve.main([]) == 0
+    assert server.did[-2:] == (["note", "stop"] if further is None else ["kill", "stop"])
+    assert capsys.readouterr().err.splitlines() == ["serve: the server is ready", "Stopped."]

@@ -104,6 +104,19 @@ def test_it_serves_a_staged_repository_and_leaves_nothing_behind(server: Fake, t
     assert server.stop() is None
 
 
+def test_nothing_of_it_is_left_when_its_drain_is_interrupted(server: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> bool:
+        raise KeyboardInterrupt
+
+    server.launch()
+    model_process = server.model_process()
+    monkeypatch.setattr(server, "_drain", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        server.stop()
+    assert not model_process.is_running()
+    assert not server.run_folder.exists()
+
+
 def test_a_model_process_that_dies_once_it_was_ready_is_trouble_at_once(server: Fake, tmp_path: Path) -> None:
     server.launch()
     process = server.model_process()
