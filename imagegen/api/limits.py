@@ -19,6 +19,7 @@ MAX_SEED = 2**63 - 1  # INT64
 MAX_PARTIAL_IMAGES = 3  # OpenAI's images API: partial_images is 0..3
 MAX_OUTPUT_COMPRESSION = 100  # OpenAI's images API: output_compression is 0..100
 
+DEFAULT_MAX_IMAGE_BYTES = 50_000_000  # OpenAI's images API: an input image is less than 50 MB
 DEFAULT_GRANULARITY_PX = 8  # what most latent diffusion models need: their VAE takes 8x8 pixels to one latent
 
 

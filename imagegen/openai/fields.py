@@ -140,10 +140,10 @@ def parse_fields(kind: type[Model], given: Mapping[str, Any], *, strict: bool) -
     try:
         return kind.model_validate(given, strict=strict)
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False, include_context=False, include_input=False)[0]) from None
+        raise _bad_request(error.errors(include_url=False, include_context=False, include_input=False)[0]) from None
 
 
-def _refusal(error: ErrorDetails) -> BadRequest:
+def _bad_request(error: ErrorDetails) -> BadRequest:
     """The first thing that pydantic found wrong."""
     name = _name(error["loc"])
     if error["type"] == "extra_forbidden":

@@ -18,7 +18,7 @@ from imagegen_client import ImageGenerationError, ServerUnreachable
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0  # while not ready
-_FIRST_DEADLINE_S = 10.0
+_FIRST_SILENCE_S = 10.0  # the streaming model repeats its progress every second
 
 
 class Health:
@@ -43,14 +43,12 @@ class Health:
         self._metrics = metrics
         self._clock = clock
         self._last_s: float | None = None
-        self._first_deadline_s = _FIRST_DEADLINE_S
         self._draining = False
         self._hurry = asyncio.Event()
 
     def generated(self) -> None:
         """An image was generated."""
         self._last_s = self._clock()
-        self._first_deadline_s = _FIRST_DEADLINE_S
 
     def lost(self) -> None:
         """The server cannot be reached: what it generated before proves nothing."""
@@ -85,10 +83,12 @@ class Health:
             self._hurry.clear()
 
     async def probe(self) -> None:
-        """Generate a tiny image. Whatever becomes of it is logged, and ends before `deadline_s`.
+        """Generate a tiny image. It ends within `ready_within_s`, and a failure is logged.
 
-        A probe that hangs may do so because its connection leads to a server that has died: the next ones, and all
-        later requests, take a new one.
+        As long as no image has been generated it also ends when there was no event for `_FIRST_SILENCE_S`: a server
+        that may have died while it started is not waited for as long as one that has proved to work, and one that is
+        slow shows that it is alive. A connection may lead to a server that has died: after a probe that was given up,
+        the next ones, and all later requests, take a new one.
         """
         values = {
             "prompt": "readiness",
@@ -98,10 +98,15 @@ class Health:
             "output_format": "jpeg",
         }
         request_id = f"probe-{uuid.uuid4().hex}"
-        deadline_s = self.deadline_s()
+        now_s = asyncio.get_running_loop().time
+        longest_s = self._settings.ready_within_s
+        silence_s = longest_s if self._last_s is not None else min(_FIRST_SILENCE_S, longest_s)
+        begun_s = now_s()
+        deadline = asyncio.timeout_at(begun_s + silence_s)
         try:
-            async with asyncio.timeout(deadline_s), aclosing(self._triton.events(values, 0, request_id)) as events:
+            async with deadline, aclosing(self._triton.events(values, 0, request_id, progress=True)) as events:
                 async for event in events:
+                    deadline.reschedule(min(now_s() + silence_s, begun_s + longest_s))
                     if isinstance(event, Completed):
                         self.generated()
         except ImageGenerationError as error:
@@ -109,23 +114,12 @@ class Health:
                 self._last_s = None
             _log.warning("probe failed", extra={"request_id": request_id, "reason": str(error)})
         except TimeoutError:
-            self._first_deadline_s *= 2
             self._triton.reconnect()
-            _log.warning(
-                "probe failed", extra={"request_id": request_id, "reason": f"no image within {deadline_s:g} s"}
-            )
+            is_silent = deadline.when() != begun_s + longest_s
+            reason = f"no event for {silence_s:g} s" if is_silent else f"no image within {longest_s:g} s"
+            _log.warning("probe failed", extra={"request_id": request_id, "reason": reason})
         except Exception:  # whatever it is, the next probe is due
             _log.exception("probe failed", extra={"request_id": request_id})
-
-    def deadline_s(self) -> float:
-        """How long the next probe may take.
-
-        The first image, of a server that may have died while it started, is not waited for as long as one of a server
-        that has proved to work; each attempt that was too slow doubles the time, for those that are slow indeed.
-        """
-        if self._last_s is not None:
-            return self._settings.ready_within_s
-        return min(self._first_deadline_s, self._settings.ready_within_s)
 
     def _quiet_s(self) -> float | None:
         """Seconds since the last image; None where there is none."""

@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, CliVariadicArg, PydanticBaseSettingsSource, SettingsConfigDict
 
+from imagegen.api.limits import DEFAULT_MAX_IMAGE_BYTES
+
 DEFAULT_QUALITY_STEPS = {"low": 10, "medium": 20, "high": 40, "standard": 20, "hd": 40}
 
 
@@ -45,7 +47,7 @@ class Settings(BaseSettings):
         default=0, ge=0, description="requests of one key that are under way at the same time; 0 for no limit"
     )
     max_body_bytes: int = Field(default=256_000_000, ge=1, description="most bytes of a request's body")
-    max_image_bytes: int = Field(default=50_000_000, ge=1, description="most bytes of one uploaded image")
+    max_image_bytes: int = Field(default=DEFAULT_MAX_IMAGE_BYTES, ge=1, description="most bytes of one uploaded image")
     body_timeout_s: float = Field(default=60.0, gt=0, description="longest time for a request's body to arrive")
     quality_steps: CliVariadicArg[dict[str, Annotated[int, Field(ge=1)]]] = Field(
         default=DEFAULT_QUALITY_STEPS,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from imagegen.api.limits import DEFAULT_MAX_IMAGE_BYTES
 from imagegen.api.parameter_types import SETTINGS_CONFIG, CommaSeparated, EmptyIsNone, TrueOrFalse
 
 _DOMAIN = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]+")  # the last for IPv6 addresses
@@ -28,7 +29,7 @@ class InputSettings(BaseModel):
     model_config = SETTINGS_CONFIG
 
     max_image_bytes: int = Field(
-        default=50_000_000,
+        default=DEFAULT_MAX_IMAGE_BYTES,
         ge=1,
         description="most bytes of one encoded image or mask, whether sent or fetched; the default is that of OpenAI's"
         " images API",

@@ -15,6 +15,7 @@ from imagegen.openai.settings import Settings
 from imagegen.openai.triton_images import Completed, Event, Progress, TritonImages
 from imagegen_client import ServerUnreachable
 from tests.unit.openai.grpc_stand_in import completed, hangs, triton_stand_in
+from tests.unit.openai.virtual_time import run_in_virtual_time
 
 DONE = Completed([b"QUJD"], [7], {"model": "a-checkpoint"})
 
@@ -30,19 +31,30 @@ class Clock:
 
 
 class ScriptedTriton:
-    """Does one thing after the other: an event is sent, an exception raised, None hangs."""
+    """Does one thing after the other: an event is sent, an exception raised, None hangs.
 
-    def __init__(self, *script: Event | Exception | None) -> None:
+    Args:
+        script: one for each request.
+        keepalives: how often each request is sent its progress before, once a second.
+    """
+
+    def __init__(self, *script: Event | Exception | None, keepalives: int = 0) -> None:
         self._script = list(script)
+        self._keepalives = keepalives
         self.reconnects = 0
 
-    async def events(self, *_: Any, **__: Any) -> AsyncIterator[Event]:
+    async def events(self, *_: Any, progress: bool) -> AsyncIterator[Event]:
+        assert progress, "without it there are no keepalives"
+        for _ in range(self._keepalives):
+            await asyncio.sleep(1)
+            yield Progress(0, 1)
         step = self._script.pop(0)
         if step is None:
             await asyncio.Event().wait()
         if isinstance(step, Exception):
             raise step
-        yield step or Progress(0, 0)
+        assert step is not None
+        yield step
 
     def reconnect(self) -> None:
         self.reconnects += 1
@@ -103,25 +115,46 @@ def test_an_unreachable_server_makes_earlier_images_prove_nothing() -> None:
     assert watched.problem() is not None
 
 
-def test_the_first_image_has_a_short_deadline_that_grows_with_each_timeout() -> None:
-    """Of a server that died while it started nothing comes; one that is slow must get its time all the same."""
-    triton = ScriptedTriton(None, None, None, None, DONE)
-    watched = health(triton, ready_within_s=0.05)
-    deadlines = []
-    watched._first_deadline_s = 0.01
-    for _ in range(4):
-        deadlines.append(watched.deadline_s())
-        asyncio.run(asyncio.wait_for(watched.probe(), 60))
-    assert deadlines == [0.01, 0.02, 0.04, 0.05]
-    assert triton.reconnects == 4
+def test_a_slow_first_image_is_waited_for_while_there_is_progress() -> None:
+    """It was cancelled after 10, 20 and 40 s, though a device that is slow may be well."""
+    triton = ScriptedTriton(DONE, keepalives=60)
+    watched = health(triton)
+    assert run_in_virtual_time(watched.probe()) == 60
+    assert watched.problem() is None
+    assert triton.reconnects == 0
+
+
+@pytest.mark.parametrize(
+    ("keepalives", "ready_within_s", "given_up_s", "reason"),
+    [
+        (0, 90, 10, "no event for 10 s"),
+        (3, 90, 13, "no event for 10 s"),
+        (3, 5, 5, "no image within 5 s"),
+        (200, 90, 90, "no image within 90 s"),
+    ],
+)
+def test_a_first_image_is_given_up_when_the_server_falls_silent_and_when_it_comes_too_late(
+    keepalives: int, ready_within_s: float, given_up_s: float, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    triton = ScriptedTriton(None, keepalives=keepalives)
+    watched = health(triton, ready_within_s=ready_within_s)
+    assert run_in_virtual_time(watched.probe()) == given_up_s
+    assert caplog.records[0].__dict__["reason"] == reason
+    assert triton.reconnects == 1
+    assert watched.problem() is not None
+
+
+def test_a_server_that_has_generated_an_image_may_be_silent_for_longer() -> None:
+    watched = health(ScriptedTriton(None))
     watched.generated()
-    assert watched.deadline_s() == 0.05  # of a server that has proved to work
-    assert health(triton, ready_within_s=90).deadline_s() == 10
-    assert health(triton, ready_within_s=3).deadline_s() == 3
+    assert run_in_virtual_time(watched.probe()) == 90
 
 
-def test_a_server_that_hangs_at_the_first_image_is_asked_again_over_a_new_connection() -> None:
+def test_a_server_that_hangs_at_the_first_image_is_asked_again_over_a_new_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The diffusion process was killed while the frontend waited for its first image; nothing ended that wait."""
+    monkeypatch.setattr("imagegen.openai.health._FIRST_SILENCE_S", 0.2)
 
     async def run() -> None:
         peers: list[str] = []
@@ -137,7 +170,6 @@ def test_a_server_that_hangs_at_the_first_image_is_asked_again_over_a_new_connec
             served_model = ServedModel(None)
             triton = TritonImages(url, "image_generation_stream", served_model)
             watched = health(triton)
-            watched._first_deadline_s = 0.2
             probing = asyncio.create_task(watched.run())
             while watched.problem() is not None:
                 await asyncio.sleep(0.01)
