@@ -170,8 +170,6 @@ need_image_tools() {
   [ ${#missing[@]} = 0 ] || need_packages "${missing[@]}"
 }
 
-run() { PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} "$VENV/bin/python" "$@"; }
-
 check() {
   cd "$ROOT"
   "$VENV/bin/ruff" check .
