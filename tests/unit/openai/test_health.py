@@ -43,7 +43,7 @@ class ScriptedTriton:
         self._keepalives = keepalives
         self.reconnects = 0
 
-    async def events(self, *_: Any, progress: bool) -> AsyncIterator[Event]:
+    async def events(self, *request: Any, progress: bool) -> AsyncIterator[Event]:
         assert progress, "without it there are no keepalives"
         for _ in range(self._keepalives):
             await asyncio.sleep(1)
