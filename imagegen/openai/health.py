@@ -88,8 +88,10 @@ class Health:
         As long as no image has been generated it also ends when there was no event for `_FIRST_SILENCE_S`: a server
         that may have died while it started is not waited for as long as one that has proved to work, and one that is
         slow shows that it is alive. (A diffusion process that died alone is not silent, as the streaming model goes on
-        repeating its progress; there a supervisor ends the server, and with it the probe.) A connection may lead to a server that has died: after a probe that was given up,
-        the next ones, and all later requests, take a new one.
+        repeating its progress; there a supervisor ends the server, and with it the probe.)
+
+        A connection may lead to a server that has died: after a probe that was given up, the next ones, and all later
+        requests, take a new one.
         """
         values = {
             "prompt": "readiness",
