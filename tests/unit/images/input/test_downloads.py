@@ -141,9 +141,7 @@ def test_urls_are_fetched_side_by_side(host: Host, new: New) -> None:
     for _ in waiting:
         host.wait_for_fetch()
     host.released.set()
-    assert {url: download.result(HOLD_S) for url, download in waiting.items()} == {
-        u: u.encode() for u in "abcd"
-    }
+    assert {url: download.result(HOLD_S) for url, download in waiting.items()} == {u: u.encode() for u in "abcd"}
 
 
 def test_without_a_cache_a_url_is_fetched_again_later(host: Host, new: New) -> None:
