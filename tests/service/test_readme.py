@@ -72,7 +72,7 @@ def test_the_command_writes_its_images(server: EmbeddedServer, tmp_path: Path) -
 
 def test_the_verbs_exist() -> None:
     verbs = re.findall(r"^\./build\.sh (\w+)", _block("bash", "./build.sh demo"), re.MULTILINE)
-    assert verbs == ["demo", "serve"]
+    assert verbs == ["demo", "test", "serve"]
     listed = subprocess.run([ROOT / "build.sh", "help"], capture_output=True, text=True, check=True).stderr
     assert [verb for verb in verbs if not re.search(rf"^  {verb} ", listed, re.MULTILINE)] == []
 
