@@ -48,7 +48,7 @@ class TreeServer(ChildProcess):
     """
 
     def __init__(self, name: str, tree: Path) -> None:
-        super().__init__(name, log_file=None, ready_timeout_s=_READY_TIMEOUT_S)
+        super().__init__(name, log_file=None, ready_timeout_s=_READY_TIMEOUT_S, exit_timeout_s=_EXIT_TIMEOUT_S)
         self._tree = tree
         self._ports: dict[str, int] = {}
         self._module = serve_module(tree)
@@ -57,22 +57,6 @@ class TreeServer(ChildProcess):
     def grpc_url(self) -> str:
         """`host:port`."""
         return f"{HOST}:{self._ports['grpc']}"
-
-    def stop(self) -> int | None:
-        """End it in order; its exit status. Safe to call twice."""
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        process.terminate()
-        try:
-            return process.wait(_EXIT_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
-
-    def reason(self) -> str:
-        """The last lines of its log."""
-        return " · ".join(self.log_file.read_text(errors="replace").splitlines()[-3:]) + f" (log: {self.log_file})"
 
     def _start(self) -> None:
         self._ports = free_ports({"http": 0, "grpc": 0, "metrics": 0})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -32,6 +33,7 @@ class ChildProcess(ABC):
         name: of the program, for its log and messages.
         log_file: where its output goes; None for a temporary file, kept when the context ends with an error.
         ready_timeout_s: longest wait until it is ready.
+        exit_timeout_s: longest wait until it has ended in order.
         inherit_output: its output goes where ours does instead.
 
     Raises:
@@ -39,13 +41,20 @@ class ChildProcess(ABC):
     """
 
     def __init__(
-        self, name: str, *, log_file: Path | None, ready_timeout_s: float, inherit_output: bool = False
+        self,
+        name: str,
+        *,
+        log_file: Path | None,
+        ready_timeout_s: float,
+        exit_timeout_s: float,
+        inherit_output: bool = False,
     ) -> None:
         self._name = name
         self._log_file = log_file
         self._inherit_output = inherit_output
         self._own_log_folder: Path | None = None
         self._ready_timeout_s = ready_timeout_s
+        self._exit_timeout_s = exit_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._deadline_s = 0.0
         self._started_before = False
@@ -112,9 +121,25 @@ class ChildProcess(ABC):
         if not failed and self._own_log_folder is not None:
             shutil.rmtree(self._own_log_folder, ignore_errors=True)
 
-    @abstractmethod
     def stop(self) -> int | None:
-        """End it; its exit status, None when it does not run. Safe to call twice."""
+        """End it, in order when it does so in time; its exit status, None when it does not run. Safe to call twice."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(self._exit_timeout_s)
+            except subprocess.TimeoutExpired:
+                pass
+            finally:  # also when Ctrl-C interrupts the wait
+                process.kill()
+        return process.wait()
+
+    def reason(self) -> str:
+        """Why it has ended or is not ready: the last lines of its log."""
+        lines = self.log_file.read_text(errors="replace").splitlines()
+        return " · ".join(lines[-3:]) + f" (log: {self.log_file})"
 
     @abstractmethod
     def _start(self) -> None:
@@ -124,10 +149,6 @@ class ChildProcess(ABC):
     @abstractmethod
     def _ready_url(self) -> str:
         """The address whose response has status 200 once it is ready."""
-
-    @abstractmethod
-    def reason(self) -> str:
-        """Why it has ended or is not ready, from its log."""
 
     def _launch(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         setpriv = shutil.which("setpriv")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +40,12 @@ class EmbeddedFrontend(ChildProcess):
         drain_timeout_s: float = 30.0,
         ready_timeout_s: float = 300.0,
     ) -> None:
-        super().__init__("openai", log_file=log_file, ready_timeout_s=ready_timeout_s)
+        super().__init__(
+            "openai",
+            log_file=log_file,
+            ready_timeout_s=ready_timeout_s,
+            exit_timeout_s=drain_timeout_s + _STOP_MARGIN_S,
+        )
         self._options: dict[str, str | list[str]] = {
             "triton-url": triton_url,
             "drain-timeout-s": f"{drain_timeout_s:g}",
@@ -50,28 +53,12 @@ class EmbeddedFrontend(ChildProcess):
         }
         self._requested_port = port
         self._environment = dict(environment or {})
-        self._drain_timeout_s = drain_timeout_s
         self.port = 0
 
     @property
     def url(self) -> str:
         """`http://host:port`."""
         return f"http://{HOST}:{self.port}"
-
-    def stop(self) -> int | None:
-        """Let requests under way finish, within bounds, and end it; its exit status. Safe to call twice."""
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(self._drain_timeout_s + _STOP_MARGIN_S)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:  # also when Ctrl-C interrupts the wait
-                process.kill()
-        return process.wait()
 
     def _start(self) -> None:
         self.port = free_port("OpenAI", self._requested_port)
@@ -83,8 +70,3 @@ class EmbeddedFrontend(ChildProcess):
     @property
     def _ready_url(self) -> str:
         return f"{self.url}/health/ready"
-
-    def reason(self) -> str:
-        """The last lines of its log."""
-        lines = self.log_file.read_text(errors="replace").splitlines()
-        return " · ".join(lines[-3:]) + f" (log: {self.log_file})"

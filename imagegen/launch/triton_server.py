@@ -58,7 +58,11 @@ class TritonServer(ChildProcess):
         inherit_output: bool = False,
     ) -> None:
         super().__init__(
-            "tritonserver", log_file=log_file, ready_timeout_s=ready_timeout_s, inherit_output=inherit_output
+            "tritonserver",
+            log_file=log_file,
+            ready_timeout_s=ready_timeout_s,
+            exit_timeout_s=_EXIT_TIMEOUT_S + 1,
+            inherit_output=inherit_output,
         )
         self._repository = repository
         self._parameters = dict(parameters or {})
@@ -138,17 +142,15 @@ class TritonServer(ChildProcess):
 
     def stop(self) -> int | None:
         """Drain and end it, with everything it started; its exit status. Safe to call twice."""
-        process, self._process = self._process, None
+        process = self._process
         try:
             if process is not None and process.poll() is None:
                 drained = self._drain(process)
                 process.send_signal(signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_EXIT_TIMEOUT_S + 1 if drained else _CUT_OFF_S)
+                    process.wait(self._exit_timeout_s if drained else _CUT_OFF_S)
         finally:  # also when Ctrl-C interrupts the drain
-            if process is not None:
-                self._clean_up(process)
-            self._remove_run_folder()
+            self.kill()
         return None if process is None else process.returncode
 
     def kill(self) -> None:

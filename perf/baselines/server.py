@@ -6,8 +6,6 @@ import base64
 import contextlib
 import json
 import os
-import signal
-import subprocess
 from pathlib import Path
 
 import psutil
@@ -71,7 +69,7 @@ class BaselineServer(ChildProcess):
     """
 
     def __init__(self, name: str, checkpoint: Path) -> None:
-        super().__init__(name, log_file=None, ready_timeout_s=_READY_TIMEOUT_S)
+        super().__init__(name, log_file=None, ready_timeout_s=_READY_TIMEOUT_S, exit_timeout_s=_EXIT_TIMEOUT_S)
         self._baseline = BASELINES[name]
         self._checkpoint = checkpoint
         self._python = make_environment(name)
@@ -88,21 +86,16 @@ class BaselineServer(ChildProcess):
 
     def stop(self) -> int | None:
         """End it and everything that it started; its exit status. Safe to call twice."""
-        process, self._process = self._process, None
-        if process is None:
-            return None
         started: list[psutil.Process] = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            started = psutil.Process(process.pid).children(recursive=True)
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_EXIT_TIMEOUT_S)
-        for left in started:  # those of Ray and of LitServe are not all of one process group
+        if self._process is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
-                left.kill()
-        process.kill()
-        return process.wait()
+                started = psutil.Process(self.pid).children(recursive=True)
+        try:
+            return super().stop()
+        finally:
+            for left in started:  # those of Ray and of LitServe are not all of one process group
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    left.kill()
 
     def _start(self) -> None:
         self._port = free_port(self._name, 0)
@@ -125,8 +118,3 @@ class BaselineServer(ChildProcess):
     @property
     def _ready_url(self) -> str:
         return f"{self.url}{self._baseline.ready_path}"
-
-    def reason(self) -> str:
-        """The last lines of its log."""
-        lines = self.log_file.read_text(errors="replace").splitlines()
-        return " · ".join(lines[-3:]) + f" (log: {self.log_file})"

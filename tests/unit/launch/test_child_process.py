@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,17 +24,12 @@ END = "print('no disk left'); raise SystemExit(3)"
 class Child(ChildProcess):
     """Runs a line of Python with a port."""
 
-    def __init__(self, code: str, *, ready_timeout_s: float = 60.0, log_file: Path | None = None) -> None:
-        super().__init__("child", log_file=log_file, ready_timeout_s=ready_timeout_s)
+    def __init__(
+        self, code: str, *, ready_timeout_s: float = 60.0, exit_timeout_s: float = 60.0, log_file: Path | None = None
+    ) -> None:
+        super().__init__("child", log_file=log_file, ready_timeout_s=ready_timeout_s, exit_timeout_s=exit_timeout_s)
         self._code = code
         self._port = free_port("child", 0)
-
-    def stop(self) -> int | None:
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        process.kill()
-        return process.wait()
 
     def _start(self) -> None:
         self._launch([sys.executable, "-c", self._code, str(self._port)], os.environ)
@@ -41,9 +37,6 @@ class Child(ChildProcess):
     @property
     def _ready_url(self) -> str:
         return f"http://{HOST}:{self._port}/"
-
-    def reason(self) -> str:
-        return self.log_file.read_text().strip()
 
 
 def test_it_is_ready_inside_of_its_context_and_its_log_goes_with_it() -> None:
@@ -75,6 +68,14 @@ def test_one_that_is_not_ready_by_its_deadline_says_so() -> None:
     with pytest.raises(ServerError, match="child is not ready after 0 s"), child:
         pass
     assert child.stop() is None
+
+
+def test_it_is_asked_to_end_and_killed_when_it_does_not_in_time() -> None:
+    with Child(SERVE) as child:
+        assert child.stop() == -signal.SIGTERM
+    stubborn = Child("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVE, exit_timeout_s=0.1)
+    with stubborn:
+        assert stubborn.stop() == -signal.SIGKILL
 
 
 def test_one_that_is_launched_is_asked_until_it_has_started() -> None:
