@@ -51,6 +51,17 @@ class Series(Protocol):
         """Add one observation to a histogram."""
 
 
+@dataclass(frozen=True)
+class CacheStatistics:
+    """Counters of a cache since it was made; `bytes` and `entries` are those held at the moment."""
+
+    hits: int
+    misses: int
+    evictions: int
+    bytes: int
+    entries: int
+
+
 class Metrics:
     """Numbers of one model instance. Safe from any thread.
 
@@ -102,6 +113,13 @@ class Metrics:
         with self._lock:
             if self._levels.get(key) != value:
                 self._gauges[key] = self._levels[key] = value
+
+    def set_cache(self, prefix: str, statistics: CacheStatistics, **labels: str) -> None:
+        """Bring the four families of a cache, `prefix` + `cache_hits_total` and so on, to its statistics."""
+        self.add_up_to(prefix + "cache_hits_total", statistics.hits, **labels)
+        self.add_up_to(prefix + "cache_misses_total", statistics.misses, **labels)
+        self.add_up_to(prefix + "cache_evictions_total", statistics.evictions, **labels)
+        self.set(prefix + "cache_bytes", statistics.bytes, **labels)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add an observation to a histogram."""

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any
 
 from cachetools import LRUCache
 
-
-@dataclass(frozen=True)
-class CacheStatistics:
-    """Counters of a cache since it was made; `bytes` and `entries` are those held at the moment."""
-
-    hits: int
-    misses: int
-    evictions: int
-    bytes: int
-    entries: int
+from imagegen.metrics import CacheStatistics
 
 
 class ContentCache:

@@ -112,10 +112,6 @@ class EngineMetrics:
 
     def _collect(self) -> None:
         for name, cache in self._caches.items():
-            statistics = cache.statistics
-            self._metrics.add_up_to(_P + "cache_hits_total", statistics.hits, cache=name)
-            self._metrics.add_up_to(_P + "cache_misses_total", statistics.misses, cache=name)
-            self._metrics.add_up_to(_P + "cache_evictions_total", statistics.evictions, cache=name)
-            self._metrics.set(_P + "cache_bytes", statistics.bytes, cache=name)
+            self._metrics.set_cache(_P, cache.statistics, cache=name)
         if self._device.type == "cuda":
             self._metrics.set(_P + "device_memory_bytes", torch.cuda.memory_allocated(self._device))

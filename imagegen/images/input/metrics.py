@@ -70,10 +70,6 @@ class InputMetrics:
         self._metrics.close()
 
     def _collect(self) -> None:
-        cache = self._cache.statistics
-        self._metrics.add_up_to(_P + "cache_hits_total", cache.hits)
-        self._metrics.add_up_to(_P + "cache_misses_total", cache.misses)
-        self._metrics.add_up_to(_P + "cache_evictions_total", cache.evictions)
-        self._metrics.set(_P + "cache_bytes", cache.bytes)
+        self._metrics.set_cache(_P, self._cache.statistics)
         self._metrics.add_up_to(_P + "fetch_retries_total", self._fetcher.retries)
         self._metrics.set(_P + "downloads_in_flight", self._fetcher.active)

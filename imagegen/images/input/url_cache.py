@@ -5,22 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cachetools import TLRUCache
 
 from imagegen.images.input.fetch import Fetched
-
-
-@dataclass(frozen=True)
-class CacheStatistics:
-    """Counters of a cache since it was made; `bytes` are those it holds now."""
-
-    hits: int
-    misses: int
-    evictions: int
-    bytes: int
-
+from imagegen.metrics import CacheStatistics
 
 ENTRY_BYTES = 512  # counted for each entry beside its body and URL, or many tiny ones would outgrow the limit
 
@@ -80,4 +69,5 @@ class UrlCache:
         """The counters, consistent with each other."""
         with self._lock:
             self._bodies.expire()
-            return CacheStatistics(self._hits, self._misses, self._bodies.evictions, int(self._bodies.currsize))
+            bodies = self._bodies
+            return CacheStatistics(self._hits, self._misses, bodies.evictions, int(bodies.currsize), len(bodies))

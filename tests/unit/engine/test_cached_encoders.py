@@ -15,8 +15,9 @@ from transformers import CLIPTextModel
 
 from imagegen.engine.cached_encoders import CachedEncoder, CachedVae, Caches, with_caches
 from imagegen.engine.collate import DenoiserCall, forward
-from imagegen.engine.content_cache import CacheStatistics, ContentCache
+from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.denoiser_proxy import attach
+from imagegen.metrics import CacheStatistics
 from imagegen.pipelines.checkpoint import describe_pipelines
 from imagegen.pipelines.settings import PipelineSettings
 from tests.unit import tiny_pipelines as tiny

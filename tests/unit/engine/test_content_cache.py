@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagegen.engine.content_cache import CacheStatistics, ContentCache
+from imagegen.engine.content_cache import ContentCache
+from imagegen.metrics import CacheStatistics
 
 
 def test_the_least_recently_used_leaves_first() -> None:

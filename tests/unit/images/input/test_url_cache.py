@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from imagegen.images.input.fetch import Fetched
-from imagegen.images.input.url_cache import ENTRY_BYTES, CacheStatistics, UrlCache
+from imagegen.images.input.url_cache import ENTRY_BYTES, UrlCache
+from imagegen.metrics import CacheStatistics
 
 
 class Clock:
@@ -24,7 +25,7 @@ def test_bodies_come_back_by_exact_url_until_their_lifetime_ends() -> None:
     assert cache.get("http://a/X") == b"body"
     clock.now_s += 0.1
     assert cache.get("http://a/X") is None
-    assert cache.statistics == CacheStatistics(hits=2, misses=6, evictions=0, bytes=0)
+    assert cache.statistics == CacheStatistics(hits=2, misses=6, evictions=0, bytes=0, entries=0)
 
 
 def room(*body_bytes: int) -> int:
@@ -63,7 +64,7 @@ def test_0_turns_it_off() -> None:
     cache = UrlCache(0)
     cache.put("a", Fetched(b"", 10))
     assert cache.get("a") is None
-    assert cache.statistics == CacheStatistics(hits=0, misses=0, evictions=0, bytes=0)
+    assert cache.statistics == CacheStatistics(hits=0, misses=0, evictions=0, bytes=0, entries=0)
 
 
 def test_tiny_bodies_under_long_urls_do_not_outgrow_the_budget() -> None:
