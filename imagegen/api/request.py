@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from imagegen.api import limits, tensors
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import RequestLimits, check_size
-
-Arrays = Mapping[str, npt.NDArray[Any]]
+from imagegen.api.tensors import Arrays
 
 _SHOWN_CHARACTERS = 60  # of a refused value, so that a 50 MB field is not echoed
 _SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.ASCII)

@@ -7,8 +7,14 @@ docs/api.md come from this list or are compared with it by a test.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
 
 from imagegen.api import limits
+
+Arrays = dict[str, npt.NDArray[Any]]
+"""A model's inputs or outputs by name, as Triton delivers them; BYTES are object arrays of `bytes`."""
 
 MASK_FROM_ALPHA = "alpha"  # as `mask`: where the first image is transparent
 

@@ -7,7 +7,7 @@ response thread             result or error -> `diffusion_response`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,16 +17,15 @@ from imagegen.api.errors import InvalidArgument
 from imagegen.api.events import Event
 from imagegen.api.reports import PreprocessReport
 from imagegen.api.request import parse_partial_images, parse_request
+from imagegen.api.tensors import Arrays
 from imagegen.engine import Engine
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.generation import Generation
-from imagegen.triton.diffusion_response import respond
+from imagegen.triton.diffusion_response import ResponsePort, respond
 from imagegen.triton.side_channel import is_stream_id
 
-Arrays = dict[str, npt.NDArray[Any]]
 
-
-class DiffusionRequest(Protocol):
+class DiffusionRequest(ResponsePort, Protocol):
     """What admission needs of a request: `imagegen.triton.triton_request.TritonRequest`, or a test's stand-in.
 
     Attributes:
@@ -40,12 +39,6 @@ class DiffusionRequest(Protocol):
 
     def is_cancelled(self) -> bool:
         """Whether the client has cancelled or disconnected."""
-
-    def send(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Respond with output arrays."""
-
-    def fail(self, error: BaseException) -> None:
-        """Respond with an error."""
 
 
 class Admission:

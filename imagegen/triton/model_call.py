@@ -9,7 +9,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from imagegen.api.errors import ImageGenError, Unavailable
-from imagegen.triton.tensors import Arrays, to_arrays, to_tensors
+from imagegen.api.tensors import Arrays
+from imagegen.triton.tensors import to_arrays, to_tensors
 from imagegen_client import INTERNAL_ERROR, Failure, FailureKind, classify
 
 _TRITON_CODES = ("INVALID_ARG", "CANCELLED", "UNAVAILABLE")  # those that say more than that something failed

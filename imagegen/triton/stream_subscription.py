@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from imagegen.api.events import Ended, Event, Preview, Progress
 from imagegen.api.request import OutputChoice
+from imagegen.api.tensors import Arrays
 from imagegen.images.output.preview_image import preview_image
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 KEEPALIVE_S = 1.0
 

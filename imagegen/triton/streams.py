@@ -26,9 +26,10 @@ from imagegen.api.tensors import (
     OUTPUT_NAMES,
     POSTPROCESS_INPUTS,
     PREPROCESS_OUTPUTS,
+    Arrays,
 )
 from imagegen.triton.side_channel import Canceller, EventListener
-from imagegen.triton.stream_subscription import Arrays, StreamRequest, StreamSubscription
+from imagegen.triton.stream_subscription import StreamRequest, StreamSubscription
 
 _POLL_S = 0.02  # about one step of a fast model
 _LAST_EVENTS_S = 2.0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-Arrays = dict[str, npt.NDArray[Any]]
+from imagegen.api.tensors import Arrays
 
 
 def to_tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> list[Any]:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from imagegen.api.errors import ImageGenError, InvalidArgument, as_client_error
+from imagegen.api.tensors import Arrays
 from imagegen.triton.process import OPEN_REQUESTS
-from imagegen.triton.tensors import Arrays, to_arrays, to_tensors
+from imagegen.triton.tensors import to_arrays, to_tensors
 
 Handle = Callable[[Arrays, str], Mapping[str, npt.NDArray[Any]]]
 """Output arrays from input arrays and the request's id, which is empty when the client gave none."""

@@ -8,20 +8,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from imagegen.api.errors import Unavailable
 from imagegen.api.limits import RequestRules
 from imagegen.api.reports import PreprocessReport
 from imagegen.api.request import parse_request
+from imagegen.api.tensors import Arrays
 from imagegen.images.input.load import ImageLoader
 from imagegen.images.input.settings import InputSettings
 from imagegen.metrics import Family, Series
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ import pybase64
 
 from imagegen.api.reports import GenerationReport
 from imagegen.api.request import parse_output_choice
-from imagegen.api.tensors import OUTPUT_FORMATS
+from imagegen.api.tensors import OUTPUT_FORMATS, Arrays
 from imagegen.images.output.encode import check_frames, encode
 from imagegen.images.output.encoding_pool import EncodingPool
 from imagegen.images.output.file_metadata import FileText, file_text
@@ -25,8 +24,6 @@ from imagegen.images.output.metrics import OutputMetrics
 from imagegen.images.output.object_key import object_keys
 from imagegen.images.output.settings import OutputSettings
 from imagegen.images.output.store import ResultStore
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 class Postprocessor:

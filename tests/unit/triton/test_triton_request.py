@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from imagegen.api.errors import Cancelled, InvalidArgument
+from imagegen.api.tensors import Arrays
 from imagegen.triton import process
-from imagegen.triton.tensors import Arrays
 from imagegen.triton.triton_request import TritonRequest
 from tests.unit.triton.python_backend import Request, TritonError, prompt, with_parameters
 
