@@ -21,13 +21,18 @@ def metric(server: EmbeddedServer, name: str, **labels: str) -> float:
     return sum(float(row[2]) for row in rows if row and all(label in row[1] for label in expected))
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    """Asks again and again until it is true; fails after half a minute."""
-    for _ in range(600):
+def wait_until(true: Callable[[], bool], timeout_s: int = 30) -> None:
+    """Asks again and again until it is true; fails after half a minute of waiting, or as long as given."""
+    for _ in range(20 * timeout_s):
         if true():
             return
         time.sleep(0.05)
-    raise AssertionError("still not so after 30 s")
+    raise AssertionError(f"still not so after {timeout_s} s")
+
+
+def wait_long_until(true: Callable[[], bool]) -> None:
+    """The same for what waits for a server's start: fails after two minutes."""
+    wait_until(true, timeout_s=120)
 
 
 def news(events: Iterable[Any]) -> list[Any]:

@@ -22,7 +22,7 @@ import pytest
 
 from imagegen.launch.ports import free_ports
 from imagegen_client import HttpImageClient, ImageClient, Unavailable
-from tests.service.server_metrics import wait_until
+from tests.service.server_metrics import wait_long_until
 from tests.service.test_openai_operation import post
 
 ENDS_WITHIN_S = 60  # a fraction of a second to a few; but not while others take all of the machine
@@ -85,15 +85,6 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _wait(true: Callable[[], bool]) -> None:
-    for _ in range(4):  # a start takes a while
-        try:
-            return wait_until(true)
-        except AssertionError:
-            continue
-    raise AssertionError("still not so after two minutes")
-
-
 def _generates(metrics_url: str) -> bool:
     with urllib.request.urlopen(metrics_url, timeout=10) as response:
         return re.search(r"imagegen_diffusion_active_requests\{.*\} 1", response.read().decode()) is not None
@@ -107,7 +98,7 @@ def _long_request(endpoints: dict[str, str]) -> Iterator[None]:
         "ImageClient(sys.argv[1]).generate('x', n=10, num_inference_steps=100, size='512x512')"
     )
     with subprocess.Popen([sys.executable, "-c", code, endpoints["gRPC"]], stderr=subprocess.DEVNULL) as client:
-        _wait(lambda: _generates(endpoints["metrics"]))
+        wait_long_until(lambda: _generates(endpoints["metrics"]))
         yield
         client.wait(30)
 
@@ -138,7 +129,7 @@ def test_a_dead_worker_is_replaced_and_a_killed_launcher_takes_the_new_server_wi
     family[-1].kill()
     _, still_there = psutil.wait_procs(family, timeout=ENDS_WITHIN_S)
     assert still_there == []
-    _wait(lambda: _is_ready(f"{endpoints['HTTP']}/v2/health/ready"))
+    wait_long_until(lambda: _is_ready(f"{endpoints['HTTP']}/v2/health/ready"))
     with ImageClient(endpoints["gRPC"]) as client:
         client.generate("x", num_inference_steps=1)
     family = _family(process)
@@ -176,7 +167,7 @@ def test_a_model_process_that_dies_before_the_frontend_is_ready_is_noticed(
                 failures.append(error)
 
         threads = [threading.Thread(target=ask, args=[call]) for call in asks]
-        _wait(lambda: _is_ready(f"http://{http}/v2/health/ready"))
+        wait_long_until(lambda: _is_ready(f"http://{http}/v2/health/ready"))
         for thread in threads:
             thread.start()
         time.sleep(0.2)  # they are under way, and the frontend is not there yet

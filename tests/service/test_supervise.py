@@ -21,7 +21,7 @@ from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen.launch.ports import free_ports
 from imagegen_client import HttpImageClient, ImageClient, Unavailable
-from tests.service.server_metrics import wait_until
+from tests.service.server_metrics import wait_long_until
 from tests.service.test_openai_operation import post
 
 LONG: dict[str, Any] = {"num_inference_steps": 60, "timeout_s": 120.0}
@@ -84,29 +84,20 @@ def _segments(pid: int) -> list[Path]:
     return list(Path("/dev/shm").glob(f"imagegen_{pid}_*"))
 
 
-def _wait(true: Callable[[], bool]) -> None:
-    for _ in range(4):  # a start takes a while
-        try:
-            return wait_until(true)
-        except AssertionError:
-            continue
-    raise AssertionError("still not so after two minutes")
-
-
 def test_it_is_live_before_it_is_ready(container: Container) -> None:
-    _wait(lambda: container.status("/live")[0] == 200)
+    wait_long_until(lambda: container.status("/live")[0] == 200)
     assert container.status("/ready") == (503, "starting\n")
     assert container.status("/other")[0] == 404
-    _wait(container.is_ready)
+    wait_long_until(container.is_ready)
 
 
 def test_a_dead_model_process_is_replaced_and_counted(container: Container) -> None:
     assert "imagegen_server_restarts_total 0" in container.status("/metrics")[1]
     workers = container.workers()
     workers[0].kill()
-    _wait(lambda: not container.is_ready())
+    wait_long_until(lambda: not container.is_ready())
     assert container.status("/live")[0] == 200
-    _wait(container.is_ready)
+    wait_long_until(container.is_ready)
     assert "imagegen_server_restarts_total 1" in container.status("/metrics")[1]
     assert len(container.workers()) == len(workers)
     assert not any(worker.is_running() for worker in workers)
@@ -114,7 +105,7 @@ def test_a_dead_model_process_is_replaced_and_counted(container: Container) -> N
 
 def test_term_finishes_what_runs_and_refuses_what_is_new(container: Container) -> None:
     """Over every protocol; the last test, as it ends the server."""
-    _wait(container.is_ready)
+    wait_long_until(container.is_ready)
     url = f"127.0.0.1:{container.grpc_port}"
     ended: list[str] = []
     frontend = EmbeddedFrontend(url)
@@ -136,9 +127,9 @@ def test_term_finishes_what_runs_and_refuses_what_is_new(container: Container) -
             next(events)  # the connection and the models are warm
             for thread in threads:
                 thread.start()
-            _wait(lambda: _active_requests(container) == 1 + len(calls))
+            wait_long_until(lambda: _active_requests(container) == 1 + len(calls))
             container.process.send_signal(signal.SIGTERM)
-            _wait(lambda: container.status("/ready") == (503, "shutting down\n"))
+            wait_long_until(lambda: container.status("/ready") == (503, "shutting down\n"))
             with pytest.raises(Unavailable, match="shutting down"):
                 grpc.generate("x", num_inference_steps=1)
             with pytest.raises(Unavailable, match="shutting down"):

@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 
-from imagegen.api.reports import GenerationReport, PreprocessReport
+from imagegen.api.reports import PreprocessReport
+from tests.unit.reports import generation_report
 
-REPORT = GenerationReport(
-    model="tiny",
+REPORT = generation_report(
     task="image-to-image",
     size="64x32",
-    num_inference_steps=4,
     guidance_scale=5.0,
-    strength=None,
-    scheduler="euler",
     mean_batch_rows=2.5,
     warnings=("image[0]: Kätzchen",),
     milliseconds={"preprocess": 1.5, "queue": 0.1},

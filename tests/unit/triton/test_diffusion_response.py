@@ -12,6 +12,7 @@ from imagegen.api.errors import Cancelled
 from imagegen.api.reports import GenerationReport, PreprocessReport
 from imagegen.engine import GenerationResult
 from imagegen.triton.diffusion_response import respond
+from tests.unit.reports import generation_report
 from tests.unit.triton.diffusion_client import DiffusionClient
 
 UPSTREAM = PreprocessReport(
@@ -24,13 +25,9 @@ UPSTREAM = PreprocessReport(
 RESULT = GenerationResult(
     frames=np.zeros((2, 8, 8, 3), np.uint8),
     seeds=(5, 6),
-    statistics=GenerationReport(
-        model="tiny",
-        task="text-to-image",
+    statistics=generation_report(
         size="8x8",
         num_inference_steps=3,
-        guidance_scale=7.5,
-        strength=None,
         scheduler="ddim",
         mean_batch_rows=2.5,
         warnings=("cut off",),

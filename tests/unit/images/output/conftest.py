@@ -9,20 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagegen.api.reports import GenerationReport
 from imagegen.images.output.metrics import OutputMetrics
 from imagegen.images.output.postprocess import Postprocessor
 from imagegen.images.output.settings import OutputSettings
 from imagegen.metrics import Family
+from tests.unit.reports import generation_report
 
-REPORT = GenerationReport(
+REPORT = generation_report(
     model="m",
     task="text_to_image",
     size="56x40",
-    num_inference_steps=4,
-    guidance_scale=7.5,
-    strength=None,
-    scheduler="euler",
     mean_batch_rows=2.0,
     warnings=("slow",),
     milliseconds={"denoise": 1.5},

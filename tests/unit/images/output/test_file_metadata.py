@@ -10,22 +10,11 @@ import pyspng
 import pytest
 from PIL import Image
 
-from imagegen.api.reports import GenerationReport
 from imagegen.images.output.encode import encode
 from imagegen.images.output.file_metadata import FileText, file_text
+from tests.unit.reports import generation_report
 
-REPORT = GenerationReport(
-    model="sdxl",
-    task="text_to_image",
-    size="64x48",
-    num_inference_steps=20,
-    guidance_scale=7.5,
-    strength=None,
-    scheduler="euler",
-    mean_batch_rows=1.0,
-    warnings=(),
-    milliseconds={},
-)
+REPORT = generation_report(model="sdxl", task="text_to_image", size="64x48", num_inference_steps=20)
 SETTINGS = "Steps: 20, Sampler: euler, CFG scale: 7.5, Seed: 7, Size: 64x48, Model: sdxl"
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 PNG_WAYS = [("png", None, "isal"), ("png", None, "pillow"), ("png", 50, "auto")]
