@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from imagegen.api.request import parse_request_id
+from imagegen.api.tensors import Arrays
 from imagegen.triton.process import end_process, start_process
 from imagegen.triton.request_threads import RequestThreads
 from imagegen.triton.side_channel import Canceller
-from imagegen.triton.tensors import Arrays
 from imagegen.triton.triton_request import TritonRequest
 
 _THREADS = 8
