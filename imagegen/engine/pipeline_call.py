@@ -15,6 +15,7 @@ import torch
 from imagegen.engine.collate import DenoiserCall
 from imagegen.engine.denoiser_proxy import RunCall, attach
 from imagegen.engine.device_clock import mark, seconds_between
+from imagegen.engine.seeded_generator import seeded_generator
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.plan import Pixels, Plan
 from imagegen.pipelines.steps import Step, followed
@@ -86,8 +87,7 @@ def generate_image(
         "strength": plan.strength,
         "image": image,
         "mask_image": mask,
-        # On the CPU, so that a seed means the same image on every device.
-        "generator": torch.Generator("cpu").manual_seed(plan.seeds[index]),
+        "generator": seeded_generator(plan.seeds[index]),
         "output_type": "pt",
         "use_resolution_binning": False,  # PixArt and Sana would generate another size and rescale
     }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imagegen.api.errors import InvalidArgument
 from imagegen.engine import Engine, GenerationResult
 from imagegen.pipelines.schedulers import fitting_schedulers
 from tests.unit import tiny_pipelines as tiny
@@ -137,3 +138,20 @@ def test_with_row_buckets_an_image_is_the_same_to_the_bit_whoever_shares_its_for
         crowd = [{"seed": seed, "num_inference_steps": 4} for seed in range(3)]
         *_, among_others = together(engine, *crowd, {"seed": 7})
     assert np.array_equal(alone.frames, among_others.frames)
+
+
+def test_seeds_that_are_equal_modulo_2_to_the_32_give_different_images(engine: Engine) -> None:
+    frames = [generate(engine, seed=seed).frames for seed in (5, 5 + 2**32, 5 + 2**62)]
+    assert levels(frames[0], frames[1]) > 1
+    assert levels(frames[0], frames[2]) > 1
+    assert levels(frames[1], frames[2]) > 1
+
+
+def test_consecutive_seeds_reach_the_top_of_the_range(engine: Engine) -> None:
+    top = 2**63 - 1
+    result = generate(engine, seed=top - 2, n=3)
+    assert result.seeds == (top - 2, top - 1, top)
+    assert levels(generate(engine, seed=top).frames[0], result.frames[2]) <= 1
+    assert min(levels(result.frames[i], result.frames[j]) for i, j in ((0, 1), (0, 2), (1, 2))) > 1
+    with pytest.raises(InvalidArgument, match=f"seed: {top - 1} is outside 0..{top - 2}"):
+        generate(engine, seed=top - 1, n=3)
