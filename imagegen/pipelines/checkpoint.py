@@ -99,7 +99,7 @@ def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.devi
     Raises:
         ValueError: it needs inputs that no request carries.
     """
-    schedulers = fitting_schedulers(base.scheduler)
+    schedulers = fitting_schedulers(base.scheduler, settings.max_num_inference_steps)
     own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]
     width, height = settings.native_size_px or _native_size_px(base)
     if "ControlNet" in type(base).__name__:

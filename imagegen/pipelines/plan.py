@@ -13,6 +13,7 @@ from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import check_size, fit_within
 from imagegen.api.request import ImageRequest
 from imagegen.pipelines.checkpoint import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Pipelines, TaskPipeline
+from imagegen.pipelines.scheduler_trial import can_be_tried, completes
 from imagegen.pipelines.settings import PipelineSettings
 
 Pixels = npt.NDArray[np.uint8]
@@ -88,13 +89,10 @@ def make_plan(
         raise InvalidArgument("image", f"{len(images)} images; give 1, or one for each of the n={request.n} images")
     if mask is not None and images is not None and mask.shape[1:] != images.shape[1:3]:
         raise InvalidArgument("mask", "its size differs from the image's; both must be the same")
-    if request.scheduler is not None and request.scheduler not in pipelines.schedulers:
-        fitting = ", ".join(pipelines.schedulers) or "only its own, which needs no name"
-        raise InvalidArgument("scheduler", f"{request.scheduler} does not fit this model; these do: {fitting}")
     if request.negative_prompt and "negative_prompt" not in pipeline.accepts:
         raise InvalidArgument("negative_prompt", f"the model {pipelines.name} takes none")
     steps = _steps(request, pipeline, settings)
-    _check_scheduler_steps(request, steps, pipelines)
+    _check_scheduler(request, steps, pipeline, pipelines, settings)
     guidance = _guidance(request, pipeline, pipelines, settings)
     strength = _strength(request, pipeline, steps)
     warnings = []
@@ -128,12 +126,31 @@ def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: PipelineSett
     return min(int(pipeline.defaults.get("num_inference_steps") or 50), settings.max_num_inference_steps)
 
 
-def _check_scheduler_steps(request: ImageRequest, steps: int, pipelines: Pipelines) -> None:
-    """Consistency models are distilled for a number of steps that cannot be exceeded."""
-    scheduler = pipelines.schedulers.get(request.scheduler or pipelines.scheduler_name)
-    most = None if scheduler is None else scheduler.config.get("original_inference_steps")
+def _check_scheduler(
+    request: ImageRequest, steps: int, pipeline: TaskPipeline, pipelines: Pipelines, settings: PipelineSettings
+) -> None:
+    """Refuse a scheduler that does not fit the checkpoint, or that ends in no image after this number of steps."""
+    own = getattr(pipeline.pipeline, "scheduler", None)
+    if request.scheduler is not None and request.scheduler not in pipelines.schedulers:
+        fitting = ", ".join(pipelines.schedulers) or "only its own, which needs no name"
+        raise InvalidArgument("scheduler", f"{request.scheduler} does not fit this model; these do: {fitting}")
+    scheduler = own if request.scheduler is None else pipelines.schedulers[request.scheduler]
+    if scheduler is None:
+        return
+    most = scheduler.config.get("original_inference_steps")
     if most is not None and steps > most:
         raise InvalidArgument("num_inference_steps", f"{steps} is outside 1..{most}, the range of this scheduler")
+    if completes(scheduler, steps):
+        return
+    if scheduler is own and not can_be_tried(own, settings.max_num_inference_steps):
+        return  # it is called in a way of its own, of which a trial says nothing
+    able = [name for name, each in pipelines.schedulers.items() if each is not None and completes(each, steps)]
+    others = f", or one of {', '.join(able)}" if able else ""
+    raise InvalidArgument(
+        "scheduler" if request.scheduler else "num_inference_steps",
+        f"{request.scheduler or pipelines.scheduler_name} gives no image in {steps} step{'s' if steps > 1 else ''}"
+        f" of this model's noise schedule; take another number of steps{others}",
+    )
 
 
 def _guidance(

@@ -9,6 +9,8 @@ from typing import Any
 
 import diffusers
 
+from imagegen.pipelines.scheduler_trial import fits
+
 # Karras-style schedulers share one parametrisation, so each can be built from the configuration of another
 # (`compatibles` of diffusers lists them). Flow matching models fit their own kind alone.
 _CLASSES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -26,11 +28,14 @@ _CLASSES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }
 
 
-def fitting_schedulers(scheduler: Any) -> dict[str, Any]:
+def fitting_schedulers(scheduler: Any, most_steps: int) -> dict[str, Any]:
     """Schedulers that fit a pipeline, by their public name, each to be deep-copied per image.
 
+    Those that cannot do `most_steps` steps with this checkpoint's configuration are left out.
+
     Args:
-        scheduler: the checkpoint's own scheduler; the one of its name is this very object.
+        scheduler: the checkpoint's own scheduler; the one of its name is this very object, whatever it can do.
+        most_steps: cap of a request's num_inference_steps.
     """
     fitting: dict[str, Any] = {}
     compatible = {kind for kind in getattr(scheduler, "compatibles", []) if _same_noise(scheduler, kind)}
@@ -41,7 +46,9 @@ def fitting_schedulers(scheduler: Any) -> dict[str, Any]:
             elif scheduler_class in compatible or (type(scheduler) is scheduler_class and changes):
                 with warnings.catch_warnings(), suppress(NotImplementedError):  # a noise schedule that it does not know
                     warnings.simplefilter("ignore")  # settings that it does not have
-                    fitting[name] = scheduler_class.from_config(scheduler.config, **changes)
+                    built = scheduler_class.from_config(scheduler.config, **changes)
+                    if fits(built, most_steps):
+                        fitting[name] = built
     return fitting
 
 

@@ -14,9 +14,9 @@ from imagegen.api.limits import check_size
 from imagegen.api.request import ImageRequest
 from imagegen.pipelines.checkpoint import INPAINTING, TEXT_TO_IMAGE, Pipelines
 from imagegen.pipelines.plan import Pixels, Plan, make_plan
+from imagegen.pipelines.scheduler_trial import few_steps
 from imagegen.pipelines.settings import PipelineSettings
 
-_STEPS = 2
 _NONE = "none"
 
 
@@ -69,7 +69,7 @@ def _plan(task: str, size: tuple[int, int], pipelines: Pipelines, settings: Pipe
     if task == INPAINTING:
         mask = np.full((1, size[1], size[0]), 255, dtype=np.uint8)
     strength = 1.0 if images is not None and "strength" in pipelines.tasks[task].accepts else None
-    steps = min(_STEPS, settings.max_num_inference_steps)
+    steps = few_steps(getattr(pipelines.tasks[task].pipeline, "scheduler", None), settings.max_num_inference_steps)
     request = ImageRequest(prompt="warmup", size=size, seeds=(0,), num_inference_steps=steps, strength=strength)
     return make_plan(request, images, mask, pipelines, settings)
 

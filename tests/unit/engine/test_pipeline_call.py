@@ -106,7 +106,7 @@ def test_a_negative_prompt_counts(engine: Engine) -> None:
     assert generate(engine, seed=1, negative_prompt="a dog", guidance_scale=0.0).statistics.warnings
 
 
-@pytest.mark.parametrize("name", list(fitting_schedulers(tiny.sd().scheduler)))
+@pytest.mark.parametrize("name", list(fitting_schedulers(tiny.sd().scheduler, 50)))
 def test_every_scheduler_does_every_task(engine: Engine, name: str) -> None:
     """Also in one step; PNDM with Runge-Kutta steps failed below four."""
     for steps in (1, 2, 5):

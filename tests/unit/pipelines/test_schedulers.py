@@ -10,7 +10,11 @@ import pytest
 import torch
 
 from imagegen.api.tensors import SCHEDULERS
-from imagegen.pipelines.schedulers import fitting_schedulers
+from imagegen.pipelines import schedulers
+
+
+def fitting_schedulers(own: Any, most_steps: int = 100) -> dict[str, Any]:
+    return schedulers.fitting_schedulers(own, most_steps)
 
 
 def ddim() -> Any:
@@ -100,3 +104,24 @@ def test_the_checkpoints_own_scheduler_stays_as_it_is() -> None:
         warnings.simplefilter("error")
         fitting_schedulers(own)
     assert dict(own.config) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({}, set()),
+        ({"use_karras_sigmas": True}, {"deis", "unipc"}),
+        ({"final_sigmas_type": "denoise_to_zero"}, {"dpmpp_2m", "dpmpp_sde", "euler", "unipc"}),
+        ({"prediction_type": "sample"}, {"euler_ancestral", "pndm"}),
+        ({"solver_type": "bh1"}, {"unipc"}),
+    ],
+)
+def test_what_a_class_cannot_do_with_the_checkpoints_configuration_is_not_offered(
+    changes: dict[str, Any], missing: set[str]
+) -> None:
+    """Each was offered, and ended in an internal error or in a black image."""
+    own = diffusers.DDIMScheduler.from_config(
+        {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+        | changes
+    )
+    assert set(SCHEDULERS) - {"lcm"} - set(fitting_schedulers(own)) == missing
