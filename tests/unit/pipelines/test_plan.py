@@ -263,7 +263,8 @@ def test_denoiser_calls_are_expected_by_steps_and_strength(steps: int, strength:
 def cosine(**changes: Any) -> Pipelines:
     """The bundled checkpoint's noise schedule, in a loaded pipeline."""
     pipeline = tiny.sd()
-    schedule = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing", "steps_offset": 1}
+    schedule: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}
+    schedule |= {"steps_offset": 1, "clip_sample": False}
     own = changes.pop("own", diffusers.DDIMScheduler)
     pipeline.scheduler = own.from_config(schedule | changes)
     return describe_pipelines(pipeline, SETTINGS, torch.device("cpu"))
