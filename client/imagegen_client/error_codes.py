@@ -41,6 +41,9 @@ DEADLINE_EXCEEDED = ErrorCode(
 )
 UNAVAILABLE = ErrorCode("unavailable", "UNAVAILABLE", 503, "UNAVAILABLE", "not available now")
 STORAGE_FAILED = ErrorCode("storage_failed", "UNAVAILABLE", 503, "UNAVAILABLE", "the images could not be stored")
+NON_FINITE = ErrorCode(
+    "non_finite", "INTERNAL", 500, "INTERNAL", "the model computed values that are not finite numbers"
+)
 INTERNAL_ERROR = ErrorCode(
     "internal_error",
     "INTERNAL",
@@ -58,6 +61,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
         DEADLINE_EXCEEDED,
         UNAVAILABLE,
         STORAGE_FAILED,
+        NON_FINITE,
         INTERNAL_ERROR,
     )
 }

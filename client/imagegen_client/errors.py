@@ -8,6 +8,7 @@
     ├── Unavailable             full, shutting down, or without the model; trying again later may work
     │   └── ServerUnreachable   no server answered at the address, or it went away
     ├── StorageFailed           the server's result store did not take the images
+    ├── NonFinite               the model computed values that are not numbers: there is no image to send
     └── InternalError           anything else; the server's log has the reason
 
 `imagegen_client.error_codes` says how what the server reports is told apart.
@@ -23,6 +24,7 @@ from imagegen_client.error_codes import (
     IMAGE_REJECTED,
     INTERNAL_ERROR,
     INVALID_ARGUMENT,
+    NON_FINITE,
     STORAGE_FAILED,
     UNAVAILABLE,
     FailureKind,
@@ -97,13 +99,28 @@ class StorageFailed(ImageGenerationError):
     code = STORAGE_FAILED.code
 
 
+class NonFinite(ImageGenerationError):
+    """The model computed values that are not finite numbers, from which no image can be made."""
+
+    code = NON_FINITE.code
+
+
 class InternalError(ImageGenerationError):
     """An unexpected failure; the server's log has the reason."""
 
 
 _BY_CODE: dict[str, type[ImageGenerationError]] = {
     kind.code: kind
-    for kind in (InvalidArgument, ImageRejected, Cancelled, DeadlineExceeded, Unavailable, StorageFailed, InternalError)
+    for kind in (
+        InvalidArgument,
+        ImageRejected,
+        Cancelled,
+        DeadlineExceeded,
+        Unavailable,
+        StorageFailed,
+        NonFinite,
+        InternalError,
+    )
 }
 
 

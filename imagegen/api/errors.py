@@ -7,6 +7,7 @@
     ├── DeadlineExceeded    503  deadline_exceeded   `timeout_ms` passed before the image was ready
     ├── Unavailable         503  unavailable         shutting down, or out of a resource for now
     ├── StorageFailed       503  storage_failed      the result store did not take the images
+    ├── NonFinite           500  non_finite          the model computed values that are not finite numbers
     └── InternalError       500  internal_error      anything else; the log has the detail
 
 Each class is one row of the table in `imagegen_client.error_codes`, which the clients read too. A Triton response
@@ -23,6 +24,7 @@ from imagegen_client import (
     IMAGE_REJECTED,
     INTERNAL_ERROR,
     INVALID_ARGUMENT,
+    NON_FINITE,
     STORAGE_FAILED,
     UNAVAILABLE,
     ErrorCode,
@@ -89,6 +91,22 @@ class StorageFailed(ImageGenError):
     """The images could not be stored: the result store is down, full or refuses us."""
 
     row = STORAGE_FAILED
+
+
+class NonFinite(ImageGenError):
+    """The model computed values that are not finite numbers, from which no image can be made.
+
+    Args:
+        stage: where: encode, denoise or decode.
+        cause: what it usually comes from.
+    """
+
+    row = NON_FINITE
+
+    def __init__(self, stage: str, cause: str) -> None:
+        self.stage = stage
+        self.problem = f"{stage}: the model computed values that are not finite numbers; usually {cause}"
+        super().__init__(self.problem)
 
 
 class InternalError(ImageGenError):

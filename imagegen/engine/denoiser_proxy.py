@@ -13,6 +13,7 @@ import torch
 
 from imagegen.engine.attention_swap import AttentionSwap
 from imagegen.engine.collate import DenoiserCall, describe
+from imagegen.engine.finite_check import CheckedVae, FiniteCheck
 from imagegen.engine.module_proxy import ModuleProxy, unwrapped
 from imagegen.pipelines.denoisers import DENOISERS
 
@@ -102,7 +103,7 @@ class DenoiserProxy(ModuleProxy):
         return entered
 
 
-def attach(pipeline: Any, run_call: RunCall, pixels_per_row: int) -> Any:
+def attach(pipeline: Any, run_call: RunCall, pixels_per_row: int, check: FiniteCheck | None = None) -> Any:
     """A pipeline for one image whose denoiser calls go through `run_call`.
 
     Call it between forwards, on the thread that runs the images.
@@ -111,6 +112,7 @@ def attach(pipeline: Any, run_call: RunCall, pixels_per_row: int) -> Any:
         pipeline: any diffusers pipeline; stays as it is. Its text encoders and VAE may be proxies.
         run_call: runs one denoiser call and returns its output.
         pixels_per_row: pixels of the image.
+        check: looks at what the VAE decodes; None for nobody.
 
     Returns:
         A shallow copy that shares all modules and has its own schedulers.
@@ -127,6 +129,8 @@ def attach(pipeline: Any, run_call: RunCall, pixels_per_row: int) -> Any:
         if name in DENOISERS and isinstance(value, torch.nn.Module):
             proxy = DenoiserProxy(unwrapped(value), run_call, pixels_per_row, swaps_attention=swaps_attention)
             attached.__dict__[name] = proxy
+        elif check is not None and isinstance(value, torch.nn.Module) and hasattr(value, "decode"):
+            attached.__dict__[name] = CheckedVae(value, check)
         elif "scheduler" in name:
             # Not from_config: it drops what the pipeline patched at load.
             attached.__dict__[name] = copy.deepcopy(value)

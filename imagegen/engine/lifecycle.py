@@ -141,6 +141,8 @@ class RequestLifecycle:
             seconds = generation.stage_seconds(images)
             generation.respond(generation.result(images, seconds, self._pipelines), None)
             self._metrics.completed(generation.plan.task, len(images), seconds)
+            for stage in (stage for image in images for stage in image.non_finite_stages):
+                self._metrics.non_finite(stage)
         except BaseException as failure:  # every request gets a response, whatever happens
             self._fail(generation, failure)
 

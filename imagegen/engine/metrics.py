@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from imagegen.api.errors import Cancelled, as_client_error
+from imagegen.api.errors import Cancelled, NonFinite, as_client_error
 from imagegen.engine.collate import DenoiserCall
 from imagegen.engine.content_cache import ContentCache
 from imagegen.metrics import Family, Metrics, Series
@@ -28,6 +28,11 @@ FAMILIES = (
     Family(_P + "row_limit", "gauge", "Most rows of a forward at the moment; lowered by out-of-memory"),
     Family(_P + "stage_seconds", "histogram", "Seconds of a request by stage", _SECONDS),
     Family(_P + "images_total", "counter", "Images by task and outcome"),
+    Family(
+        _P + "non_finite_total",
+        "counter",
+        "Images of values that were no finite numbers, by stage (encode, denoise, decode) and outcome",
+    ),
     Family(_P + "cancellations_total", "counter", "Requests that ended because their client cancelled or disconnected"),
     Family(_P + "isolation_retries_total", "counter", "Forwards that failed and were run again in halves"),
     Family(_P + "cache_hits_total", "counter", "Cache look-ups that found something"),
@@ -100,9 +105,15 @@ class EngineMetrics:
         for stage, value in seconds.items():
             self._metrics.observe(_P + "stage_seconds", value, stage=stage)
 
+    def non_finite(self, stage: str) -> None:
+        """Count an image that was delivered though values of that stage were not finite."""
+        self._metrics.add(_P + "non_finite_total", stage=stage, outcome="delivered")
+
     def failed(self, task: str, images: int, error: BaseException) -> None:
         """Count a request that ended with an error."""
         self._metrics.add(_P + "images_total", images, task=task, outcome=as_client_error(error).code)
+        if isinstance(error, NonFinite):
+            self._metrics.add(_P + "non_finite_total", stage=error.stage, outcome="error")
         if isinstance(error, Cancelled):
             self._metrics.add(_P + "cancellations_total")
 

@@ -73,7 +73,10 @@ class ModelRunner:
 
         def generate(index: int) -> GeneratedImage:
             on_step = None if progress is None else partial(progress.stepped, index)
-            return generate_image(plan, index, self._pipelines, self._executor.call, on_step)
+            tolerate = self._settings.non_finite_images == "warning"
+            return generate_image(
+                plan, index, self._pipelines, self._executor.call, on_step, tolerate_non_finite=tolerate
+            )
 
         self._device_thread.submit(
             GenerationJob(generate, len(plan.seeds), finished, token, deadline_s, plan.expected_calls)

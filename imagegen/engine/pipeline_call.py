@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from imagegen.engine.collate import DenoiserCall
 from imagegen.engine.denoiser_proxy import RunCall, attach
 from imagegen.engine.device_clock import mark, seconds_between
+from imagegen.engine.finite_check import FiniteCheck
 from imagegen.engine.seeded_generator import seeded_generator
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.plan import Pixels, Plan
@@ -36,6 +37,7 @@ class GeneratedImage:
         forwards: denoiser calls made.
         batch_rows: rows of the forwards those calls were part of, added up.
         warnings: what the client should know though it is no error.
+        non_finite_stages: where values were found that are no finite numbers, though the image is handed over.
     """
 
     frame: Pixels
@@ -45,6 +47,7 @@ class GeneratedImage:
     forwards: int
     batch_rows: int
     warnings: tuple[str, ...] = ()
+    non_finite_stages: tuple[str, ...] = ()
 
 
 def generate_image(
@@ -53,6 +56,8 @@ def generate_image(
     pipelines: Pipelines,
     run_call: RunCall,
     on_step: Callable[[Step], None] | None = None,
+    *,
+    tolerate_non_finite: bool = False,
 ) -> GeneratedImage:
     """Generate image `index` of `plan`.
 
@@ -62,14 +67,19 @@ def generate_image(
         pipelines: the loaded checkpoint.
         run_call: runs one denoiser call, `Executor.call`.
         on_step: called after each step of the denoising loop.
+        tolerate_non_finite: whether an image of values that are not finite numbers is handed over with a warning.
 
     Returns:
         The image. Outside an inpainting mask its pixels are the input's own.
+
+    Raises:
+        NonFinite: the model computed values that are not finite numbers. Whatever the pipeline raises.
     """
-    timer = _StageTimer(run_call, pipelines.device)
+    check = FiniteCheck(tolerate_non_finite)
+    timer = _StageTimer(run_call, pipelines.device, check.called)
     width, height = plan.size
     task = pipelines.tasks[plan.task]
-    pipeline = attach(task.pipeline, timer.run_call, width * height)
+    pipeline = attach(task.pipeline, timer.run_call, width * height, check)
     if plan.scheduler is not None:
         pipeline.__dict__["scheduler"] = copy.deepcopy(pipelines.schedulers[plan.scheduler])
     image = mask = None
@@ -95,13 +105,15 @@ def generate_image(
     with nullcontext() if on_step is None else followed(getattr(pipeline, "scheduler", None), on_step):
         output = pipeline(**arguments)
     sample = output.images[0]  # [3, H, W], 0..1
+    check.finished(sample)
     frame = sample.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     if image is not None and mask is not None:
         frame = torch.where(mask[0] >= 0.5, frame, image[0].mul(255).round().to(torch.uint8))
     warnings = truncation_warnings(pipeline, plan.prompt)
     if any(getattr(output, "nsfw_content_detected", None) or ()):
         warnings += (f"image {index} was blacked out by the checkpoint's safety checker",)
-    return timer.image(np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy()), warnings)
+    pixels = np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy())
+    return timer.image(pixels, (*warnings, *check.warnings), check.stages)
 
 
 def truncation_warnings(pipeline: Any, prompt: str) -> tuple[str, ...]:
@@ -118,8 +130,9 @@ def truncation_warnings(pipeline: Any, prompt: str) -> tuple[str, ...]:
 class _StageTimer:
     """Times the stages of an image by its denoiser calls; on a GPU by its own clock, for calls only queue work."""
 
-    def __init__(self, run_call: RunCall, device: torch.device) -> None:
+    def __init__(self, run_call: RunCall, device: torch.device, first_call: Callable[[DenoiserCall], None]) -> None:
         self._run_call = run_call
+        self._first_call = first_call
         self._device = device
         self._started_s = self._first_call_s = time.monotonic()
         self._first_mark = self._last_mark = mark(self._device)
@@ -130,13 +143,14 @@ class _StageTimer:
         if not self._forwards:
             self._first_call_s = time.monotonic()
             self._first_mark = mark(self._device)
+            self._first_call(call)
         output = self._run_call(call)
         self._last_mark = mark(self._device)
         self._forwards += 1
         self._batch_rows += call.forward_rows
         return output
 
-    def image(self, frame: Pixels, warnings: tuple[str, ...]) -> GeneratedImage:
+    def image(self, frame: Pixels, warnings: tuple[str, ...], non_finite_stages: Sequence[str]) -> GeneratedImage:
         """The finished image; `frame` has come from the device, so that all its work is done."""
         encode_s = self._first_call_s - self._started_s
         denoise_s = seconds_between(self._first_mark, self._last_mark)
@@ -148,6 +162,7 @@ class _StageTimer:
             forwards=self._forwards,
             batch_rows=self._batch_rows,
             warnings=warnings,
+            non_finite_stages=tuple(non_finite_stages),
         )
 
 

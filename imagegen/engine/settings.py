@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -39,6 +39,10 @@ class EngineSettings(PipelineSettings):
         default=(),
         description="sizes generated before the model reports ready, as 512x512,1024x1024; none for no warmup; empty"
         " for the native size",
+    )
+    non_finite_images: Literal["error", "warning"] = Field(
+        default="error",
+        description="an image of values that are not finite numbers is an error, or handed over with a warning",
     )
     drain_timeout_s: float = Field(
         default=30.0, ge=0, description="how long unloading waits for the requests that are being generated"

@@ -11,6 +11,7 @@ ApiError
 ├── Busy                  429  too many requests of this key, or Triton's queue is full; Retry-After
 ├── ClientDisconnected    499  the client closed the connection: for the log, nobody reads the response
 ├── Cancelled             499  somebody cancelled the request by its id
+├── NoImage               500  the model computed values that are not numbers; x-should-retry: false
 ├── Failed                500  anything else; the log has the reason
 └── NotAvailable          503  Triton or the result store cannot do it now; Retry-After
 """
@@ -159,6 +160,16 @@ class Failed(ApiError):
         super().__init__("the request failed inside the server; its log has the reason under the same x-request-id")
 
 
+class NoImage(ApiError):
+    """The model computed values that are not finite numbers. Sending the request again gives the same."""
+
+    code = "non_finite"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.headers = {"x-should-retry": "false"}
+
+
 class NotAvailable(ApiError):
     """The servers behind cannot take or finish the request now."""
 
@@ -193,6 +204,8 @@ def to_api_error(error: ImageGenerationError) -> ApiError:
         return Cancelled()
     if isinstance(error, imagegen_client.StorageFailed):
         return NotAvailable(problem, code=error.code)
+    if isinstance(error, imagegen_client.NonFinite):
+        return NoImage(problem)
     if kind is FailureKind.UNREACHABLE:
         return NotAvailable("the image server cannot be reached")
     if kind is FailureKind.QUEUE_FULL:

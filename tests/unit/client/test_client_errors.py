@@ -26,6 +26,7 @@ def translated(message: str, status: str | None) -> ImageGenerationError:
         server.DeadlineExceeded("timeout_ms: 500 passed"),
         server.Unavailable("shutting down"),
         server.StorageFailed("the images could not be stored"),
+        server.NonFinite("decode", "the VAE's weights are damaged"),
         server.InternalError("the server log has the reason"),
     ],
 )

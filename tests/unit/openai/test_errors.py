@@ -34,6 +34,7 @@ def all_kinds(kind: type[ApiError] = ApiError) -> list[type[ApiError]]:
         ("Request for unknown model: 'diffusion' is not found", 503, None, "unavailable"),
         ("Server not ready", 503, None, "unavailable"),
         ("Stub process 'diffusion_0' is not healthy.", 503, None, "unavailable"),
+        ("non_finite: denoise: the model computed values that are not finite", 500, None, "non_finite"),
         ("internal_error: the request failed inside the server", 500, None, "internal_error"),
         ("Segfault at 0xdeadbeef in /opt/tritonserver", 500, None, "internal_error"),
     ],
@@ -45,7 +46,7 @@ def test_each_has_its_status_and_field(message: str, status: int, param: str | N
     assert "0xdeadbeef" not in str(error)
     assert ("Retry-After" in error.headers) == (status in (429, 503))
     # OpenAI's clients send again what was 408 or 5xx, unless told not to.
-    assert (error.headers.get("x-should-retry") == "false") == (status in (408, 499))
+    assert (error.headers.get("x-should-retry") == "false") == (status in (408, 499) or code == "non_finite")
 
 
 def test_a_server_that_is_not_there_is_503_without_its_address() -> None:
