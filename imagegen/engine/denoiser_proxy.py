@@ -15,6 +15,7 @@ from imagegen.engine.attention_swap import AttentionSwap
 from imagegen.engine.collate import DenoiserCall, describe
 from imagegen.engine.finite_check import CheckedVae, FiniteCheck
 from imagegen.engine.module_proxy import ModuleProxy, unwrapped
+from imagegen.engine.prompt_truncation import PromptTruncation, WatchedTokenizer
 from imagegen.pipelines.denoisers import DENOISERS
 
 RunCall = Callable[[DenoiserCall], Any]
@@ -103,7 +104,13 @@ class DenoiserProxy(ModuleProxy):
         return entered
 
 
-def attach(pipeline: Any, run_call: RunCall, pixels_per_row: int, check: FiniteCheck | None = None) -> Any:
+def attach(
+    pipeline: Any,
+    run_call: RunCall,
+    pixels_per_row: int,
+    check: FiniteCheck | None = None,
+    truncation: PromptTruncation | None = None,
+) -> Any:
     """A pipeline for one image whose denoiser calls go through `run_call`.
 
     Call it between forwards, on the thread that runs the images.
@@ -113,6 +120,7 @@ def attach(pipeline: Any, run_call: RunCall, pixels_per_row: int, check: FiniteC
         run_call: runs one denoiser call and returns its output.
         pixels_per_row: pixels of the image.
         check: looks at what the VAE decodes; None for nobody.
+        truncation: is told what the tokenizers read; None for nobody.
 
     Returns:
         A shallow copy that shares all modules and has its own schedulers.
@@ -131,6 +139,8 @@ def attach(pipeline: Any, run_call: RunCall, pixels_per_row: int, check: FiniteC
             attached.__dict__[name] = proxy
         elif check is not None and isinstance(value, torch.nn.Module) and hasattr(value, "decode"):
             attached.__dict__[name] = CheckedVae(value, check)
+        elif truncation is not None and name.startswith("tokenizer") and callable(value):
+            attached.__dict__[name] = WatchedTokenizer(value, name, truncation)
         elif "scheduler" in name:
             # Not from_config: it drops what the pipeline patched at load.
             attached.__dict__[name] = copy.deepcopy(value)

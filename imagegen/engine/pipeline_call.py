@@ -16,13 +16,13 @@ from imagegen.engine.collate import DenoiserCall
 from imagegen.engine.denoiser_proxy import RunCall, attach
 from imagegen.engine.device_clock import mark, seconds_between
 from imagegen.engine.finite_check import FiniteCheck
+from imagegen.engine.prompt_truncation import PromptTruncation
 from imagegen.engine.seeded_generator import seeded_generator
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.plan import Pixels, Plan
 from imagegen.pipelines.steps import Step, followed
 
-_LONGEST_KNOWN_TOKENS = 1024  # a tokenizer that names more (some name 1e30) leaves the bound to its pipeline
-_SPECIAL_TOKENS = 2  # begin and end
+_REPAINTS_NOTHING = "mask: it repaints nothing; the image is returned as it came"
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,18 @@ def generate_image(
     timer = _StageTimer(run_call, pipelines.device, check.called)
     width, height = plan.size
     task = pipelines.tasks[plan.task]
-    pipeline = attach(task.pipeline, timer.run_call, width * height, check)
+    truncation = PromptTruncation(plan.prompt, plan.negative_prompt, task.defaults.get("max_sequence_length"))
+    pipeline = attach(task.pipeline, timer.run_call, width * height, check, truncation)
     if plan.scheduler is not None:
         pipeline.__dict__["scheduler"] = copy.deepcopy(pipelines.schedulers[plan.scheduler])
     image = mask = None
     if plan.images is not None:
         image = _to_device(plan.images[index % len(plan.images)], plan.size, pipelines.device)
     if plan.mask is not None:
-        mask = _mask_to_device(plan.mask, plan.size, pipelines.device)
+        mask = _mask(plan.mask, plan.size)
+        if image is not None and not mask.any():
+            return timer.image(_pixels(image[0]), (_REPAINTS_NOTHING,), ())
+        mask = mask.to(pipelines.device)
     asked = {
         "prompt": plan.prompt,
         "negative_prompt": plan.negative_prompt,
@@ -106,25 +110,12 @@ def generate_image(
         output = pipeline(**arguments)
     sample = output.images[0]  # [3, H, W], 0..1
     check.finished(sample)
-    frame = sample.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     if image is not None and mask is not None:
-        frame = torch.where(mask[0] >= 0.5, frame, image[0].mul(255).round().to(torch.uint8))
-    warnings = truncation_warnings(pipeline, plan.prompt)
+        sample = torch.where(mask[0] >= 0.5, sample.float(), image[0])
+    warnings = truncation.warnings
     if any(getattr(output, "nsfw_content_detected", None) or ()):
         warnings += (f"image {index} was blacked out by the checkpoint's safety checker",)
-    pixels = np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy())
-    return timer.image(pixels, (*warnings, *check.warnings), check.stages)
-
-
-def truncation_warnings(pipeline: Any, prompt: str) -> tuple[str, ...]:
-    """A warning when no text encoder of the pipeline reads the whole prompt. Tokenizers belong to one thread."""
-    tokenizers = [getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
-    limits = {tokenizer.model_max_length: tokenizer for tokenizer in tokenizers if tokenizer is not None}
-    longest = max(limits, default=0)
-    if not 0 < longest <= _LONGEST_KNOWN_TOKENS or len(prompt.encode()) <= longest - _SPECIAL_TOKENS:
-        return ()
-    tokens = len(limits[longest](prompt, verbose=False).input_ids)
-    return (f"prompt: {tokens} tokens, of which the model reads {longest}",) if tokens > longest else ()
+    return timer.image(_pixels(sample), (*warnings, *check.warnings), check.stages)
 
 
 class _StageTimer:
@@ -176,9 +167,15 @@ def _to_device(image: Pixels, size: tuple[int, int], device: torch.device) -> to
     return resized.clamp(0, 1)
 
 
-def _mask_to_device(mask: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:
+def _pixels(image: torch.Tensor) -> Pixels:
+    """[3, H, W] in 0..1 to uint8 [H, W, 3]."""
+    frame = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy())
+
+
+def _mask(mask: Pixels, size: tuple[int, int]) -> torch.Tensor:
     """uint8 [H, W] to float32 [1, 1, height, width], 1 = repaint, nothing in between."""
-    tensor = torch.from_numpy(mask).to(device)[None, None].float().div(255)
+    tensor = torch.from_numpy(mask)[None, None].float().div(255)
     width, height = size
     if tensor.shape[-2:] != (height, width):
         tensor = torch.nn.functional.interpolate(tensor, (height, width), mode="nearest")

@@ -95,6 +95,31 @@ def test_pixels_outside_the_mask_are_exactly_those_of_the_image(engine: Engine) 
     assert levels(frame[:, :16], pixels[0, :, :16]) > 1
 
 
+@pytest.mark.parametrize("level", [0, 127])
+@pytest.mark.parametrize("size", [None, "40x24"])
+def test_a_mask_that_repaints_nothing_costs_no_step(engine: Engine, gate: Gate, level: int, size: str | None) -> None:
+    pixels = image(count=2)
+    unmasked = np.full((1, 32, 32), level, np.uint8)
+    gate.close()  # a forward would wait at it for ever
+    result = generate(engine, images=pixels, mask=unmasked, n=2, strength=1.0, seed=1, size=size)
+    assert result.statistics.warnings == ("mask: it repaints nothing; the image is returned as it came",)
+    assert (gate.steps, result.seeds) == (0, (1, 2))
+    if size is None:
+        assert np.array_equal(result.frames, pixels)
+    else:
+        assert result.frames.shape == (2, 24, 40, 3)
+
+
+def test_a_mask_of_one_pixel_repaints_it(engine: Engine) -> None:
+    pixels, area = image(), np.zeros((1, 32, 32), np.uint8)
+    area[0, 5, 7] = 128
+    result = generate(engine, images=pixels, mask=area, strength=1.0, seed=1)
+    assert result.statistics.warnings == ()
+    changed = np.argwhere((result.frames[0] != pixels[0]).any(-1)).tolist()
+    assert changed in ([], [[5, 7]])
+    assert result.statistics.mean_batch_rows > 0
+
+
 def test_guidance_of_zero_is_a_value_and_takes_one_row(engine: Engine) -> None:
     zero, default = generate(engine, seed=1, guidance_scale=0.0), generate(engine, seed=1)
     assert levels(zero.frames, default.frames) > 1
@@ -124,12 +149,6 @@ def test_a_named_scheduler_is_each_requests_own(engine: Engine) -> None:
     for result, frames in zip(together(engine, *both), alone, strict=True):
         assert levels(result.frames, frames) <= 1
     assert levels(generate(engine, seed=1, num_inference_steps=4).frames, alone[0]) > 1, "as with the checkpoint's own"
-
-
-def test_a_prompt_that_is_cut_off_is_worth_a_warning(engine: Engine) -> None:
-    assert generate(engine).statistics.warnings == ()
-    (warning,) = generate(engine, prompt="red cat " * 400, n=2).statistics.warnings
-    assert "of which the model reads" in warning
 
 
 def test_with_row_buckets_an_image_is_the_same_to_the_bit_whoever_shares_its_forwards() -> None:
