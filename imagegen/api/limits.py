@@ -52,11 +52,12 @@ def check_size(size: tuple[int, int], limits: RequestLimits, granularity_px: int
     grain = granularity_px
     fits = min(size) >= grain and max(size) <= limits.max_side_px and width * height <= limits.max_area_px
     if not fits or width % grain or height % grain:
+        square = min(math.isqrt(limits.max_area_px), limits.max_side_px) // grain * grain
         multiple = f", a multiple of {grain}" if grain > 1 else ""
         raise InvalidArgument(
             "size",
             f'"{width}x{height}" is not allowed: each side is {grain}..{limits.max_side_px} pixels{multiple},'
-            f" and width x height at most {limits.max_area_px}",
+            f" and width x height at most {limits.max_area_px}, as {square}x{square}",
         )
 
 

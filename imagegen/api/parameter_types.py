@@ -1,7 +1,7 @@
 """How settings are typed: what every group of them has in common, and how a text becomes a value.
 
 A parameter of a `config.pbtxt` is a text. Numbers and words need no more than their own type; the types here are for
-what is written in a way of its own: `true`, `1024,768`, or nothing at all for None.
+what is written in a way of its own: `true`, or `1024,768`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,6 @@ def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def _none_if_empty(value: Any) -> Any:
-    return None if value == "" else value
-
-
 TrueOrFalse = Annotated[bool, BeforeValidator(_true_or_false)]
 CommaSeparated = BeforeValidator(_split)
 """For a tuple: its texts are separated by commas, and blanks around them do not count."""
-EmptyIsNone = BeforeValidator(_none_if_empty)
-"""For a value that may be None: an empty text means it."""

@@ -198,7 +198,8 @@ class Engine:
 
         Raises:
             Cancelled: it was cancelled before it started.
-            DeadlineExceeded: its deadline passed before it started.
+            DeadlineExceeded: its deadline passed before it started, or is sooner than it can be finished.
+            InvalidArgument: without a deadline it would take longer than `max_expected_s`.
             Unavailable: the engine is closed.
         """
         self._lifecycle.submit(generation)

@@ -79,6 +79,7 @@ class RequestLifecycle:
             self._cancellation.open(token, generation.entered_s)
             if token.cancelled:
                 raise Cancelled("the request was cancelled")
+            self._runner.check_time(generation.plan, generation.deadline_s)
             token.on_cancel(partial(self.slots.refuse, ticket, _cancelled()))
             self._metrics.waiting(self.slots.waiting)
             yield ticket

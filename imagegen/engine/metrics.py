@@ -9,6 +9,7 @@ import torch
 from imagegen.api.errors import Cancelled, NonFinite, as_client_error
 from imagegen.engine.collate import DenoiserCall
 from imagegen.engine.content_cache import ContentCache
+from imagegen.engine.finite_check import DECODE, DENOISE, ENCODE
 from imagegen.metrics import Family, Metrics, Series
 
 _ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -78,6 +79,9 @@ class EngineMetrics:
         self._metrics = Metrics(FAMILIES, new_series, self._collect)
         self._metrics.set(_P + "active_requests", 0)
         self._metrics.set(_P + "waiting_requests", 0)
+        for stage in (ENCODE, DENOISE, DECODE):  # from the start: an alert on what was never counted would be mute
+            for outcome in ("error", "delivered"):
+                self._metrics.add(_P + "non_finite_total", 0, stage=stage, outcome=outcome)
         self._metrics.start()
 
     def waiting(self, count: int) -> None:

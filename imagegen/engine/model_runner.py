@@ -20,6 +20,7 @@ from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.pipeline_call import GeneratedImage, generate_image
 from imagegen.engine.policy import WeightedShortestProcessingTime
 from imagegen.engine.progress import ProgressPublisher
+from imagegen.engine.request_costs import RequestCosts
 from imagegen.engine.scheduler import Limits, Scheduler
 from imagegen.engine.settings import EngineSettings
 from imagegen.pipelines.checkpoint import Pipelines
@@ -45,6 +46,7 @@ class ModelRunner:
         self._pipelines = pipelines
         self._metrics = metrics
         self._costs = ForwardCosts(pipelines.device)
+        self._request_costs = RequestCosts(settings.max_expected_s, pipelines.native_size)
         limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
         scheduler: Scheduler[PipelineRun] = Scheduler(limits, WeightedShortestProcessingTime(self._costs.fixed_rows))
         self._executor = Executor(self._forward, scheduler, OUT_OF_MEMORY)
@@ -78,8 +80,13 @@ class ModelRunner:
                 plan, index, self._pipelines, self._executor.call, on_step, tolerate_non_finite=tolerate
             )
 
+        def ended(images: list[GeneratedImage] | None, error: BaseException | None) -> None:
+            if images is not None:
+                self._request_costs.note(plan, images)
+            finished(images, error)
+
         self._device_thread.submit(
-            GenerationJob(generate, len(plan.seeds), finished, token, deadline_s, plan.expected_calls)
+            GenerationJob(generate, len(plan.seeds), ended, token, deadline_s, plan.expected_calls)
         )
 
     def run(self, plan: Plan) -> list[GeneratedImage]:
@@ -94,6 +101,10 @@ class ModelRunner:
 
         self.start(plan, finished, CancelToken())
         return generated.result()
+
+    def check_time(self, plan: Plan, deadline_s: float | None) -> None:
+        """Refuse a plan that cannot be finished in time. See `RequestCosts.check`."""
+        self._request_costs.check(plan, deadline_s)
 
     def report_state(self) -> None:
         """Hand the executor's state to the metrics."""

@@ -35,6 +35,8 @@ class GeneratedImage:
         denoise_s: seconds from the first denoiser call to the end of the last.
         decode_s: seconds from there to the frame.
         forwards: denoiser calls made.
+        call_s: seconds of a denoiser call on the average, without the first, which may compile; None of one alone.
+        rows: of those calls, added up.
         batch_rows: rows of the forwards those calls were part of, added up.
         warnings: what the client should know though it is no error.
         non_finite_stages: where values were found that are no finite numbers, though the image is handed over.
@@ -45,6 +47,8 @@ class GeneratedImage:
     denoise_s: float
     decode_s: float
     forwards: int
+    call_s: float | None
+    rows: int
     batch_rows: int
     warnings: tuple[str, ...] = ()
     non_finite_stages: tuple[str, ...] = ()
@@ -127,7 +131,8 @@ class _StageTimer:
         self._device = device
         self._started_s = self._first_call_s = time.monotonic()
         self._first_mark = self._last_mark = mark(self._device)
-        self._forwards = self._batch_rows = 0
+        self._second_mark: Any = None
+        self._forwards = self._rows = self._batch_rows = 0
 
     def run_call(self, call: DenoiserCall) -> Any:
         """Run a denoiser call and note when."""
@@ -137,7 +142,10 @@ class _StageTimer:
             self._first_call(call)
         output = self._run_call(call)
         self._last_mark = mark(self._device)
+        if not self._forwards:
+            self._second_mark = self._last_mark
         self._forwards += 1
+        self._rows += call.rows
         self._batch_rows += call.forward_rows
         return output
 
@@ -145,12 +153,16 @@ class _StageTimer:
         """The finished image; `frame` has come from the device, so that all its work is done."""
         encode_s = self._first_call_s - self._started_s
         denoise_s = seconds_between(self._first_mark, self._last_mark)
+        further = self._forwards - 1
+        call_s = seconds_between(self._second_mark, self._last_mark) / further if further > 0 else None
         return GeneratedImage(
             frame=frame,
             encode_s=encode_s,
             denoise_s=denoise_s,
             decode_s=max(0.0, time.monotonic() - self._started_s - encode_s - denoise_s),
             forwards=self._forwards,
+            call_s=call_s,
+            rows=self._rows,
             batch_rows=self._batch_rows,
             warnings=warnings,
             non_finite_stages=tuple(non_finite_stages),

@@ -40,6 +40,12 @@ class EngineSettings(PipelineSettings):
         description="sizes generated before the model reports ready, as 512x512,1024x1024; none for no warmup; empty"
         " for the native size",
     )
+    max_expected_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="longest that a request without timeout_ms may be expected to take by itself, by what images of its"
+        " size were seen to take; more is refused at once; 0 for no bound",
+    )
     non_finite_images: Literal["error", "warning"] = Field(
         default="error",
         description="an image of values that are not finite numbers is an error, or handed over with a warning",

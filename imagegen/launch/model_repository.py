@@ -15,7 +15,8 @@ BUNDLED_CHECKPOINT = MODEL_REPOSITORY / "diffusion" / "1" / "checkpoint"
 
 
 def other_checkpoint(model: str) -> dict[str, str]:
-    """Parameters that serve `model`, a folder or hub id, with its pipeline's own default steps and guidance.
+    """Parameters that serve `model`, a folder or hub id, with its pipeline's own default steps and guidance, and the
+    usual limits of its size.
 
     Returns:
         `{"model.parameter": value}`, as `EmbeddedServer` takes them.
@@ -25,4 +26,5 @@ def other_checkpoint(model: str) -> dict[str, str]:
         "diffusion.model": str(folder.resolve()) if folder.is_dir() else model,
         "diffusion.default_num_inference_steps": "",
         "diffusion.default_guidance_scale": "",
+        "diffusion.max_area_px": "",
     }

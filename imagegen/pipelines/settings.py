@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from imagegen.api.limits import RequestLimits
-from imagegen.api.parameter_types import CommaSeparated, EmptyIsNone, TrueOrFalse
+from imagegen.api.parameter_types import CommaSeparated, TrueOrFalse
 
 
 class PipelineSettings(RequestLimits):
@@ -17,19 +17,17 @@ class PipelineSettings(RequestLimits):
         default="checkpoint",
         description="folder of a diffusers checkpoint (a relative one starts at model.py's folder) or hub id",
     )
-    revision: Annotated[str | None, EmptyIsNone] = Field(default=None, description="git revision of a hub checkpoint")
-    variant: Annotated[str | None, EmptyIsNone] = Field(
-        default=None, description="weight file variant of the checkpoint, such as fp16"
-    )
+    revision: str | None = Field(default=None, description="git revision of a hub checkpoint")
+    variant: str | None = Field(default=None, description="weight file variant of the checkpoint, such as fp16")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         default="auto", description="float32, float16 or bfloat16; auto is bfloat16 on a GPU and float32 on a CPU"
     )
     device: str = Field(default="auto", description="a torch device; auto is the GPU of the instance, or the CPU")
     cpu_threads: int = Field(default=0, ge=0, description="threads of torch on a CPU; 0 leaves torch's own choice")
-    default_num_inference_steps: Annotated[int | None, EmptyIsNone] = Field(
+    default_num_inference_steps: int | None = Field(
         default=None, ge=1, description="steps of a request that names none; empty for the pipeline's default"
     )
-    default_guidance_scale: Annotated[float | None, EmptyIsNone] = Field(
+    default_guidance_scale: float | None = Field(
         default=None, ge=0, description="guidance of a request that names none; empty for the pipeline's default"
     )
     native_size_px: Annotated[tuple[int, ...], CommaSeparated] = Field(
@@ -39,7 +37,7 @@ class PipelineSettings(RequestLimits):
         default=False,
         description="keep denoiser and VAE weights in channels-last order, which convolutions on GPUs like",
     )
-    attention_backend: Annotated[str | None, EmptyIsNone] = Field(
+    attention_backend: str | None = Field(
         default=None,
         description="attention implementation of diffusers, such as flash or _native_cudnn; empty for its default",
     )

@@ -17,6 +17,7 @@ def read_parameters(model_config: str, settings_type: type[Settings]) -> Setting
     Args:
         model_config: the configuration as JSON, as Triton passes it to `initialize`.
         settings_type: a model with defaults whose fields can be read from texts (see `imagegen.api.parameter_types`).
+            A parameter of no text means the default, as if it were left out.
 
     Raises:
         ValueError: a parameter is unknown, or its text is not allowed. The message names it and what is allowed.
@@ -26,6 +27,7 @@ def read_parameters(model_config: str, settings_type: type[Settings]) -> Setting
         name: parameter["string_value"].strip()
         for name, parameter in parameters.items()
         if not name.isupper()  # the python backend's own, such as EXECUTION_ENV_PATH
+        and (parameter["string_value"].strip() or name not in settings_type.model_fields)
     }
     try:
         return settings_type.model_validate(texts)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from imagegen.api.limits import DEFAULT_MAX_IMAGE_BYTES
-from imagegen.api.parameter_types import SETTINGS_CONFIG, CommaSeparated, EmptyIsNone, TrueOrFalse
+from imagegen.api.parameter_types import SETTINGS_CONFIG, CommaSeparated, TrueOrFalse
 
 _DOMAIN = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]+")  # the last for IPv6 addresses
 
@@ -89,7 +89,7 @@ class InputSettings(BaseModel):
         description="longest time for which a fetched image is used again; its server may shorten it; 0 turns the"
         " cache off",
     )
-    input_save_path: Annotated[str | None, EmptyIsNone] = Field(
+    input_save_path: str | None = Field(
         default=None,
         description="folder in which input images are kept as they came; empty for none, nothing is written",
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from imagegen.api.parameter_types import SETTINGS_CONFIG, EmptyIsNone, TrueOrFalse
+from imagegen.api.parameter_types import SETTINGS_CONFIG, TrueOrFalse
 from imagegen.images.output.encode import ISAL_INSTALLED
 from imagegen.images.output.store import SCHEMES, SIGNING_SCHEMES
 
@@ -39,12 +39,12 @@ class OutputSettings(BaseModel):
         default=False,
         description="write prompt, seed, steps, guidance, size and model into each file, as PNG text or EXIF",
     )
-    output_url: Annotated[str | None, EmptyIsNone] = Field(
+    output_url: str | None = Field(
         default=None,
         description="where images of response_format url are stored, as file:///var/images, s3://bucket/folder,"
         " gs://..., az://... or memory://; empty for nowhere: response_format url is then refused before any work",
     )
-    public_base_url: Annotated[str | None, EmptyIsNone] = Field(
+    public_base_url: str | None = Field(
         default=None,
         description="what clients put before an image's key to fetch it; empty for addresses signed by the store,"
         " which s3, gs and az can do",

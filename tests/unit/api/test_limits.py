@@ -50,7 +50,7 @@ def test_a_size_that_breaks_a_limit_is_refused_with_all_of_them() -> None:
         check_size((64, 2056), LIMITS, 16)
     assert str(refusal.value) == (
         'invalid_argument: size: "64x2056" is not allowed: each side is 16..2048 pixels, a multiple of 16,'
-        " and width x height at most 1048576"
+        " and width x height at most 1048576, as 1024x1024"
     )
 
 

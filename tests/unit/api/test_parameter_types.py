@@ -7,11 +7,10 @@ from typing import Annotated, Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from imagegen.api.parameter_types import CommaSeparated, EmptyIsNone, TrueOrFalse
+from imagegen.api.parameter_types import CommaSeparated, TrueOrFalse
 
 NUMBERS = TypeAdapter(Annotated[tuple[int, ...], CommaSeparated])
 SWITCH: TypeAdapter[bool] = TypeAdapter(TrueOrFalse)
-MAYBE = TypeAdapter(Annotated[float | None, EmptyIsNone])
 
 
 @pytest.mark.parametrize(
@@ -23,10 +22,6 @@ MAYBE = TypeAdapter(Annotated[float | None, EmptyIsNone])
         (SWITCH, "TRUE", True),
         (SWITCH, "false", False),
         (SWITCH, True, True),
-        (MAYBE, "", None),
-        (MAYBE, None, None),
-        (MAYBE, "0", 0.0),
-        (MAYBE, 0.5, 0.5),
     ],
 )
 def test_texts_and_values_are_taken(kind: TypeAdapter[Any], given: Any, value: Any) -> None:

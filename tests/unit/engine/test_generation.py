@@ -18,6 +18,8 @@ def generated(value: int, **seconds: float) -> GeneratedImage:
         denoise_s=seconds.get("denoise_s", 0.0),
         decode_s=seconds.get("decode_s", 0.0),
         forwards=3,
+        call_s=0.1,
+        rows=6,
         batch_rows=6 * value,
         warnings=("both say this", f"image {value}"),
     )

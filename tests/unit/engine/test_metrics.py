@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import torch
 
-from imagegen.api.errors import Cancelled, InvalidArgument
+from imagegen.api.errors import Cancelled, InvalidArgument, NonFinite
 from imagegen.engine.collate import describe
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.metrics import FAMILIES, EngineMetrics
@@ -40,6 +40,8 @@ def test_everything_is_counted_once_with_its_labels() -> None:
     metrics.failed("inpainting", 1, InvalidArgument("n", "0"))
     metrics.failed("inpainting", 3, Cancelled("the client cancelled the request"))
     metrics.failed("inpainting", 1, ValueError("internal"))
+    metrics.failed("inpainting", 1, NonFinite("denoise", "a cause"))
+    metrics.non_finite("decode")
     cache.put("a", "A", 60)
     cache.put("b", "B", 60)
     cache.get("b")
@@ -58,6 +60,13 @@ def test_everything_is_counted_once_with_its_labels() -> None:
         ("images_total", "invalid_argument", "inpainting"): 1,
         ("images_total", "cancelled", "inpainting"): 3,
         ("images_total", "internal_error", "inpainting"): 1,
+        ("images_total", "non_finite", "inpainting"): 1,
+        ("non_finite_total", "delivered", "encode"): 0,
+        ("non_finite_total", "delivered", "denoise"): 0,
+        ("non_finite_total", "delivered", "decode"): 1,
+        ("non_finite_total", "error", "encode"): 0,
+        ("non_finite_total", "error", "denoise"): 1,
+        ("non_finite_total", "error", "decode"): 0,
         ("cancellations_total",): 1,
         ("cache_hits_total", "prompt"): 1,
         ("cache_misses_total", "prompt"): 1,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field
 
-from imagegen.api.parameter_types import SETTINGS_CONFIG, CommaSeparated, EmptyIsNone, TrueOrFalse
+from imagegen.api.parameter_types import SETTINGS_CONFIG, CommaSeparated, TrueOrFalse
 from imagegen.images.input.settings import InputSettings
 from imagegen.images.output.settings import OutputSettings
 from imagegen.triton.diffusion_settings import DiffusionSettings
@@ -28,9 +28,9 @@ class EveryKind(BaseModel):
     switch: TrueOrFalse = False
     numbers: Annotated[tuple[int, ...], CommaSeparated] = (1,)
     words: Annotated[tuple[str, ...], CommaSeparated] = ("a",)
-    maybe_text: Annotated[str | None, EmptyIsNone] = "default"
-    maybe_whole: Annotated[int | None, EmptyIsNone] = 1
-    maybe_real: Annotated[float | None, EmptyIsNone] = 1.0
+    maybe_text: str | None = None
+    maybe_whole: int | None = None
+    maybe_real: float | None = None
 
 
 def model_config(texts: Mapping[str, str]) -> str:
@@ -42,7 +42,9 @@ def model_config(texts: Mapping[str, str]) -> str:
     ("name", "text", "value"),
     [
         ("text", " runwayml/sd ", "runwayml/sd"),
-        ("text", "", ""),
+        ("text", "", "default"),
+        ("whole", "", 1),
+        ("whole", " ", 1),
         ("whole", "12", 12),
         ("whole", "-3", -3),
         ("real", "0.25", 0.25),
@@ -51,7 +53,7 @@ def model_config(texts: Mapping[str, str]) -> str:
         ("switch", "True", True),
         ("switch", "false", False),
         ("numbers", "1024, 768", (1024, 768)),
-        ("numbers", "", ()),
+        ("numbers", "", (1,)),
         ("words", "PNG,WEBP", ("PNG", "WEBP")),
         ("words", " PNG , ", ("PNG",)),
         ("maybe_text", "fp16", "fp16"),
@@ -76,7 +78,6 @@ def test_without_parameters_the_defaults_hold() -> None:
     ("name", "text", "allowed"),
     [
         ("whole", "1.5", "it should be a valid integer"),
-        ("whole", "", "it should be a valid integer"),
         ("whole", "-6", "it should be greater than or equal to -5"),
         ("real", "fast", "it should be a valid number"),
         ("real", "nan", "it should be a finite number"),
@@ -93,8 +94,9 @@ def test_text_that_is_not_allowed_is_refused_with_name_text_and_rule(name: str, 
 
 
 def test_an_unknown_parameter_is_refused_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(ValueError, match=r"^parameter 'wole' is unknown; parameters are .*switch, text, whole, words$"):
-        read_parameters(model_config({"wole": "1"}), EveryKind)
+    for text in ("1", ""):
+        with pytest.raises(ValueError, match=r"^parameter 'wole' is unknown; parameters .*switch, text, whole, words$"):
+            read_parameters(model_config({"wole": text}), EveryKind)
 
 
 def test_parameters_of_the_python_backend_itself_are_left_to_it() -> None:

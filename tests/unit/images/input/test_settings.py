@@ -40,7 +40,7 @@ def read(**texts: str) -> InputSettings:
         ("connect_timeout_s", "0.0"),
         ("read_timeout_s", "inf"),
         ("fetch_timeout_s", "nan"),
-        ("formats", ""),
+        ("formats", ","),
         ("formats", "PNG,GIF"),
     ],
 )
