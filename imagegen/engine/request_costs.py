@@ -41,7 +41,7 @@ class RequestCosts:
     An estimate is a lower bound: the least that was seen, for a request that has the device to itself.
 
     Args:
-        max_expected_s: longest that a request without a deadline may be expected to take; 0 for no bound.
+        max_expected_s: longest that a request without a deadline may be expected to take; 0 to refuse nothing.
         native_size: (width, height) that the model is best at, for the refusal.
     """
 
@@ -84,7 +84,7 @@ class RequestCosts:
             DeadlineExceeded: it takes longer than until its deadline.
             InvalidArgument: it has none, and takes longer than `max_expected_s`.
         """
-        expected_s = self.expected_s(plan)
+        expected_s = self.expected_s(plan) if self._max_expected_s else None
         if expected_s is None:
             return
         (width, height), steps, images = plan.size, plan.num_inference_steps, len(plan.seeds)
@@ -92,7 +92,7 @@ class RequestCosts:
         if deadline_s is not None:
             if expected_s > deadline_s - time.monotonic():
                 raise DeadlineExceeded(f"{takes}, longer than is left of timeout_ms, {plan.timeout_ms}")
-        elif 0 < self._max_expected_s < expected_s:
+        elif expected_s > self._max_expected_s:
             native_width, native_height = self._native_size
             raise InvalidArgument(
                 "size",

@@ -44,7 +44,7 @@ class EngineSettings(PipelineSettings):
         default=300.0,
         ge=0,
         description="longest that a request without timeout_ms may be expected to take by itself, by what images of its"
-        " size were seen to take; more is refused at once; 0 for no bound",
+        " size were seen to take; more is refused at once, as is what would exceed its timeout_ms; 0 to refuse neither",
     )
     non_finite_images: Literal["error", "warning"] = Field(
         default="error",

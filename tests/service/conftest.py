@@ -134,6 +134,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> 
     parameters = {
         "diffusion.cpu_threads": "1",
         "diffusion.max_active_requests": "1",
+        "diffusion.max_expected_s": "0",  # deadlines shall pass while images are generated
         **other_checkpoint(random_checkpoint),
     }
     with EmbeddedServer(repository, parameters=parameters) as server:

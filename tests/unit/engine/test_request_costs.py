@@ -106,6 +106,7 @@ def test_without_a_deadline_the_configured_bound_counts_and_the_models_own_size_
     endless = costs(max_expected_s=0)
     endless.note(plan(), [seen(100.0)])
     endless.check(plan(steps=900), None)
+    endless.check(plan(steps=900, timeout_ms=1), time.monotonic())
 
 
 @pytest.mark.parametrize("options", [{"timeout_ms": 2000}, {}])
