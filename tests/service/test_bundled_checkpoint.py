@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
 
@@ -15,9 +16,11 @@ from checkpoint import BUNDLED, evaluate, measure, paint
 from checkpoint.captions import parse
 from checkpoint.evaluate import QUESTIONS
 from checkpoint.scenes import Background, Placed
+from imagegen.api.errors import InvalidArgument as InvalidRequest
+from imagegen.engine import Engine
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY
-from imagegen_client import GenerateResult, ImageClient
+from imagegen_client import DeadlineExceeded, GenerateResult, ImageClient, InvalidArgument
 
 WHITE = Background("plain", ("white",))
 
@@ -97,6 +100,38 @@ def test_inpainting_follows_the_prompt_inside_and_keeps_the_outside(client: Imag
     assert (thing.colour, thing.shape) == ("green", "square")
     outside = np.asarray(mask) == 0
     assert np.array_equal(image[outside], painted[outside])
+
+
+def test_the_size_of_every_sdks_example_is_refused_with_those_that_the_model_is_good_for(client: ImageClient) -> None:
+    """It took minutes on a CPU, and gave noise."""
+    with pytest.raises(InvalidArgument, match=r'size: "1024x1024" is not allowed: .* 262144, as 512x512'):
+        client.generate("a red circle", size="1024x1024")
+
+
+def test_what_would_take_longer_than_its_deadline_is_refused_with_the_estimate(client: ImageClient) -> None:
+    with pytest.raises(DeadlineExceeded, match=r"10 of 512x512 in 100 steps takes \d+ s or more"):
+        client.generate("a red circle", size="512x512", n=10, num_inference_steps=100, timeout_ms=2000)
+
+
+def test_every_scheduler_at_few_and_many_steps_gives_an_image_or_is_refused() -> None:
+    """euler_ancestral in 3 steps was a black image and a success."""
+    with Engine.load(BUNDLED, warmup_sizes="none") as engine, ThreadPoolExecutor(16) as pool:
+
+        def generated(scheduler: str, steps: int) -> float:
+            result = engine.generate(
+                "a red circle", seed=1, size="64x64", scheduler=scheduler, num_inference_steps=steps, guidance_scale=5.0
+            )
+            assert result.statistics.warnings == ()
+            return float(result.frames.std())
+
+        names = list(engine.pipelines.schedulers)
+        asked = {(name, steps): pool.submit(generated, name, steps) for name in names for steps in (1, 2, 3, 4, 5, 50)}
+        outcomes = {key: future.exception() or future.result() for key, future in asked.items()}
+    refused = {key for key, outcome in outcomes.items() if isinstance(outcome, InvalidRequest)}
+    assert refused == {("euler_ancestral", 3)}
+    assert len(names) == 10
+    flat = {key: outcome for key, outcome in outcomes.items() if key not in refused and not outcome > 10}  # type: ignore[operator]
+    assert flat == {}
 
 
 def test_images_show_what_their_captions_say() -> None:
