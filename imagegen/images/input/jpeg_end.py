@@ -20,6 +20,7 @@ from imagegen.images.input.jpeg_segments import END_OF_IMAGE, START_OF_SCAN
 
 # A JPEG without an end is decoded once for each filling, so that it has to take less time each.
 _MOST_SCANS = 20
+_MOST_MARKERS = 20_000  # far above what `jpeg_scans` lets through in front of the pixels, and behind them there are few
 _COEFFICIENTS = 64
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # other than stuffing, restarts and padding
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, with Huffman codes
@@ -31,7 +32,11 @@ _FILLINGS = [bytes([first, *_RANDOM.choices(range(255), k=4096)]) for first in (
 
 
 def with_end(data: bytes) -> tuple[bytes, bool]:
-    """`data`, a JPEG, with an end marker, and whether it had one behind its first image."""
+    """`data`, a JPEG, with an end marker, and whether it had one behind its first image.
+
+    Raises:
+        ValueError: it would take long to find out.
+    """
     if _end(data) is not None:
         return data, True
     data = data[: len(data.rstrip(b"\0")) + _MOST_ZEROS]
@@ -49,15 +54,18 @@ def check_pixels(data: bytes, *, had_end: bool) -> None:
 
     Args:
         data: with an end marker.
-        had_end: whether it came with one; else whole scans may be missing too.
+        had_end: whether it came with one; else whole scans may be missing too. With one, and so many scans that it
+            would take too long, nothing is checked.
 
     Raises:
         ValueError: some are, or it would take too long to find out.
     """
     end = _end(data)
     scans, all_there = _scans(data[:end])
-    if scans > _MOST_SCANS or not (all_there or had_end):
+    if not had_end and (scans > _MOST_SCANS or not all_there):
         raise ValueError("scans are missing, or there are too many")
+    if scans > _MOST_SCANS:
+        return
     plain = _pixels_sum(data[:end] + END_OF_IMAGE)
     for filling in _FILLINGS:
         if _pixels_sum(data[:end] + _filled(data[:end], filling) + END_OF_IMAGE) != plain:
@@ -79,10 +87,17 @@ def _pixels_sum(file: bytes) -> int:
 
 
 def _end(data: bytes) -> int | None:
-    """Where the end marker of the first image lies; None when there is none."""
-    at, has_scan = 0, False
+    """Where the end marker of the first image lies; None when there is none.
+
+    Raises:
+        ValueError: it would take long to find out.
+    """
+    at, has_scan, markers = 0, False, 0
     while (match := _MARKER.search(data, at)) is not None:
         marker, at = match[0][1], match.end()
+        markers += 1
+        if markers > _MOST_MARKERS:
+            raise ValueError("too many markers")
         if marker == END_OF_IMAGE[1] and has_scan:
             return match.start()
         has_scan |= marker == START_OF_SCAN

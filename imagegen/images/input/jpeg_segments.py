@@ -22,21 +22,21 @@ _METADATA = {*range(0xE0, 0xF0), _COMMENT}
 _JFIF_BYTES, _ADOBE_BYTES = 14, 12  # libjpeg takes no notice of shorter ones, which Pillow stops at
 # Tables, a frame or a scan, with the first byte of a length that such a segment can have.
 _FOUND_AGAIN = re.compile(rb"\xff[\xdb\xc0-\xc2\xc4\xdd\xda][\x00-\x08]", re.DOTALL)
-_MOST_SEARCHED = 100
+_MOST_SEARCHES, _MOST_SEARCHED = 10, 100  # a search may go through the whole file
 _NUMBER_OF_IMAGES = 0xB001
 
 
 @dataclass
 class _Metadata:
-    exif: bytes | None = None
-    xmp: bytes | None = None
+    exif: list[bytes] = field(default_factory=list)
     profile: list[bytes] = field(default_factory=list)
+    xmp: bytes | None = None
     images: int = 1
 
     def add(self, marker: int, content: bytes) -> None:
         """Take in what is known of an APP1 or APP2 segment."""
         if marker == _APP1 and content.startswith(b"Exif\0\0"):
-            self.exif = content if self.exif is None else self.exif + content[6:]  # long data go on in the next one
+            self.exif.append(content[6:] if self.exif else content)  # long data go on in the next one
         elif marker == _APP1 and content.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
             self.xmp = content.partition(b"\0")[2]
         elif marker == _APP2 and content.startswith(b"ICC_PROFILE\0") and len(content) > 14:
@@ -59,7 +59,7 @@ def split_jpeg(data: bytes) -> ImageParts:
         ValueError: no pixels come, or a segment that they need runs out of the file.
     """
     kept, metadata = [_START_OF_IMAGE], _Metadata()
-    at = len(_START_OF_IMAGE)
+    at, searches = len(_START_OF_IMAGE), 0
     while True:
         at = data.find(b"\xff", at)  # what lies between segments is skipped, as libjpeg does
         marker = data[at + 1] if 0 <= at < len(data) - 1 else None
@@ -77,13 +77,19 @@ def split_jpeg(data: bytes) -> ImageParts:
                 metadata.add(marker, data[start:end])
                 if _colours_need(marker, data[start:end]):
                     kept.append(data[at:end])
-                at = end if data[end : end + 1] == b"\xff" else _found_again(data, start, end)
+                at = end
+                if data[end : end + 1] != b"\xff" and searches < _MOST_SEARCHES:
+                    at, searches = _found_again(data, start, end), searches + 1
             else:
                 kept.append(data[at:end])
                 at = end
     file = b"".join([*kept, data[at:]])
     return ImageParts(
-        file, frames=metadata.images, exif=metadata.exif, icc_profile=metadata.icc_profile(), xmp=metadata.xmp
+        file,
+        frames=metadata.images,
+        exif=b"".join(metadata.exif) or None,
+        icc_profile=metadata.icc_profile(),
+        xmp=metadata.xmp,
     )
 
 
