@@ -142,6 +142,8 @@ def _intact_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = len(_SIGNATURE) + 8 + _HEADER_BYTES + 4
     while True:
         if not _is_chunk(data, at):
+            if data[at + 4 : at + 8] in _FOR_PIXELS and not has_pixels:
+                raise ValueError("a chunk that the pixels need runs out of the file")
             if has_pixels or (found := _found_again(data, at, _MOST_SEARCHED - searched)) is None:
                 return
             at, more = found
@@ -162,7 +164,7 @@ def _intact_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
                 raise ValueError("there are several IHDR")
             has_pixels |= kind == b"IDAT"
             yield kind, data[start:end]
-        elif kind[:1].isupper() or kind in _FOR_PIXELS:
+        elif kind[:1].isupper() or kind in _FOR_PIXELS or _is_intact(data, start, end, b"tRNS"):  # one, misspelled
             raise ValueError(f"{kind!r} is damaged")
         elif not _is_chunk(data, at):  # so it is the length that is wrong, and what comes next may lie within
             at = start
@@ -187,10 +189,12 @@ def _found_again(data: bytes, at: int, most: int) -> tuple[int, int] | None:
     return None
 
 
-def _is_intact(data: bytes, start: int, end: int) -> bool:
+def _is_intact(data: bytes, start: int, end: int, kind: bytes | None = None) -> bool:
+    """Whether the checksum of a chunk is right, as that of a chunk of another `kind` if one is given."""
     if end + 4 > len(data):
         return False
-    return zlib.crc32(memoryview(data)[start - 4 : end]) == int.from_bytes(data[end : end + 4], "big")
+    checksum = zlib.crc32(memoryview(data)[start:end], zlib.crc32(kind or data[start - 4 : start]))
+    return checksum == int.from_bytes(data[end : end + 4], "big")
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
