@@ -83,7 +83,7 @@ def split_jpeg(data: bytes) -> ImageParts:
             else:
                 kept.append(data[at:end])
                 at = end
-    file = b"".join([*kept, data[at:]])
+    file = b"".join([*kept, memoryview(data)[at:]])
     return ImageParts(
         file,
         frames=metadata.images,

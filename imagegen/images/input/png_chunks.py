@@ -35,7 +35,7 @@ class _Found:
     """What the walk along the chunks has come by. The first of each kind counts, as in libpng."""
 
     for_pixels: list[tuple[bytes, bytes]] = field(default_factory=list)
-    pixels: list[bytes] = field(default_factory=list)
+    pixels: list[memoryview] = field(default_factory=list)  # by far the most bytes of a file, so they are not copied
     control: bytes | None = None
     frames: int = 0
     icc_profile: bytes | None = None
@@ -43,14 +43,14 @@ class _Found:
     raw_exif: bytes | None = None
     xmp: bytes | None = None
 
-    def add(self, kind: bytes, content: bytes) -> None:
+    def add(self, kind: bytes, content: memoryview) -> None:
         """Take in an intact chunk."""
         if kind == b"IDAT":
             self.pixels.append(content)
         elif kind == b"eXIf":  # may also follow the pixels
-            self.exif = self.exif or content
+            self.exif = self.exif or bytes(content)
         elif not self.pixels:
-            self._add_before_pixels(kind, content)
+            self._add_before_pixels(kind, bytes(content))
 
     def _add_before_pixels(self, kind: bytes, content: bytes) -> None:
         if kind in _FOR_PIXELS:
@@ -126,11 +126,18 @@ def _first_frame(found: _Found, canvas: tuple[int, int]) -> tuple[tuple[int, int
 
 
 def _written(header: bytes, found: _Found) -> bytes:
-    parts = [(b"IHDR", header), *found.for_pixels, (b"IDAT", b"".join(found.pixels)), (b"IEND", b"")]
-    return b"".join([_SIGNATURE, *(_chunk(*part) for part in parts)])
+    parts = [_chunk(b"IHDR", header), *(_chunk(*part) for part in found.for_pixels)]
+    return b"".join([_SIGNATURE, *parts, *_pixel_chunk(found.pixels), _chunk(b"IEND", b"")])
 
 
-def _intact_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _pixel_chunk(pixels: list[memoryview]) -> list[bytes | memoryview]:
+    checksum = zlib.crc32(b"IDAT")
+    for part in pixels:
+        checksum = zlib.crc32(part, checksum)
+    return [struct.pack(">I", sum(map(len, pixels))), b"IDAT", *pixels, struct.pack(">I", checksum)]
+
+
+def _intact_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """(type, content) of the chunks behind the header, up to the end, or to where no chunk follows any more.
 
     Raises:
@@ -163,7 +170,7 @@ def _intact_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             if kind == b"IHDR":
                 raise ValueError("there are several IHDR")
             has_pixels |= kind == b"IDAT"
-            yield kind, data[start:end]
+            yield kind, memoryview(data)[start:end]
         elif kind[:1].isupper() or kind in _FOR_PIXELS or _is_intact(data, start, end, b"tRNS"):  # one, misspelled
             raise ValueError(f"{kind!r} is damaged")
         elif not _is_chunk(data, at):  # so it is the length that is wrong, and what comes next may lie within
