@@ -24,6 +24,7 @@ class ImageServer:
         port: its port.
         responses: by path; the response to any other path is 404.
         requests: path and headers of each request, in order of arrival.
+        targets: what the line of each request names, as it came.
         connections: number of connections accepted.
         stopped: set when the test is over, so that endless responses end.
     """
@@ -32,6 +33,7 @@ class ImageServer:
     port: int = 0
     responses: dict[str, Respond] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
     connections: int = 0
     stopped: threading.Event = field(default_factory=threading.Event)
     _arrival: threading.Condition = field(default_factory=threading.Condition)
@@ -109,6 +111,7 @@ class ImageServer:
         path = handler.path.split("?")[0]
         with self._arrival:
             self.requests.append((path, {name.lower(): value for name, value in handler.headers.items()}))
+            self.targets.append(handler.requestline.split(" ")[1])
             self._arrival.notify_all()
         respond = self.responses.get(path)
         if respond is None:

@@ -78,7 +78,7 @@ INPUTS = (
         "STRING",
         (-1,),
         "none",
-        f"1..{limits.MAX_IMAGES} images, each an http(s) URL, `data:image/...;base64,`, bare base64, or raw"
+        f"1..{limits.MAX_IMAGES} images, each an http(s) URL, `data:...;base64,`, bare base64, or raw"
         " PNG/JPEG/WEBP bytes; selects image-to-image; one for all images, or one for each of the n",
         readers=(),
     ),

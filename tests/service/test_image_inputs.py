@@ -6,6 +6,7 @@ Each failure has its code and the image's index in the message, and leaves the s
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import threading
@@ -24,6 +25,7 @@ from tritonclient.utils import InferenceServerException
 
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY
+from tests.image_files import animated_webp, chunk, png_with, webp_frame
 from tests.image_server import ImageServer, image_server
 from tests.service.server_metrics import wait_until
 
@@ -139,7 +141,15 @@ FAULTS: dict[str, tuple[Callable[[ImageServer], str], str]] = {
     "Content-Length over the limit": (lambda h: h.raw("/x", OK, b"Content-Length: 1000001\r\n\r\n"), TOO_LARGE),
     "gzip bomb": (
         lambda h: h.serve("/x", gzip_bomb(), Content_Encoding="gzip"),
-        "unsupported_media_type: is in the gzip format; accepted formats are PNG, JPEG, WEBP",
+        TOO_LARGE,
+    ),
+    "gzip cut off": (
+        lambda h: h.serve("/x", gzip.compress(image())[:-9], Content_Encoding="gzip"),
+        "fetch_failed: the gzip encoding of the response is damaged",
+    ),
+    "brotli": (
+        lambda h: h.serve("/x", b"brotli", Content_Encoding="br"),
+        "unsupported_media_type: has the content encoding br; accepted ones are identity, gzip and deflate",
     ),
     "redirect loop": (lambda h: h.redirect("/x", "/x"), "fetch_failed: more than 3 redirects"),
     "reset in the body": (lambda h: h.in_turn("/x", *[OK + b"Content-Length: 99\r\n\r\nabc"] * 3), BROKEN),
@@ -166,6 +176,48 @@ def test_a_host_that_misbehaves_is_refused_by_code_and_index(
 def test_a_missing_content_length_is_no_fault(preprocess: Preprocess, host: ImageServer) -> None:
     pixels, _ = preprocess(host.raw("/x", OK, b"\r\n", image()))
     assert tuple(pixels[0, 0, 0]) == RED
+
+
+def test_gzip_that_nobody_asked_for_is_no_fault(preprocess: Preprocess, host: ImageServer) -> None:
+    pixels, report = preprocess(host.serve("/x", gzip.compress(image()), Content_Encoding="gzip"))
+    assert tuple(pixels[0, 0, 0]) == RED
+    assert report["warnings"] == []
+
+
+def test_a_signed_url_reaches_the_host_as_it_was_sent(preprocess: Preprocess, host: ImageServer) -> None:
+    target = "/a%7Eb/%2fc/../d~?X-Signature=%2fA+b%3D&e=%7e"
+    host.serve(target.partition("?")[0], image())
+    for url in (host.url + target, host.redirect("/away", target)):
+        assert preprocess(url)[0].shape == (1, 8, 16, 3)
+    assert host.targets == [target, "/away", target]
+
+
+def test_a_wrong_type_is_told(preprocess: Preprocess, host: ImageServer) -> None:
+    text = base64.b64encode(image()).decode()
+    _, report = preprocess(
+        f"data:image/webp;base64,{text}",
+        f"data:application/octet-stream;base64,{text}",
+        host.serve("/x", image(), Content_Type="text/html"),
+    )
+    assert report["warnings"] == [
+        "image[0]: was declared as image/webp but is a PNG file",
+        "image[2]: was declared as text/html but is a PNG file",
+    ]
+
+
+def test_metadata_do_not_cost_an_image(preprocess: Preprocess) -> None:
+    jpeg = io.BytesIO()
+    Image.new("RGB", (16, 8), RED).save(jpeg, "JPEG", quality=95)
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2 << 20)))
+    files = [
+        png_with(image(), text, b"IDAT"),
+        png_with(image(), chunk(b"tEXt", b"Comment\0x", sum_off_by=1), b"IDAT"),
+        jpeg.getvalue()[:-2],
+        animated_webp((16, 8), webp_frame(Image.new("RGB", (8, 8), RED), (8, 0), lossless=True)),
+    ]
+    pixels, _ = preprocess(*files)
+    assert abs(pixels[:, :, 8:].astype(int) - RED).max() <= 2
+    assert np.all(pixels[3, :, :8] == 255)
 
 
 def test_429_with_retry_after_and_a_reset_are_tried_again(preprocess: Preprocess, host: ImageServer) -> None:

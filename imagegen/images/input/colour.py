@@ -42,6 +42,23 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image.convert("L" if is_grey else "RGB"), None
 
 
+def on_canvas(image: Image.Image, canvas: tuple[int, int], offset: tuple[int, int]) -> Image.Image:
+    """`image` at its place on a canvas that is white and transparent elsewhere, with what was known of the image.
+
+    Args:
+        image: of any mode that `split_alpha` takes, but CMYK.
+        canvas: (width, height) in pixels.
+        offset: (x, y) in pixels of the upper left corner of `image`.
+    """
+    colours, alpha = split_alpha(image)
+    frame = colours.copy()
+    frame.putalpha(255 if alpha is None else alpha)  # now LA or RGBA
+    placed = Image.new(frame.mode, canvas, (255,) * (len(frame.getbands()) - 1) + (0,))
+    placed.paste(frame, offset)
+    placed.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return placed
+
+
 def scale_transparency(image: Image.Image, depth: int) -> None:
     """Bring the clear value or colour of a PNG with `depth` bits per sample to the 8 bits of its pixels.
 

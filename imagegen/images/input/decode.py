@@ -1,7 +1,8 @@
 """Bytes of a PNG, JPEG or WebP file to pixels, for files that may have been made to do harm.
 
-The size in the header is checked before a decoder allocates or reads pixels. Of an animation the first frame counts.
-Images are turned as their EXIF orientation says, so that width and height are those a viewer shows.
+The size in the header is checked before a decoder allocates or reads pixels. Metadata that are broken or too large
+never cost an image; pixels that are broken or missing do. Of an animation the first frame counts, and what it leaves
+out is white. Images are turned as their EXIF orientation says, so that width and height are those a viewer shows.
 """
 
 from __future__ import annotations
@@ -10,26 +11,24 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, ImageFile, WebPImagePlugin
+from PIL import Image, ImageChops, WebPImagePlugin
 
-from imagegen.images.input.colour import scale_transparency, split_alpha, to_rgb
+from imagegen.images.input.colour import on_canvas, scale_transparency, split_alpha, to_rgb
 from imagegen.images.input.errors import ImageError, TooLarge, UnsupportedFormat
+from imagegen.images.input.jpeg_end import check_pixels, looks_cut, with_end
 from imagegen.images.input.jpeg_scans import check_scans
-from imagegen.images.input.png_chunks import (
-    bit_depth,
-    check_chunks,
-    check_sums,
-    exif_chunk,
-    has_all_rows,
-    without_unusable_profile,
-)
+from imagegen.images.input.jpeg_segments import split_jpeg
+from imagegen.images.input.parts import ImageParts
+from imagegen.images.input.png_chunks import bit_depth, png_size, split_png
+from imagegen.images.input.png_rows import has_all_rows
 from imagegen.images.input.resize import cover, draft_size
 from imagegen.images.input.settings import InputSettings
 from imagegen.images.input.sniff import other_format, supported_format
+from imagegen.images.input.webp_chunks import split_webp, webp_size
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -76,10 +75,10 @@ def read_header(data: bytes, settings: InputSettings) -> Header:
     Raises:
         ImageError: the format is not accepted, the image too large, or the file damaged.
     """
-    with _opened(data, settings) as image:
-        width, height = image.size
+    with _opened(data, settings) as (image, parts):
+        width, height = parts.canvas or image.size
         size = (height, width) if _orientation(image) in _TURNED else (width, height)
-        return Header(_format(data, settings), size, getattr(image, "n_frames", 1))
+        return Header(_format(data, settings), size, parts.frames)
 
 
 def has_transparency(data: bytes, settings: InputSettings) -> bool:
@@ -88,8 +87,8 @@ def has_transparency(data: bytes, settings: InputSettings) -> bool:
     Raises:
         ImageError: the format is not accepted, the image too large, or the file damaged.
     """
-    with _opened(data, settings) as image:
-        if not image.has_transparency_data:
+    with _opened(data, settings) as (image, parts):
+        if not image.has_transparency_data and parts.canvas in (None, image.size):
             return False
     with _loaded(data, settings, None) as image:
         alpha = split_alpha(image)[1]
@@ -138,19 +137,19 @@ def decode_mask(data: bytes, settings: InputSettings, size: tuple[int, int] | No
 @contextmanager
 def _loaded(data: bytes, settings: InputSettings, size: tuple[int, int] | None) -> Iterator[Image.Image]:
     """The checked, fully read image in `data`; a JPEG far larger than `size` is read at a half, quarter or eighth."""
-    with _opened(data, settings) as image:
-        if image.format == "PNG":
-            check_sums(data)
-            if image.tile[0].extents != (0, 0, *image.size):
-                raise ValueError("the first frame of the animation does not cover the image")
-        turned = _orientation(image) in _TURNED  # settled now, as `read_header` saw it: loading may add metadata
+    with _opened(data, settings) as (image, parts):
         if size is not None:
-            image.draft(None, draft_size(image.size, size[::-1] if turned else size))
+            image.draft(None, draft_size(image.size, size[::-1] if _orientation(image) in _TURNED else size))
         image.load()
         if image.format == "PNG":
-            _check_rows(data, image)
-            scale_transparency(image, bit_depth(data))
-        yield image
+            _check_rows(parts.file, image)
+            scale_transparency(image, bit_depth(parts.file))
+        elif image.format == "JPEG" and (not parts.had_end or looks_cut(image)):
+            check_pixels(parts.file, had_end=parts.had_end)
+        if parts.canvas is None or parts.canvas == image.size:
+            yield image
+        else:
+            yield on_canvas(image, parts.canvas, parts.offset)
 
 
 def _check_rows(data: bytes, image: Image.Image) -> None:
@@ -164,27 +163,35 @@ def _check_rows(data: bytes, image: Image.Image) -> None:
 
 
 @contextmanager
-def _opened(data: bytes, settings: InputSettings) -> Iterator[ImageFile.ImageFile]:
+def _opened(data: bytes, settings: InputSettings) -> Iterator[tuple[Image.Image, ImageParts]]:
     """The checked image in `data`, its pixels unread; whatever fails on it inside the block refuses it."""
     found = _format(data, settings)
     try:
-        if found == "WEBP":
-            _check_size(_webp_size(data), settings)  # Pillow's decoder allocates the canvas on opening
-        elif found == "JPEG":
-            check_scans(data)
-        else:
-            check_chunks(data)
-            data = without_unusable_profile(data)
-        with Image.open(io.BytesIO(data), formats=[found]) as image:
+        parts = _parts(data, found, settings)
+        with Image.open(io.BytesIO(parts.file), formats=[found]) as image:
             _check_size(image.size, settings)
-            if found == "PNG" and "exif" not in image.info and (exif := exif_chunk(data)) is not None:
-                image.info["exif"] = b"Exif\0\0" + exif  # behind the pixels, where Pillow has not looked yet
-            yield image
+            known = {"exif": parts.exif, "icc_profile": parts.icc_profile, "xmp": parts.xmp}
+            image.info.update({name: value for name, value in known.items() if value is not None})
+            yield image, parts
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # decoders raise nearly anything on hostile bytes, with texts that are not for clients
         _LOGGER.info("%s of %d bytes refused: %s: %s", found, len(data), type(error).__name__, error)
         raise ImageError(f"is a damaged or incomplete {found} file") from None
+
+
+def _parts(data: bytes, found: str, settings: InputSettings) -> ImageParts:
+    """What Pillow is to see of `data`, and what not."""
+    if found == "WEBP":
+        _check_size(webp_size(data), settings)  # Pillow's decoder allocates the canvas on opening
+        return split_webp(data)
+    if found == "PNG":
+        _check_size(png_size(data), settings)
+        return split_png(data)
+    check_scans(data)
+    parts = split_jpeg(data)
+    file, had_end = with_end(parts.file)
+    return replace(parts, file=file, had_end=had_end)
 
 
 def _format(data: bytes, settings: InputSettings) -> str:
@@ -205,19 +212,6 @@ def _check_size(size: tuple[int, int], settings: InputSettings) -> None:
     side, pixels = settings.max_image_side_px, settings.max_image_pixels
     if max(size) > side or width * height > pixels:
         raise TooLarge(f"has {width}x{height} pixels; a side is at most {side} and width x height at most {pixels}")
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """(width, height) in the first chunk of a WebP file, (0, 0) when there is none (RFC 9649)."""
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 ":
-        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
-    return 0, 0
 
 
 def _upright(pixels: Image.Image, source: Image.Image) -> Image.Image:

@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 
 from imagegen.images.input.errors import FetchFailed
 from imagegen.images.input.fetch import Fetched
+from imagegen.images.input.remote_url import cache_key
 from imagegen.images.input.url_cache import UrlCache
 
 
 @dataclass
 class _Download:
-    """A URL being fetched. `deadline` is the latest of its callers'; `body` is set before anyone sees the download."""
+    """A URL being fetched. `deadline` is the latest of its callers'; `result` is set before anyone sees the object."""
 
     deadline: float
-    body: Future[bytes] = field(init=False)
+    result: Future[Fetched] = field(init=False)
 
 
 class Downloads:
@@ -59,28 +60,32 @@ class Downloads:
         self._lock = threading.Lock()
         self._running: dict[str, _Download] = {}
 
-    def start(self, url: str) -> Future[bytes]:
-        """The body behind `url`, or `ImageError`; others may wait for the same Future, so it is not to be cancelled."""
+    def start(self, url: str) -> Future[Fetched]:
+        """What is behind `url`, or `ImageError`; others may wait for the same Future, so it is not to be cancelled.
+
+        What is kept counts for all URLs of the same meaning. A fetch is shared by those of the same spelling alone: a
+        server that checks a signature may refuse the others.
+        """
         with self._lock:
             deadline = self._clock() + self._timeout_s
             running = self._running.get(url)
             if running is not None:
                 running.deadline = deadline
-                return running.body
-            kept = self._cache.get(url)
+                return running.result
+            kept = self._cache.get(cache_key(url))
             if kept is not None:
-                done: Future[bytes] = Future()
+                done: Future[Fetched] = Future()
                 done.set_result(kept)
                 return done
             self._running[url] = started = _Download(deadline)
-            started.body = self._pool.submit(self._run, url, started)
-            return started.body
+            started.result = self._pool.submit(self._run, url, started)
+            return started.result
 
     def close(self) -> None:
         """Wait for what is being fetched. No `start` may follow."""
         self._pool.shutdown()
 
-    def _run(self, url: str, download: _Download) -> bytes:
+    def _run(self, url: str, download: _Download) -> Fetched:
         started_s = self._clock()
         try:
             while True:
@@ -95,12 +100,12 @@ class Downloads:
                 self._forget(url, download)  # after it is in the cache, or a caller in between would fetch it again
             self._finished(self._clock() - started_s)
 
-    def _fetch_by(self, deadline: float, url: str) -> bytes:
+    def _fetch_by(self, deadline: float, url: str) -> Fetched:
         if self._clock() >= deadline:  # spent waiting for a thread; the callers have stopped waiting
             raise FetchFailed("timed out")
         fetched = self._fetch(url, deadline)
-        self._cache.put(url, fetched)
-        return fetched.body
+        self._cache.put(cache_key(url), fetched)
+        return fetched
 
     def _has_more_time(self, url: str, download: _Download, spent: float) -> bool:
         """Whether a fetch only ran out of time, and some caller has more; if not, no caller can join it any more."""

@@ -7,8 +7,9 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -16,7 +17,9 @@ import urllib3
 import imagegen
 from imagegen.images.input.cache_control import lifetime_s
 from imagegen.images.input.concurrency import ConcurrencyLimiter
+from imagegen.images.input.content_encoding import decode_content
 from imagegen.images.input.errors import FetchFailed, ImageError, TooLarge, UrlNotAllowed
+from imagegen.images.input.remote_url import RemoteUrl, parse_url
 from imagegen.images.input.retry import delay_s, is_transient, parse_retry_after
 from imagegen.images.input.settings import InputSettings
 from imagegen.images.input.ssrf import NotAllowed
@@ -33,12 +36,14 @@ class Fetched:
     """What a URL led to.
 
     Attributes:
-        body: as it came, not decompressed.
+        body: without content encodings.
         lifetime_s: seconds for which the servers on the way let it be used again; 0 for not at all.
+        declared_type: the header Content-Type, empty when there is none.
     """
 
     body: bytes
     lifetime_s: float
+    declared_type: str = ""
 
 
 class _TransientFailure(FetchFailed):
@@ -68,7 +73,7 @@ class Fetcher:
         self._headers = {
             "User-Agent": f"imagegen-triton/{imagegen.__version__}",
             "Accept": ", ".join(f"image/{name.lower()}" for name in settings.formats),
-            "Accept-Encoding": "identity",  # a compressed body would be counted only after it grew
+            "Accept-Encoding": "identity",  # images are compressed already; what is encoded all the same is decoded
         }
         self._connections = ConcurrencyLimiter(settings.max_connections)
         self._lock = threading.Lock()
@@ -125,22 +130,19 @@ class Fetcher:
 
     def _follow(self, url: str, policy: FetchPolicy) -> Fetched:
         kept_s = float(self._settings.url_cache_s)
+        here = _parsed(parse_url, url)
         for _ in range(self._settings.max_redirects + 1):
-            request = requests.Request("GET", url, headers=self._headers).prepare()
-            address = str(request.url)
-            if not address.lower().startswith(("http://", "https://")):
-                raise UrlNotAllowed
             timeouts_s = (min(self._settings.connect_timeout_s, policy.remaining_s()), self._settings.read_timeout_s)
-            response = self._adapter.send(request, stream=True, timeout=timeouts_s)
+            response = self._adapter.get(here, self._headers, timeouts_s)
             try:
                 headers = response.headers
                 kept_s = lifetime_s(headers, kept_s)
                 location = headers.get("Location")
                 if response.status_code not in _REDIRECT_STATUSES or location is None:
-                    return Fetched(self._body(response), kept_s)
+                    return Fetched(self._body(response), kept_s, headers.get("Content-Type", ""))
             finally:
                 response.close()
-            url = urljoin(address, location.encode("latin-1").decode("utf-8"))  # http.client reads headers as latin-1
+            here = _parsed(here.resolve, location.encode("latin-1").decode("utf-8"))  # http.client reads latin-1
         raise FetchFailed(f"more than {self._settings.max_redirects} redirects")
 
     def _body(self, response: requests.Response) -> bytes:
@@ -156,7 +158,14 @@ class Fetcher:
                     break
         if max(announced_bytes, len(body)) > most_bytes:
             raise TooLarge(f"is larger than {most_bytes} bytes")
-        return bytes(body)
+        return decode_content(bytes(body), response.headers.get("Content-Encoding", ""), most_bytes)
+
+
+def _parsed(parse: Callable[[str], RemoteUrl], text: str) -> RemoteUrl:
+    try:
+        return parse(text)
+    except ValueError:
+        raise UrlNotAllowed from None
 
 
 def _status_failure(response: requests.Response) -> ImageError:

@@ -25,8 +25,9 @@ from imagegen.images.input.concurrency import ConcurrencyLimiter, LimitReached
 from imagegen.images.input.decode import Header, decode_image, decode_mask, has_transparency, read_header
 from imagegen.images.input.downloads import Downloads
 from imagegen.images.input.errors import FetchFailed, ImageError
-from imagegen.images.input.fetch import Fetcher
+from imagegen.images.input.fetch import Fetched, Fetcher
 from imagegen.images.input.input_store import InputStore
+from imagegen.images.input.media_type import is_wrong_type, shown_type
 from imagegen.images.input.metrics import InputMetrics
 from imagegen.images.input.settings import InputSettings
 from imagegen.images.input.source import Encoded, Url, parse_source
@@ -156,52 +157,51 @@ class ImageLoader:
                 ) from None
             yield
 
-    def _files(self, sources: Mapping[str, Url | Encoded], problems: dict[str, ImageError]) -> dict[str, bytes]:
-        """The bytes of each image, fetched where they have to be."""
+    def _files(self, sources: Mapping[str, Url | Encoded], problems: dict[str, ImageError]) -> dict[str, Encoded]:
+        """The file of each image, fetched where it has to be."""
         deadline = time.monotonic() + self._settings.fetch_timeout_s
         running = {name: self._downloads.start(s.address) for name, s in sources.items() if isinstance(s, Url)}
 
-        def file(name: str, source: Url | Encoded) -> bytes:
-            if isinstance(source, Encoded):
-                data, kind = source.data, source.kind
-            else:
-                data, kind = _wait(running[name], deadline), "url"
-            self._metrics.loaded(kind, len(data))
-            return data
+        def file(name: str, source: Url | Encoded) -> Encoded:
+            encoded = source if isinstance(source, Encoded) else _wait(running[name], deadline)
+            self._metrics.loaded(encoded.kind, len(encoded.data))
+            return encoded
 
         return _each(sources, file, problems)
 
     def _decode(
-        self, files: Mapping[str, bytes], size: tuple[int, int], problems: dict[str, ImageError]
+        self, files: Mapping[str, Encoded], size: tuple[int, int], problems: dict[str, ImageError]
     ) -> dict[str, _Decoded]:
-        tasks = {name: self._decoders.submit(self._decoded, name, data, size) for name, data in files.items()}
+        tasks = {name: self._decoders.submit(self._decoded, name, file, size) for name, file in files.items()}
         wait(tasks.values())
         return _each(tasks, lambda _, task: task.result(), problems)
 
-    def _is_transparent(self, file: bytes | None) -> bool:
+    def _is_transparent(self, file: Encoded | None) -> bool:
         """Whether a file has transparent parts; false for one that is refused, which is found again and reported."""
         try:
-            return file is not None and self._decoders.submit(has_transparency, file, self._settings).result()
+            return file is not None and self._decoders.submit(has_transparency, file.data, self._settings).result()
         except ImageError:
             return False
 
-    def _auto_size(self, first: bytes | None, rules: RequestRules) -> tuple[int, int]:
+    def _auto_size(self, first: Encoded | None, rules: RequestRules) -> tuple[int, int]:
         """The size that the first image asks for; any, when it is refused: the others are only checked then."""
         grain = rules.granularity_px
         try:
             if first is not None:
-                header = self._decoders.submit(read_header, first, self._settings).result()
+                header = self._decoders.submit(read_header, first.data, self._settings).result()
                 return fit_within(header.size, rules.limits, grain)
         except ImageError:
             pass  # found again and reported with the others
         return grain, grain
 
-    def _decoded(self, name: str, data: bytes, size: tuple[int, int]) -> _Decoded:
-        started_s = time.monotonic()
+    def _decoded(self, name: str, file: Encoded, size: tuple[int, int]) -> _Decoded:
+        started_s, data = time.monotonic(), file.data
         header = read_header(data, self._settings)
         pixels = (decode_mask if name == "mask" else decode_image)(data, self._settings, size)
         self._metrics.decoded(time.monotonic() - started_s)
         warnings = [f"has {header.frames} frames; the first is used"] if header.frames > 1 else []
+        if is_wrong_type(file.declared_type, header.format):
+            warnings.append(f"was declared as {shown_type(file.declared_type)} but is a {header.format} file")
         path = None
         if self._input_store is not None:
             try:
@@ -231,11 +231,12 @@ def _each(
     return results
 
 
-def _wait(download: Future[bytes], deadline: float) -> bytes:
+def _wait(download: Future[Fetched], deadline: float) -> Encoded:
     try:
-        return download.result(max(0.0, deadline - time.monotonic()))
+        fetched = download.result(max(0.0, deadline - time.monotonic()))
     except TimeoutError:
         raise FetchFailed("timed out") from None
+    return Encoded(fetched.body, "url", fetched.declared_type)
 
 
 def _shown(size: tuple[int, int]) -> str:

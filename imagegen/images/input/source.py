@@ -2,7 +2,7 @@
 
 bytes ─┬─ PNG, JPEG, WEBP magic ──────────────────────────────► Encoded
        ├─ http://  https:// ──────────────────────────────────► Url      (fetch.py turns it into bytes)
-       ├─ data:image/…;base64,  or bare base64 ── decoded ────► Encoded  (decode.py turns it into pixels)
+       ├─ data:…;base64,  or bare base64 ──────── decoded ────► Encoded  (decode.py turns it into pixels)
        └─ anything else: refused
 """
 
@@ -20,6 +20,7 @@ from imagegen.images.input.sniff import other_format, supported_format
 
 _MAX_URL_BYTES = 8192  # what servers commonly accept of a request line
 _MAX_DATA_HEADER_BYTES = 256
+_DATA_HEADER = re.compile(rb"data:([^;]*)(?:;.*)?; *base64 *", re.IGNORECASE | re.DOTALL)
 _WHITE_SPACE = b" \t\r\n\v\f"
 _SCHEME = re.compile(rb"([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
 _URL_SAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")  # RFC 4648, section 5
@@ -28,7 +29,7 @@ _ESCAPES = {b"%2B": b"+", b"%2F": b"/", b"%3D": b"=", b"%0A": b"", b"%0D": b"", 
 _OTHER_PERCENT = re.compile(rb"%(?!2[BF0]|3D|0[AD9])", re.IGNORECASE)
 _MOST_ENCODED_PER_BYTE = 4  # 3 bytes are 4 digits of base64, each percent-encoded in 3
 _NOT_A_SOURCE = (
-    "is neither an http(s) URL, a data:image/...;base64, URL, base64 nor the bytes of a file in an accepted format ({})"
+    "is neither an http(s) URL, a data:...;base64, URL, base64 nor the bytes of a file in an accepted format ({})"
 )
 
 
@@ -45,11 +46,13 @@ class Encoded:
 
     Attributes:
         data: the file.
-        kind: how it came: file, base64 or data_url.
+        kind: how it came: file, base64, data_url or url.
+        declared_type: the media type that it came with, unchecked; empty when there was none.
     """
 
     data: bytes
     kind: str
+    declared_type: str = ""
 
 
 def parse_source(blob: bytes, settings: InputSettings) -> Url | Encoded:
@@ -69,7 +72,7 @@ def parse_source(blob: bytes, settings: InputSettings) -> Url | Encoded:
         return Encoded(_from_base64(text, settings), "base64")
     scheme = match[1].decode().lower()
     if scheme == "data":
-        return Encoded(_from_data_url(text, settings), "data_url")
+        return _from_data_url(text, settings)
     if scheme not in ("http", "https"):
         raise UrlNotAllowed
     return Url(_checked_url(text))
@@ -94,15 +97,16 @@ def _checked_url(text: bytes) -> str:
     return url
 
 
-def _from_data_url(text: bytes, settings: InputSettings) -> bytes:
+def _from_data_url(text: bytes, settings: InputSettings) -> Encoded:
+    """A data URL of any type, since its content tells what it is (RFC 2397)."""
     header_end = text.find(b",", 0, _MAX_DATA_HEADER_BYTES)
-    header = text[: max(header_end, 0)].lower()
-    if not (header.startswith(b"data:image/") and header.endswith(b";base64")):
-        raise ImageError("is a malformed data URL; it starts with data:image/...;base64,")
+    match = _DATA_HEADER.fullmatch(text[: max(header_end, 0)])
+    if match is None:
+        raise ImageError("is a malformed data URL; it starts with data:...;base64,")
     payload = text[header_end + 1 :]
     if b"%" in payload:
         payload = _without_escapes(payload, settings)
-    return _from_base64(payload, settings)
+    return Encoded(_from_base64(payload, settings), "data_url", match[1].decode("latin-1"))
 
 
 def _without_escapes(payload: bytes, settings: InputSettings) -> bytes:

@@ -2,7 +2,8 @@
 
 requests and urllib3 do the protocol. This module replaces how they open a socket, so that the address is checked
 before a connection and the connected peer again before a byte is sent (also before a TLS handshake), and how they
-read from it, so that a server that sends one byte now and then cannot outlast the deadline.
+read from it, so that a server that sends one byte now and then cannot outlast the deadline. The request line names
+path and query as the client spelled them; requests would rewrite them, and a signature may cover every letter.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import create_connection
 
+from imagegen.images.input.remote_url import RemoteUrl
 from imagegen.images.input.ssrf import NotAllowed, is_allowed_host, is_public
 
 
@@ -60,6 +63,8 @@ class FetchPolicy:
 
 # Connections come out of a pool and know nothing of the fetch they serve. Without a policy they do not connect.
 _current_policy: ContextVar[FetchPolicy] = ContextVar("policy")
+# Nor of what they are to request: what is handed to them has been rewritten on the way.
+_current_target: ContextVar[str] = ContextVar("target")
 
 
 @contextmanager
@@ -157,12 +162,18 @@ class _PolicyHTTPConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         return _open_socket(self)
 
+    def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
+        super().putrequest(method, _current_target.get(), skip_host, skip_accept_encoding)
+
 
 class _PolicyHTTPSConnection(HTTPSConnection):
     response_class = _DeadlineResponse
 
     def _new_conn(self) -> socket.socket:
         return _open_socket(self)
+
+    def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
+        super().putrequest(method, _current_target.get(), skip_host, skip_accept_encoding)
 
 
 class _PolicyHTTPPool(HTTPConnectionPool):
@@ -175,6 +186,26 @@ class _PolicyHTTPSPool(HTTPSConnectionPool):
 
 class PolicyAdapter(HTTPAdapter):
     """A pool of connections that obey the thread's `FetchPolicy`. Sends only within `apply_policy`."""
+
+    def get(self, url: RemoteUrl, headers: dict[str, str], timeouts_s: tuple[float, float]) -> requests.Response:
+        """The response to a GET request, its body unread; it is to be closed.
+
+        Args:
+            url: its target is requested as it is; of its origin requests makes host, port and user.
+            headers: of the request.
+            timeouts_s: for the connection and for each read.
+
+        Raises:
+            NotAllowed: see `_open_socket`.
+            ValueError: the origin is malformed.
+            OSError: the connection fails, as an exception of requests, urllib3 or http.client.
+        """
+        request = requests.Request("GET", url.origin, headers=headers).prepare()
+        token = _current_target.set(url.target)
+        try:
+            return self.send(request, stream=True, timeout=timeouts_s)
+        finally:
+            _current_target.reset(token)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool hand out connections that obey the policy, for both of its schemes."""

@@ -1,4 +1,4 @@
-"""A cache of fetched bodies, by exact URL."""
+"""A cache of fetched bodies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cachetools import TLRUCache
 from imagegen.images.input.fetch import Fetched
 from imagegen.metrics import CacheStatistics
 
-ENTRY_BYTES = 512  # counted for each entry beside its body and URL, or many tiny ones would outgrow the limit
+ENTRY_BYTES = 512  # counted for each entry beside its body and key, or many tiny ones would outgrow the limit
 
 _Entry = tuple[Fetched, int]  # with what it counts, in bytes
 
@@ -30,7 +30,7 @@ class UrlCache:
     Safe from any thread.
 
     Args:
-        max_bytes: most bytes held, URLs included; 0 turns the cache off.
+        max_bytes: most bytes held, keys included; 0 turns the cache off.
         clock: seconds.
     """
 
@@ -45,24 +45,24 @@ class UrlCache:
         self._lock = threading.Lock()
         self._hits = self._misses = 0
 
-    def get(self, url: str) -> bytes | None:
-        """The body that was fetched from exactly this URL; None when there is none."""
+    def get(self, key: str) -> Fetched | None:
+        """What was kept under exactly this key; None when there is nothing."""
         if not self._max_bytes:
             return None
         with self._lock:
-            entry: _Entry | None = self._bodies.get(url)
+            entry: _Entry | None = self._bodies.get(key)
             if entry is None:
                 self._misses += 1
                 return None
             self._hits += 1
-            return entry[0].body
+            return entry[0]
 
-    def put(self, url: str, fetched: Fetched) -> None:
+    def put(self, key: str, fetched: Fetched) -> None:
         """Keep a body, unless its lifetime is over or it is larger than the whole cache."""
-        size_bytes = len(fetched.body) + len(url) + ENTRY_BYTES
+        size_bytes = len(fetched.body) + len(key) + len(fetched.declared_type) + ENTRY_BYTES
         if fetched.lifetime_s > 0 and size_bytes <= self._max_bytes:
             with self._lock:
-                self._bodies[url] = fetched, size_bytes
+                self._bodies[key] = fetched, size_bytes
 
     @property
     def statistics(self) -> CacheStatistics:

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 
 from imagegen.images.input.decode import decode_image, decode_mask
 from imagegen.images.input.settings import InputSettings
+from tests.image_files import swapped_profile
 
 SETTINGS = InputSettings()
 Write = Callable[..., bytes]
@@ -158,14 +159,6 @@ def test_the_first_frame_of_an_animation_counts(encoded: Write, format_name: str
     frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, GREEN, BLUE)]
     data = encoded(frames[0], format_name, save_all=True, append_images=frames[1:], lossless=True, duration=100)
     assert pixels_of(data) == [RED] * 16
-
-
-def swapped_profile() -> bytes:
-    """sRGB with the names of its red and blue primaries exchanged: red in is blue out."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    table_end = 132 + 12 * struct.unpack_from(">I", profile, 128)[0]
-    table = profile[:table_end].replace(b"rXYZ", b"tmp_").replace(b"bXYZ", b"rXYZ").replace(b"tmp_", b"bXYZ")
-    return table + profile[table_end:]
 
 
 def linear_grey_profile() -> bytes:

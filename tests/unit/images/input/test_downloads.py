@@ -99,7 +99,7 @@ def test_a_hundred_requests_for_one_url_cause_one_fetch(host: Host, new: New) ->
     downloads = new()
     together = threading.Barrier(100)
 
-    def load(_: int) -> bytes:
+    def load(_: int) -> Fetched:
         together.wait(HOLD_S)
         download = downloads.start("a")
         if together.wait(HOLD_S) == 0:  # all have started it
@@ -107,7 +107,7 @@ def test_a_hundred_requests_for_one_url_cause_one_fetch(host: Host, new: New) ->
         return download.result(HOLD_S)
 
     with ThreadPoolExecutor(100) as callers:
-        assert set(callers.map(load, range(100))) == {b"a"}
+        assert {fetched.body for fetched in callers.map(load, range(100))} == {b"a"}
     assert host.fetched == ["a"]
 
 
@@ -117,7 +117,7 @@ def test_a_caller_that_stops_waiting_does_not_fail_the_others(host: Host, new: N
     with pytest.raises(FutureTimeoutError):
         first.result(0.01)
     host.released.set()
-    assert second.result(HOLD_S) == b"a"
+    assert second.result(HOLD_S).body == b"a"
     assert host.fetched == ["a"]
 
 
@@ -130,7 +130,7 @@ def test_a_failure_reaches_all_callers_and_is_not_remembered(host: Host, new: Ne
         with pytest.raises(FetchFailed, match="status 404"):
             download.result(HOLD_S)
     host.failure = None
-    assert downloads.start("a").result(HOLD_S) == b"a"
+    assert downloads.start("a").result(HOLD_S).body == b"a"
     assert host.fetched == ["a", "a"]
 
 
@@ -141,14 +141,14 @@ def test_urls_are_fetched_side_by_side(host: Host, new: New) -> None:
     for _ in waiting:
         host.wait_for_fetch()
     host.released.set()
-    assert {url: download.result(HOLD_S) for url, download in waiting.items()} == {u: u.encode() for u in "abcd"}
+    assert {url: download.result(HOLD_S).body for url, download in waiting.items()} == {u: u.encode() for u in "abcd"}
 
 
 def test_without_a_cache_a_url_is_fetched_again_later(host: Host, new: New) -> None:
     downloads = new()
     host.released.set()
     for _ in range(3):
-        assert downloads.start("a").result(HOLD_S) == b"a"
+        assert downloads.start("a").result(HOLD_S).body == b"a"
     assert host.fetched == ["a"] * 3
 
 
@@ -156,7 +156,7 @@ def test_with_a_cache_it_is_not(host: Host, new: New, seconds: list[float]) -> N
     downloads = new(cache_bytes=1000)
     host.released.set()
     for _ in range(3):
-        assert downloads.start("a").result(HOLD_S) == b"a"
+        assert downloads.start("a").result(HOLD_S).body == b"a"
     downloads.close()
     assert host.fetched == ["a"]
     assert len(seconds) == 1
@@ -183,7 +183,7 @@ def test_a_late_caller_has_as_much_time_as_the_first(host: Host, new: New, clock
     late = [downloads.start("a") for _ in range(100)]
     clock.now_s = 1.2 * TIMEOUT_S  # the fetch times out; for the late callers there is another one
     host.released.set()
-    assert [download.result(HOLD_S) for download in [first, *late]] == [b"a"] * 101
+    assert [download.result(HOLD_S).body for download in [first, *late]] == [b"a"] * 101
     assert host.fetched == ["a", "a"]
 
 
@@ -219,3 +219,20 @@ def test_another_failure_is_not_tried_again_for_a_late_caller(host: Host, new: N
         with pytest.raises(FetchFailed, match="status 404"):
             download.result(HOLD_S)
     assert host.fetched == ["a"]
+
+
+def test_urls_of_one_meaning_share_what_is_kept_but_no_fetch(host: Host, new: New) -> None:
+    """A host that checks a signature may refuse one spelling, and what it refused must not reach the other."""
+    downloads = new(cache_bytes=10_000)
+    spellings = ["http://a/%7Eb?c", "HTTP://A:80/~b?c", "http://a/%7eb?c#d"]
+    waiting = [downloads.start(url) for url in spellings]
+    for _ in waiting:
+        host.wait_for_fetch()
+    host.released.set()
+    assert [download.result(HOLD_S).body for download in waiting] == [url.encode() for url in spellings]
+    kept = {downloads.start(url).result(HOLD_S).body for url in spellings}
+    assert len(kept) == 1
+    assert len(host.fetched) == 3
+    assert downloads.start("http://a/%7Eb?%63%2F").result(HOLD_S).body == b"http://a/%7Eb?%63%2F"
+    assert downloads.start("http://a/%7Eb?%63/").result(HOLD_S).body == b"http://a/%7Eb?%63/"
+    assert len(host.fetched) == 5

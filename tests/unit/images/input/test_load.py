@@ -233,3 +233,32 @@ def test_a_bad_first_image_is_reported_once(loader: ImageLoader) -> None:
         loader.load([b"\x89PNG\r\n\x1a\n"], b"alpha", None, ANY_SIZE)
     assert str(refused.value).count("image[0]") == 1
     assert "mask" not in str(refused.value)
+
+
+def test_a_wrong_type_is_worth_a_warning(loader: ImageLoader, encoded: Write, server: Any) -> None:
+    image = Image.new("RGB", (8, 8), GREEN)
+    png, jpeg = encoded(image), encoded(image, "JPEG")
+    text = base64.b64encode(png)
+    page = server.serve("/a", jpeg, Content_Type="text/html; charset=utf-8").encode()
+    for _ in range(2):  # fetched and kept
+        loaded = loader.load(
+            [
+                b"data:image/jpeg;base64," + text,
+                b"data:application/octet-stream;base64," + text,
+                b"data:;base64," + text,
+                page,
+                server.serve("/b", jpeg, Content_Type="image/jpg").encode(),
+                server.serve("/c", png, Content_Type="binary/octet-stream").encode(),
+                server.serve("/d", png).encode(),
+                png,
+            ],
+            b"data:image/gif;base64," + base64.b64encode(encoded(image.convert("L"), "WEBP")),
+            None,
+            ANY_SIZE,
+        )
+        assert loaded.warnings == (
+            "image[0]: was declared as image/jpeg but is a PNG file",
+            "image[3]: was declared as text/html but is a JPEG file",
+            "mask: was declared as image/gif but is a WEBP file",
+        )
+    assert server.count("/a") == 1

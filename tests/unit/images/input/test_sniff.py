@@ -19,7 +19,7 @@ def test_accepted_formats_as_pillow_writes_them(encoded: Callable[..., bytes], n
     assert other_format(data) is None
 
 
-@pytest.mark.parametrize("name", ["GIF", "BMP", "TIFF", "ICO", "AVIF"])
+@pytest.mark.parametrize("name", ["GIF", "BMP", "TIFF", "ICO", "AVIF", "ICNS", "DDS"])
 def test_other_formats_as_pillow_writes_them(encoded: Callable[..., bytes], name: str) -> None:
     data = encoded(Image.new("RGB", (16, 16)), name)
     assert supported_format(data) is None
@@ -32,6 +32,23 @@ def test_other_formats_as_pillow_writes_them(encoded: Callable[..., bytes], name
         (b"<svg xmlns=", "SVG"),
         (b"<?xml version=", "XML"),
         (b"<!DOCTYPE html>", "HTML"),
+        (b"<!doctype HTML>", "HTML"),
+        (b"\xef\xbb\xbf\r\n <HTML lang=en>", "HTML"),
+        (b"\n<svg xmlns=", "SVG"),
+        (b"<!DOCTYPE svg PUBLIC", "SVG"),
+        (b"\x00\x00\x00\x18ftypheic", "HEIF"),
+        (b"\x00\x00\x00\x18ftyphevc", "HEIF"),
+        (b"\x00\x00\x00\x18ftypmif1", "HEIF"),
+        (b"\x00\x00\x00\x20ftypavis", "AVIF"),
+        (b"\x00\x00\x00\x18ftypisom", "MP4 or QuickTime"),
+        (b"II+\x00\x08\x00", "BigTIFF"),
+        (b"P6\n2 2\n255\n", "PNM"),
+        (b"P1 2 2", "PNM"),
+        (b"\x00\x00\x02\x00", "CUR"),
+        (b"II\xbc\x01", "JPEG XR"),
+        (b"\xff\x0a\xfa", "JPEG XL"),
+        (b"qoif\x00", "QOI"),
+        (b"%!PS-Adobe-3.0", "PostScript"),
         (b"%PDF-1.7", "PDF"),
         (b"PK\x03\x04", "ZIP"),
         (b"\x1f\x8b\x08", "gzip"),

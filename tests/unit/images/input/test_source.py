@@ -60,6 +60,25 @@ def test_every_spelling_of_base64_gives_the_same_bytes(blob: bytes) -> None:
     assert source.kind == ("data_url" if b"," in blob else "base64")
 
 
+DECLARED = {
+    b"data:application/octet-stream;base64,": "application/octet-stream",
+    b"data:;base64,": "",
+    b"data:;charset=utf-8;base64,": "",
+    b"data:image/png;base64,": "image/png",
+    b"DATA:Image/JPEG;name=a.jpg;Base64,": "Image/JPEG",
+    b"data:text/html;base64,": "text/html",
+    b"data:image/svg+xml;charset=utf-8;base64,": "image/svg+xml",
+    b"data:binary/octet-stream; base64 ,": "binary/octet-stream",
+    b"data:nonsense;base64,": "nonsense",
+    b"data:image/\xff;base64,": "image/\xff",
+}
+
+
+@pytest.mark.parametrize("header", DECLARED)
+def test_a_data_url_of_any_type_is_taken_for_what_it_holds(header: bytes) -> None:
+    assert parse_source(header + PNG_BASE64, SETTINGS) == Encoded(PNG, "data_url", DECLARED[header])
+
+
 @pytest.mark.parametrize("scheme", ["file", "ftp", "gopher", "dict", "FILE", "javascript", "httpx", "blob"])
 def test_other_schemes_are_refused_like_other_urls_that_are_not_allowed(scheme: str) -> None:
     with pytest.raises(UrlNotAllowed, match=r"^url_not_allowed: "):
@@ -86,7 +105,11 @@ def test_known_formats_that_are_not_accepted_are_named(blob: bytes, name: str) -
 @pytest.mark.parametrize(
     ("blob", "problem"),
     [
-        (b"data:text/html;base64,AAAA", "malformed data URL"),
+        (b"data:text/html,AAAA", "malformed data URL"),
+        (b"data:base64,AAAA", "malformed data URL"),
+        (b"data:,", "malformed data URL"),
+        (b"data:", "malformed data URL"),
+        (b"data:image/png;base64;charset=utf-8,AAAA", "malformed data URL"),
         (b"data:image/png,AAAA", "malformed data URL"),
         (b"data:image/png;base64", "malformed data URL"),
         (b"data:image/png" + b";a=b" * 100 + b";base64,AAAA", "malformed data URL"),

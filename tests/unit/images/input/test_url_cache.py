@@ -1,4 +1,4 @@
-"""The cache keeps to its budget and to lifetimes, by exact URL."""
+"""The cache keeps to its budget and to lifetimes, by exact key."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ class Clock:
         return self.now_s
 
 
-def test_bodies_come_back_by_exact_url_until_their_lifetime_ends() -> None:
+def test_bodies_come_back_by_exact_key_until_their_lifetime_ends() -> None:
     clock = Clock()
     cache = UrlCache(1000, clock)
-    cache.put("http://a/X", Fetched(b"body", 10))
-    assert cache.get("http://a/X") == b"body"
+    fetched = Fetched(b"body", 10, "image/png")
+    cache.put("http://a/X", fetched)
+    assert cache.get("http://a/X") == fetched
     for other in ("http://a/x", "http://A/X", "http://a/X?", "http://a/X#", "https://a/X"):
         assert cache.get(other) is None
     clock.now_s += 9.9
-    assert cache.get("http://a/X") == b"body"
+    assert cache.get("http://a/X") == fetched
     clock.now_s += 0.1
     assert cache.get("http://a/X") is None
     assert cache.statistics == CacheStatistics(hits=2, misses=6, evictions=0, bytes=0, entries=0)
@@ -48,7 +49,7 @@ def test_a_body_is_replaced_and_counted_once() -> None:
     cache = UrlCache(1000)
     for body in (b"old", b"newer"):
         cache.put("a", Fetched(body, 10))
-    assert cache.get("a") == b"newer"
+    assert cache.get("a") == Fetched(b"newer", 10)
     assert cache.statistics.bytes == room(5)
 
 
