@@ -85,11 +85,13 @@ def split_png(data: bytes) -> ImageParts:
 
     Raises:
         TooLarge: it has too many chunks.
-        ValueError: it does not begin with its only IHDR, or what its pixels need is damaged or missing.
+        ValueError: it does not begin with its only IHDR, or what its pixels need is damaged, missing or unknown.
     """
     header = data[16:29]
     if data[8:16] != struct.pack(">I", _HEADER_BYTES) + b"IHDR" or not _is_intact(data, 16, 29):
         raise ValueError("no IHDR at the beginning")
+    if header[10:12] != b"\0\0" or header[12] > 1:
+        raise ValueError("an unknown method of compression, filtering or interlacing")
     found = _Found()
     for kind, content in _intact_chunks(data):
         found.add(kind, content)

@@ -185,3 +185,15 @@ def test_a_real_file_passes_with_many_chunks(encoded: Write) -> None:
     assert data.count(b"IDAT") > 2
     with Image.open(io.BytesIO(data)) as image:
         assert np.array_equal(decode_image(data, SETTINGS), np.asarray(image))
+
+
+@pytest.mark.parametrize("place", [10, 11, 12])
+@pytest.mark.parametrize("method", [2, 7, 255])
+def test_a_method_that_the_specification_does_not_know_is_refused(place: int, method: int) -> None:
+    """Pillow takes any interlace method but 0 for Adam7, and decoded garbage."""
+    size = (16, 16)
+    whole = png(size, zlib.compress(bytes(4096)), (8, 2, 0))  # as many zeros as any order of rows takes
+    header = bytearray(whole[16:29])
+    header[place] = method
+    with pytest.raises(ImageError, match="damaged"):
+        decode_image(whole[:8] + chunk(b"IHDR", bytes(header)) + whole[33:], SETTINGS)
