@@ -1,4 +1,4 @@
-"""Cancels requests: by name, by the caller's own token, or because their client has disconnected.
+"""Cancels requests: by name, by the caller's own token, at their deadline, or because their client has disconnected.
 
 A cancelled request leaves before the next forward, or gives up waiting for its slot at once.
 """
@@ -12,6 +12,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
+
+from imagegen.api.errors import Cancelled, DeadlineExceeded, ImageGenError
 
 _log = logging.getLogger(__name__)
 
@@ -29,20 +31,31 @@ class CancelToken:
 
     Attributes:
         names: as given.
-        cancelled: whether the request is to end.
+        error: why the request is to end; None while it is not.
     """
 
     def __init__(self, names: frozenset[str] = frozenset(), is_disconnected: Callable[[], bool] | None = None) -> None:
         self.names = names
         self.is_disconnected = is_disconnected
-        self.cancelled = False
+        self.error: ImageGenError | None = None
         self._lock = threading.Lock()
         self._on_cancel: Callable[[], Any] | None = None
 
-    def cancel(self) -> None:
-        """Cancel the request."""
+    @property
+    def cancelled(self) -> bool:
+        """Whether the request is to end."""
+        return self.error is not None
+
+    def cancel(self, error: ImageGenError | None = None) -> None:
+        """Cancel the request; of no effect the second time.
+
+        Args:
+            error: what its client is told; None for `Cancelled`.
+        """
         with self._lock:
-            self.cancelled = True
+            if self.error is not None:
+                return
+            self.error = error or Cancelled("the client cancelled the request")
             on_cancel = self._on_cancel
         if on_cancel is not None:
             on_cancel()
@@ -63,8 +76,8 @@ class CancelToken:
 class Cancellation:
     """Knows all requests that have not ended and cancels those that are to end. Safe from any thread.
 
-    Whether a client has disconnected is asked on a thread of its own: asking Triton costs a round trip between
-    processes, too much between two steps.
+    Clocks and connections are looked at on a thread of its own: asking Triton whether a client has disconnected costs a
+    round trip between processes, too much between two steps, and a step may take longer than a deadline leaves.
 
     Args:
         clock: as `time.monotonic`.
@@ -74,6 +87,7 @@ class Cancellation:
         self._clock = clock
         self._lock = threading.Lock()
         self._open: set[CancelToken] = set()
+        self._deadlines_s: dict[CancelToken, float] = {}
         self._cancelled_s: OrderedDict[str, float] = OrderedDict()  # when each name was cancelled
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -88,11 +102,17 @@ class Cancellation:
         with self._lock:
             earlier = any(entered_s <= self._cancelled_s[name] for name in token.names if name in self._cancelled_s)
             self._open.add(token)
-            if token.is_disconnected is not None and self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="cancellation", daemon=True)
-                self._thread.start()
+            if token.is_disconnected is not None:
+                self._start_watch()
         if earlier:
             token.cancel()
+
+    def expire(self, token: CancelToken, deadline_s: float) -> None:
+        """Cancel an open request at a moment on the clock."""
+        with self._lock:
+            if token in self._open:
+                self._deadlines_s[token] = deadline_s
+                self._start_watch()
 
     def cancel(self, name: str) -> bool:
         """Cancel every request of this name that came to the server before now, and no later one.
@@ -116,16 +136,32 @@ class Cancellation:
         """A request has ended; of no effect the second time."""
         with self._lock:
             self._open.discard(token)
+            self._deadlines_s.pop(token, None)
 
     def close(self) -> None:
-        """Ask about connections no more."""
+        """Look at connections and deadlines no more."""
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
 
+    def _start_watch(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="cancellation", daemon=True)
+            self._thread.start()
+
     def _run(self) -> None:
         while not self._closed.wait(_POLL_S):
+            self._cancel_expired()
             self._cancel_disconnected()
+
+    def _cancel_expired(self) -> None:
+        now_s = self._clock()
+        with self._lock:
+            expired = [token for token, deadline_s in self._deadlines_s.items() if now_s > deadline_s]
+            for token in expired:
+                del self._deadlines_s[token]
+        for token in expired:
+            token.cancel(DeadlineExceeded("timeout_ms passed before the image was finished"))
 
     def _cancel_disconnected(self) -> None:
         # Not in the loop, whose variables would keep the last request until the next one comes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,6 @@ class Generation:
         token: cancels the request.
         arrived_s: when it came to the engine, on the clock of `time.monotonic`: its deadline counts from then.
         entered_s: when it came to the server, maybe earlier: a cancel by name that came later than this counts.
-        started_s: when it got its slot; set by the engine.
         publish: takes progress, previews and `Ended`, on the device thread; None for nobody.
         previews: previews of each image that are published.
     """
@@ -54,9 +54,10 @@ class Generation:
     token: CancelToken = field(default_factory=CancelToken)
     arrived_s: float = field(default_factory=time.monotonic)
     entered_s: float = math.inf
-    started_s: float = 0.0
     publish: Callable[[Event], None] | None = None
     previews: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _is_claimed: bool = field(default=False, init=False, repr=False)
 
     @property
     def deadline_s(self) -> float | None:
@@ -64,15 +65,25 @@ class Generation:
         timeout_ms = self.plan.timeout_ms
         return None if timeout_ms is None else self.arrived_s + timeout_ms / 1000
 
+    def claim_response(self) -> bool:
+        """Whether the caller is the one who responds; true for the first alone."""
+        with self._lock:
+            claimed, self._is_claimed = not self._is_claimed, True
+        return claimed
+
     def stage_seconds(self, images: Sequence[GeneratedImage]) -> dict[str, float]:
-        """Seconds by stage up to now; a stage of several images counts as long as its slowest."""
-        return {
-            "queue": self.started_s - self.arrived_s,
-            "encode": max(image.encode_s for image in images),
-            "denoise": max(image.denoise_s for image in images),
-            "decode": max(image.decode_s for image in images),
-            "diffusion": time.monotonic() - self.arrived_s,
+        """Seconds by stage up to now, those of the image that was finished last: queue to decode add up to diffusion.
+
+        Before its run starts, an image waits for a slot and for the forward that is under way: that is queue too.
+        """
+        last = max(images, key=lambda image: image.started_s + image.encode_s + image.denoise_s + image.decode_s)
+        whole_s = time.monotonic() - self.arrived_s
+        seconds = {
+            "queue": last.started_s - self.arrived_s,
+            "encode": last.encode_s,
+            "denoise": last.denoise_s,
         }
+        return seconds | {"decode": max(0.0, whole_s - sum(seconds.values())), "diffusion": whole_s}
 
     def result(
         self, images: Sequence[GeneratedImage], seconds: dict[str, float], pipelines: Pipelines

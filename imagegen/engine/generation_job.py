@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from imagegen.api.errors import Cancelled, DeadlineExceeded
+from imagegen.api.errors import Cancelled
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.executor import PipelineRun
 
@@ -17,7 +16,7 @@ from imagegen.engine.executor import PipelineRun
 class GenerationJob:
     """The images of one request.
 
-    An image that fails, a cancel or the deadline ends all of them. `finished` is called exactly once, on the executor's
+    An image that fails or a cancel ends all of them. `finished` is called exactly once, on the executor's
     thread, after the last image has left the executor.
 
     Attributes:
@@ -25,7 +24,6 @@ class GenerationJob:
         count: number of images.
         finished: takes the images in order, or None and the error.
         token: cancels the job before its next forward.
-        deadline_s: on the clock of `time.monotonic`; None for none.
         expected_calls: denoiser calls of each image, as well as is known.
     """
 
@@ -33,7 +31,6 @@ class GenerationJob:
     count: int
     finished: Callable[[list[Any] | None, BaseException | None], None]
     token: CancelToken = field(default_factory=CancelToken)
-    deadline_s: float | None = None
     expected_calls: int = 1
     _images: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
     _ended: int = field(default=0, init=False)
@@ -47,11 +44,7 @@ class GenerationJob:
         ]
 
     def _stop(self) -> Exception | None:
-        if self._error is not None or self.token.cancelled:
-            return Cancelled("the client cancelled the request")
-        if self.deadline_s is not None and time.monotonic() > self.deadline_s:
-            return DeadlineExceeded("timeout_ms passed before the image was finished")
-        return None
+        return Cancelled("another image of the request failed") if self._error is not None else self.token.error
 
     def _run_ended(self, index: int, image: Any, error: BaseException | None) -> None:
         self._ended += 1

@@ -3,11 +3,13 @@
 caller's thread or task   open, wait for a slot, start
 device thread             images finished: free the slot
 response thread           frames together, respond
+
+A cancel, a deadline or a client that disconnects is responded to at once, although a forward may run for a minute: the
+work is given up, and the slot is free, at the next step.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -77,26 +79,26 @@ class RequestLifecycle:
         token = generation.token
         try:
             self._cancellation.open(token, generation.entered_s)
-            if token.cancelled:
-                raise Cancelled("the request was cancelled")
+            if token.error is not None:
+                raise token.error
             self._runner.check_time(generation.plan, generation.deadline_s)
-            token.on_cancel(partial(self.slots.refuse, ticket, _cancelled()))
+            token.on_cancel(lambda: self.slots.refuse(ticket, token.error or _cancelled()))
             self._metrics.waiting(self.slots.waiting)
             yield ticket
             if token.check():
-                raise _cancelled()
+                raise token.error or _cancelled()
             self._start(generation, ticket)
         except BaseException as error:
             self._end(generation, ticket)
             if isinstance(error, ImageGenError):
                 self._metrics.failed(generation.plan.task, len(generation.plan.seeds), error)
-            raise
+            if generation.claim_response():  # else it was cancelled in between, and its client knows
+                raise
         finally:
             self._metrics.waiting(self.slots.waiting)
 
     def _start(self, generation: Generation, ticket: Ticket) -> None:
         plan = generation.plan
-        generation.started_s = time.monotonic()
         progress = None
         if generation.publish is not None:
             progress = ProgressPublisher(
@@ -104,7 +106,16 @@ class RequestLifecycle:
             )
         self._metrics.active(self.slots.held)
         finished = partial(self._finished, generation, ticket, progress)
-        self._runner.start(plan, finished, generation.token, generation.deadline_s, progress)
+        generation.token.on_cancel(partial(self._cancelled, generation, progress))
+        if generation.deadline_s is not None:
+            self._cancellation.expire(generation.token, generation.deadline_s)
+        self._runner.start(plan, finished, generation.token, progress)
+
+    def _cancelled(self, generation: Generation, progress: ProgressPublisher | None) -> None:
+        """Leave the response to others, before the work has ended; on the thread of whoever cancels."""
+        if progress is not None:
+            progress.ended()
+        self._submit_response(generation, None, generation.token.error)
 
     def _finished(
         self,
@@ -119,6 +130,11 @@ class RequestLifecycle:
         if progress is not None:
             progress.ended()
         self._runner.report_state()
+        self._submit_response(generation, images, error)
+
+    def _submit_response(
+        self, generation: Generation, images: list[GeneratedImage] | None, error: BaseException | None
+    ) -> None:
         try:
             self._responses.submit(self._respond, generation, images, error)
         except RuntimeError:  # no thread to be had: late for others, but never without a response
@@ -133,6 +149,8 @@ class RequestLifecycle:
     def _respond(
         self, generation: Generation, images: list[GeneratedImage] | None, error: BaseException | None
     ) -> None:
+        if not generation.claim_response():
+            return None
         if images is None:
             assert error is not None
             if isinstance(error, OUT_OF_MEMORY):

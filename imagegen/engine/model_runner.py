@@ -57,7 +57,6 @@ class ModelRunner:
         plan: Plan,
         finished: Finished,
         token: CancelToken,
-        deadline_s: float | None = None,
         progress: ProgressPublisher | None = None,
     ) -> None:
         """Have a plan generated.
@@ -66,7 +65,6 @@ class ModelRunner:
             plan: the request.
             finished: called exactly once, on the device thread, with the images or an error.
             token: cancels it before the next forward.
-            deadline_s: on the clock of `time.monotonic`; None for none.
             progress: is told of each step.
 
         Raises:
@@ -85,9 +83,7 @@ class ModelRunner:
                 self._request_costs.note(plan, images)
             finished(images, error)
 
-        self._device_thread.submit(
-            GenerationJob(generate, len(plan.seeds), ended, token, deadline_s, plan.expected_calls)
-        )
+        self._device_thread.submit(GenerationJob(generate, len(plan.seeds), ended, token, plan.expected_calls))
 
     def run(self, plan: Plan) -> list[GeneratedImage]:
         """Generate a plan and wait for it. Raises whatever goes wrong."""

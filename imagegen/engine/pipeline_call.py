@@ -31,6 +31,7 @@ class GeneratedImage:
 
     Attributes:
         frame: uint8 [H, W, 3].
+        started_s: when it was begun, on the clock of `time.monotonic`.
         encode_s: seconds from the start to the first denoiser call: text encoding, and the VAE for images.
         denoise_s: seconds from the first denoiser call to the end of the last.
         decode_s: seconds from there to the frame.
@@ -43,6 +44,7 @@ class GeneratedImage:
     """
 
     frame: Pixels
+    started_s: float
     encode_s: float
     denoise_s: float
     decode_s: float
@@ -157,6 +159,7 @@ class _StageTimer:
         call_s = seconds_between(self._second_mark, self._last_mark) / further if further > 0 else None
         return GeneratedImage(
             frame=frame,
+            started_s=self._started_s,
             encode_s=encode_s,
             denoise_s=denoise_s,
             decode_s=max(0.0, time.monotonic() - self._started_s - encode_s - denoise_s),

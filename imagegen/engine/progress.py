@@ -37,6 +37,7 @@ class ProgressPublisher:
         self._publish = publish
         self._steps = [0] * count
         self._published = 0
+        self._ended = False
 
     def stepped(self, image_index: int, step: Step) -> None:
         """An image has done a step."""
@@ -57,10 +58,16 @@ class ProgressPublisher:
             self._send(Preview(progress, chosen.index(step.number), image_index, self._size, pixels))
 
     def ended(self) -> None:
-        """Nothing more will come."""
-        self._send(Ended())
+        """Nothing more will come; of no effect the second time, and maybe on another thread."""
+        if not self._ended:
+            self._ended = True
+            self._publish_safely(Ended())
 
     def _send(self, event: Event) -> None:
+        if not self._ended:
+            self._publish_safely(event)
+
+    def _publish_safely(self, event: Event) -> None:
         try:
             self._publish(event)
         except Exception:  # who follows a request must not end it, nor keep its response back

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from imagegen.api.errors import DeadlineExceeded
 from imagegen.engine import cancellation as module
 from imagegen.engine.cancellation import Cancellation, CancelToken
+from tests.unit.tiny_engine import wait_until
 
 TIMEOUT_S = 10
 
@@ -179,3 +181,27 @@ def test_the_oldest_names_are_forgotten(cancellation: Cancellation, monkeypatch:
     for name in ("a", "b", "a", "c"):
         cancellation.cancel(name)
     assert [named(cancellation, name, entered_s=0).cancelled for name in ("a", "b", "c")] == [True, False, True]
+
+
+def test_a_request_ends_at_its_deadline_and_no_other_does() -> None:
+    clock = Clock()
+    cancellation = Cancellation(clock)
+    late, in_time, ended = CancelToken(), CancelToken(), CancelToken()
+    for token, deadline_s in ((late, 11.0), (in_time, 13.0), (ended, 11.0)):
+        cancellation.open(token)
+        cancellation.expire(token, deadline_s)
+    cancellation.end(ended)
+    clock.now_s = 12.0
+    wait_until(lambda: late.cancelled)
+    cancellation.close()
+    assert isinstance(late.error, DeadlineExceeded)
+    assert not in_time.cancelled
+    assert not ended.cancelled
+
+
+def test_a_request_that_has_ended_has_no_deadline() -> None:
+    """Its thread may be slower than its images."""
+    cancellation, token = Cancellation(Clock()), CancelToken()
+    cancellation.expire(token, 0.0)
+    cancellation.close()
+    assert not token.cancelled

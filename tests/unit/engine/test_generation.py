@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from imagegen.api.request import ImageRequest
 from imagegen.engine.generation import Generation
@@ -14,6 +15,7 @@ from tests.unit.tiny_engine import SETTINGS, pipelines
 def generated(value: int, **seconds: float) -> GeneratedImage:
     return GeneratedImage(
         np.full((32, 32, 3), value, np.uint8),
+        started_s=seconds.get("started_s", 0.0),
         encode_s=seconds.get("encode_s", 0.0),
         denoise_s=seconds.get("denoise_s", 0.0),
         decode_s=seconds.get("decode_s", 0.0),
@@ -45,13 +47,23 @@ def test_frames_are_stacked_in_order_and_warnings_said_once() -> None:
     assert (statistics.num_inference_steps, statistics.guidance_scale, statistics.scheduler) == (3, 7.5, "ddim")
 
 
-def test_a_stage_lasts_as_long_as_in_the_slowest_image() -> None:
+def test_the_stages_are_those_of_the_image_that_was_last_and_add_up_to_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The wait for a forward that is under way was in none of them."""
+    monkeypatch.setattr("imagegen.engine.generation.time.monotonic", lambda: 20.0)
+    images = [
+        generated(1, started_s=10.5, encode_s=1, denoise_s=5, decode_s=2),
+        generated(2, started_s=11, encode_s=3, denoise_s=4, decode_s=1.5),
+    ]
+    seconds = generation().stage_seconds(images)
+    assert seconds == {"queue": 1, "encode": 3, "denoise": 4, "decode": 2, "diffusion": 10}
+    assert sum(seconds.values()) == 2 * seconds["diffusion"]
+
+
+def test_one_caller_alone_responds() -> None:
     one = generation()
-    one.started_s = 10.5
-    images = [generated(1, encode_s=1, denoise_s=5, decode_s=2), generated(2, encode_s=3, denoise_s=4, decode_s=1)]
-    seconds = one.stage_seconds(images)
-    assert list(seconds) == ["queue", "encode", "denoise", "decode", "diffusion"]
-    assert [seconds[stage] for stage in ("queue", "encode", "denoise", "decode")] == [0.5, 3, 5, 2]
+    assert [one.claim_response() for _ in range(3)] == [True, False, False]
 
 
 def test_the_deadline_counts_from_the_arrival() -> None:

@@ -185,3 +185,45 @@ def test_an_ended_request_leaves_nothing_behind(engine: Engine, ends: str) -> No
 
     wait_until(is_freed)
     assert reference() is None
+
+
+@pytest.mark.parametrize("how", ["disconnects", "cancels", "deadline"])
+def test_the_end_is_told_at_once_though_a_forward_runs_and_the_slot_is_free_at_its_end(
+    engine: Engine, gate: Gate, how: str
+) -> None:
+    """A forward may take a minute; before, so did the response."""
+    gate.close()
+    client = Client()
+    generation = generation_of(engine, client, num_inference_steps=5, timeout_ms=300 if how == "deadline" else None)
+    engine.submit(generation)
+    assert gate.reached.wait(TIMEOUT_S)
+    if how == "disconnects":
+        client.disconnected.set()
+    elif how == "cancels":
+        generation.token.cancel()
+    assert isinstance(client.error, DeadlineExceeded if how == "deadline" else Cancelled)
+    assert engine.active_requests == 1, "the device still works on it"
+    gate.open()
+    wait_until(lambda: engine.active_requests == 0)
+    assert gate.steps == 1, "it was given up at the next step"
+    engine.close()
+    assert len(client.responses) == 1
+
+
+def test_a_stream_ends_at_once_too(engine: Engine, gate: Gate) -> None:
+    gate.close()
+    events = engine.stream("a red cat", num_inference_steps=5, timeout_ms=200)
+    with pytest.raises(DeadlineExceeded, match="before the image was finished"):
+        next(events)
+    assert engine.active_requests == 1
+    gate.open()
+
+
+def test_images_that_are_there_are_handed_over_though_a_cancel_comes_right_after(engine: Engine) -> None:
+    client = Client()
+    generation = generation_of(engine, client)
+    engine.submit(generation)
+    assert client.result.frames.shape[0] == 1
+    generation.token.cancel()
+    engine.close()
+    assert len(client.responses) == 1

@@ -26,6 +26,7 @@ def plan(side: int = 64, steps: int = 10, n: int = 1, guidance: float = 5.0, tim
 def seen(call_s: float | None, decode_s: float = 0.0, rows: int = 20, batch_rows: int = 20) -> GeneratedImage:
     return GeneratedImage(
         np.zeros((1, 1, 3), np.uint8),
+        started_s=0.0,
         encode_s=9.0,
         denoise_s=9.0,
         decode_s=decode_s,

@@ -182,7 +182,7 @@ def test_a_name_cancels_all_its_requests_those_that_wait_too_and_no_later_one(
     thread.join()
     assert all(isinstance(client.error(), Cancelled) for client in (*generated, waiting))
     queued = ask("same", preprocess_report=report_of(entered_s, entered_s))  # came before the cancel, but now to us
-    assert str(queued.error()) == "cancelled: the request was cancelled"
+    assert str(queued.error()) == "cancelled: the client cancelled the request"
     assert ask("same", num_inference_steps=2).frames().shape[0] == 1
 
 
