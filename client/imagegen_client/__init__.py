@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagegen_client.arguments import GenerateArguments, Image, StreamArguments
+    from imagegen_client.description import IMAGE_TO_IMAGE, INPAINTING, TASKS, TEXT_TO_IMAGE, ModelDescription
     from imagegen_client.error_codes import (
         CANCELLED,
         DEADLINE_EXCEEDED,
@@ -47,9 +48,13 @@ __all__ = [
     "DEADLINE_EXCEEDED",
     "ERROR_CODES",
     "IMAGE_REJECTED",
+    "IMAGE_TO_IMAGE",
+    "INPAINTING",
     "INTERNAL_ERROR",
     "INVALID_ARGUMENT",
     "STORAGE_FAILED",
+    "TASKS",
+    "TEXT_TO_IMAGE",
     "UNAVAILABLE",
     "AsyncHttpImageClient",
     "AsyncImageClient",
@@ -67,6 +72,7 @@ __all__ = [
     "ImageRejected",
     "InternalError",
     "InvalidArgument",
+    "ModelDescription",
     "Preview",
     "Progress",
     "ServerUnreachable",
@@ -78,6 +84,7 @@ __all__ = [
 
 _NAMES_OF_MODULES = {
     "arguments": ("GenerateArguments", "Image", "StreamArguments"),
+    "description": ("IMAGE_TO_IMAGE", "INPAINTING", "TASKS", "TEXT_TO_IMAGE", "ModelDescription"),
     "errors": (
         "Cancelled",
         "DeadlineExceeded",
