@@ -15,6 +15,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
+from imagegen.file_names import temporary_folder
 from imagegen.launch.child_process import HOST, ChildProcess, responds
 from imagegen.launch.staging import stage_repository
 from imagegen.launch.triton_options import PARAMETERS, Release, triton_arguments, triton_environment
@@ -194,7 +195,7 @@ class TritonServer(ChildProcess):
     def _start(self) -> None:
         self._choose_ports()
         _remove_stale_segments()
-        self._run_folder = Path(tempfile.mkdtemp(prefix="imagegen-"))
+        self._run_folder = Path(tempfile.mkdtemp(prefix="imagegen-", dir=temporary_folder()))
         repository = stage_repository(self._repository, self._run_folder / "repository", self._parameters)
         command = [
             *self.program(self._run_folder),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from diffusers import (
     DiffusionPipeline,
 )
 
+from imagegen.file_names import native, with_plain_name
 from imagegen.pipelines.classes import (
     check_pipeline,
     does_only_its_own_task,
@@ -117,11 +119,11 @@ def load_pipelines(settings: PipelineSettings, folder: Path, default_device: str
         ValueError: the checkpoint or a setting does not fit.
     """
     device = torch.device(default_device if settings.device == "auto" else settings.device)
-    local = folder / settings.model
-    source = str(local) if local.is_dir() else settings.model
-    base = DiffusionPipeline.from_pretrained(
-        source, revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
-    ).to(device)
+    local = folder / native(settings.model)
+    with with_plain_name(local) if local.is_dir() else nullcontext(settings.model) as source:
+        base = DiffusionPipeline.from_pretrained(
+            str(source), revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
+        ).to(device)
     tune(base, settings, device)
     return replace(describe_pipelines(base, settings, device), projection=fit_projection(base))
 

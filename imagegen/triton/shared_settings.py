@@ -113,5 +113,5 @@ class _Shared(Generic[Value]):
 def _publish(folder: Path, owner: str, value: BaseModel) -> None:
     path = folder / (owner + SUFFIX)
     unfinished = path.with_name(f"{owner}.{os.getpid()}{SUFFIX}")
-    unfinished.write_text(value.model_dump_json())
+    unfinished.write_text(value.model_dump_json(), encoding="utf-8")
     unfinished.replace(path)  # at once, so that nobody reads half of it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from imagegen.triton.run_folder import leave_run_folder
 from imagegen.triton.shared_settings import SharedRules, publish_diffusion, publish_store
 from tests.unit.client.test_client_description import DESCRIPTION
 
+ROOT = Path(__file__).resolve().parents[3]
 TOY = replace(DESCRIPTION, granularity_px=16)
 OF_TOY: dict[str, Any] = {"granularity_px": 16, "model": "toy", "tasks": ("inpainting",)}
 
@@ -40,6 +43,23 @@ def test_the_description_is_that_of_the_latest_model(folder: Path) -> None:
     assert rules.description() == TOY
     publish_diffusion(folder, RequestLimits(), replace(TOY, model="another"))
     assert rules.description() == replace(TOY, model="another")
+
+
+def test_a_name_that_is_not_ascii_is_written_whatever_the_locale(folder: Path) -> None:
+    """The python backend's Python writes ASCII alone unless told otherwise."""
+    code = (
+        "import sys, dataclasses; from pathlib import Path\n"
+        "from imagegen.api.limits import RequestLimits\n"
+        "from imagegen.triton.shared_settings import publish_diffusion\n"
+        "from tests.unit.client.test_client_description import DESCRIPTION\n"
+        "toy = dataclasses.replace(DESCRIPTION, model='\\u65e5\\u672c')\n"
+        "publish_diffusion(Path(sys.argv[1]), RequestLimits(), toy)"
+    )
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONPATH": f"{ROOT}:{ROOT}/client"}
+    subprocess.run([sys.executable, "-c", code, str(folder)], env=ascii_only, cwd=ROOT, check=True, timeout=60)
+    description = SharedRules(folder).description()
+    assert description is not None
+    assert description.model == "日本"
 
 
 def test_the_limits_alone_are_shared(folder: Path) -> None:
