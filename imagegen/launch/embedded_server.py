@@ -17,7 +17,6 @@ from pathlib import Path
 from imagegen.file_names import is_plain
 from imagegen.launch.child_process import HOST, ServerError
 from imagegen.launch.ports import free_ports
-from imagegen.launch.triton_options import EMBEDDED_RELEASE
 from imagegen.launch.triton_server import TritonServer
 
 _DRAIN_TIMEOUT_S = 6.0  # the whole stop stays under 10 s
@@ -53,7 +52,6 @@ class EmbeddedServer(TritonServer):
         super().__init__(
             repository,
             parameters=parameters,
-            release=EMBEDDED_RELEASE,
             drain_timeout_s=drain_timeout_s,
             log_file=log_file,
             ready_timeout_s=ready_timeout_s,
