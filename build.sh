@@ -232,7 +232,8 @@ case $verb in
       --no-emit-trusted-host --unsafe-package torch --unsafe-package setuptools --no-header --annotation-style=line \
       --find-links "$wheels" -o "$ROOT/requirements.lock" "$ROOT/pyproject.toml"
     # Both distributions of this repository are installed from it. The extras name the project itself with its folder.
-    sed -i "/^imagegen-/d; s#$ROOT/##g" "$ROOT/requirements.lock"
+    lock=$(sed '/^imagegen-/d' "$ROOT/requirements.lock")
+    printf '%s\n' "${lock//"$ROOT/"/}" >"$ROOT/requirements.lock"
     ;;
   *)
     usage >&2

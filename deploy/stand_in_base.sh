@@ -36,6 +36,5 @@ buildah add -q "$container" "$root" / >/dev/null
 buildah config \
   --env PATH=/opt/tritonserver/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
   --env LD_LIBRARY_PATH=/opt/tritonserver/lib \
-  --env NVIDIA_TRITON_SERVER_VERSION=24.10 \
   --entrypoint '["/opt/nvidia/nvidia_entrypoint.sh"]' "$container"
 buildah commit -q --rm "$container" "$image" >&2

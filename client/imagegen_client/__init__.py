@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagegen_client.arguments import GenerateArguments, Image, StreamArguments
+    from imagegen_client.description import IMAGE_TO_IMAGE, INPAINTING, TASKS, TEXT_TO_IMAGE, ModelDescription
     from imagegen_client.error_codes import (
         CANCELLED,
         DEADLINE_EXCEEDED,
@@ -49,10 +50,14 @@ __all__ = [
     "DEADLINE_EXCEEDED",
     "ERROR_CODES",
     "IMAGE_REJECTED",
+    "IMAGE_TO_IMAGE",
+    "INPAINTING",
     "INTERNAL_ERROR",
     "INVALID_ARGUMENT",
     "NON_FINITE",
     "STORAGE_FAILED",
+    "TASKS",
+    "TEXT_TO_IMAGE",
     "UNAVAILABLE",
     "AsyncHttpImageClient",
     "AsyncImageClient",
@@ -70,6 +75,7 @@ __all__ = [
     "ImageRejected",
     "InternalError",
     "InvalidArgument",
+    "ModelDescription",
     "NonFinite",
     "Preview",
     "Progress",
@@ -82,6 +88,7 @@ __all__ = [
 
 _NAMES_OF_MODULES = {
     "arguments": ("GenerateArguments", "Image", "StreamArguments"),
+    "description": ("IMAGE_TO_IMAGE", "INPAINTING", "TASKS", "TEXT_TO_IMAGE", "ModelDescription"),
     "errors": (
         "Cancelled",
         "DeadlineExceeded",

@@ -188,6 +188,6 @@ def _float(name: str, value: Any) -> float:
         raise InvalidArgument(f"{value!r} is not a number", name) from None
     except OverflowError:  # of an integer
         raise InvalidArgument(f"{value} does not fit a 32-bit float", name) from None
-    if math.isfinite(number) and abs(number) > np.finfo(np.float32).max:
+    if math.isfinite(number) and abs(number) > float(np.finfo(np.float32).max):
         raise InvalidArgument(f"{value} does not fit a 32-bit float", name)
     return number

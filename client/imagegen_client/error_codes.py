@@ -4,7 +4,8 @@ The server takes its exceptions from these rows. Triton's adapter, the OpenAI fr
 for what other models and servers report. Pure data: importing it loads no Triton or gRPC library.
 
 A message of the server begins with a row's code (`invalid_argument: size: ...`); Triton may put words of its own before
-that. What carries no code is classified by those words, and else by its status.
+that. What carries no code is classified by Triton's words, and else by its status: the same refusal has one status at
+the server's door, another or none in a stream and in a call between models, and each may change with the release.
 """
 
 from __future__ import annotations
@@ -105,9 +106,8 @@ _CODED = re.compile(rf"(?:^|\W)({'|'.join(ERROR_CODES)}): (.*)", re.DOTALL)
 _FIELD = re.compile(r"([a-z_]+(?:\[\d+\])?): (.*)", re.DOTALL)
 _IMAGE_TOO_LARGE = re.compile(r"too_large: (?:is larger|has)")  # bytes or pixels of one image, not the number of images
 _QUEUE_FULL = re.compile(r"maximum queue size|overloaded", re.IGNORECASE)  # Triton's words, and ours
-# Triton's words while one of its model processes is gone or the server is ending; they come as an internal error.
-_ENDING = re.compile(r"stub process .* is not healthy|stopped accepting new inference requests", re.IGNORECASE)
-# Triton's words while a model is loaded, restarted or unloaded; over a stream they come without a status.
+_QUEUE_TIMEOUT = re.compile(r"request timeout expired", re.IGNORECASE)  # Triton's words: of its queue's own timeout
+# Triton's words while a model is loaded, restarted or unloaded, its process is gone, or the server is ending.
 _NOT_READY = re.compile(r"not ready|unknown model|no available versions|stopped accepting|stub process", re.IGNORECASE)
 # gRPC gives a server that is full and one that is not there the same status; these words are gRPC's own.
 _CONNECTION = re.compile(
@@ -156,19 +156,19 @@ def classify(message: str, status: str | None) -> Failure:
         return Failure(error, problem, field, _kind(error, problem))
     if status == "StatusCode.UNAVAILABLE" and _CONNECTION.search(message):
         return Failure(UNAVAILABLE, message, None, FailureKind.UNREACHABLE)
-    if _ENDING.search(message):
-        return Failure(UNAVAILABLE, message, None, FailureKind.NOT_READY)
     error = _BY_STATUS.get(status or "", INTERNAL_ERROR)
+    if error is INTERNAL_ERROR and (_QUEUE_FULL.search(message) or _QUEUE_TIMEOUT.search(message)):
+        error = UNAVAILABLE
+    elif error in (INTERNAL_ERROR, UNAVAILABLE) and _NOT_READY.search(message):
+        return Failure(UNAVAILABLE, message, None, FailureKind.NOT_READY)
     return Failure(error, message, None, _kind(error, message))
 
 
 def _kind(error: ErrorCode, problem: str) -> FailureKind:
     if error is IMAGE_REJECTED and _IMAGE_TOO_LARGE.match(problem):
         return FailureKind.IMAGE_TOO_LARGE
-    if error in (UNAVAILABLE, INTERNAL_ERROR) and _QUEUE_FULL.search(problem):
+    if error is UNAVAILABLE and _QUEUE_FULL.search(problem):
         return FailureKind.QUEUE_FULL
-    if error is INTERNAL_ERROR and _NOT_READY.search(problem):
-        return FailureKind.NOT_READY
     if error is UNAVAILABLE and _INTERNALS.search(problem):
         return FailureKind.INTERNALS
     return FailureKind.NORMAL

@@ -11,18 +11,22 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from imagegen_client.arguments import GenerateArguments, StreamArguments, takes_arguments
+from imagegen_client.description import ModelDescription
 from imagegen_client.errors import from_triton
 from imagegen_client.results import GenerateResult, parse_result
 from imagegen_client.streaming import Event, stream_events, stream_events_aio, stream_tensors_aio
 from imagegen_client.transport import (
     CANCEL_MODEL,
     CHANNEL_ARGUMENTS,
+    DESCRIPTION_MODEL,
+    DESCRIPTION_OUTPUT,
     MODEL,
     STREAM_MODEL,
     cancel_inputs,
     checked_address,
     id_headers,
     infer_options,
+    parse_description,
 )
 
 
@@ -85,6 +89,20 @@ class ImageClient:
         except InferenceServerException as error:
             raise from_triton(error) from error
         return bool(response.as_numpy("cancelled")[0])
+
+    def describe(self) -> ModelDescription:
+        """What the served model can do.
+
+        Raises:
+            ImageGenerationError: one of the classes in `imagegen_client.errors`.
+        """
+        try:
+            response = self._client.infer(
+                DESCRIPTION_MODEL, [], outputs=[triton.InferRequestedOutput(DESCRIPTION_OUTPUT)]
+            )
+        except InferenceServerException as error:
+            raise from_triton(error) from error
+        return parse_description(response)
 
     def close(self) -> None:
         """Close the connection; requests under way end with `Cancelled`."""
@@ -164,6 +182,16 @@ class AsyncImageClient:
         except InferenceServerException as error:
             raise from_triton(error) from error
         return bool(response.as_numpy("cancelled")[0])
+
+    async def describe(self) -> ModelDescription:
+        """As `ImageClient.describe`."""
+        try:
+            response = await self._client.infer(
+                DESCRIPTION_MODEL, [], outputs=[triton.InferRequestedOutput(DESCRIPTION_OUTPUT)]
+            )
+        except InferenceServerException as error:
+            raise from_triton(error) from error
+        return parse_description(response)
 
     async def close(self) -> None:
         """Close the connection; requests under way end with `Cancelled`."""

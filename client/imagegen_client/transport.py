@@ -8,11 +8,15 @@ import numpy as np
 from tritonclient.utils import np_to_triton_dtype
 
 from imagegen_client.arguments import GenerateArguments
-from imagegen_client.errors import InvalidArgument
+from imagegen_client.description import ModelDescription
+from imagegen_client.errors import InternalError, InvalidArgument
+from imagegen_client.results import Outputs, output
 
 MODEL = "image_generation"
 STREAM_MODEL = "image_generation_stream"
 CANCEL_MODEL = "image_generation_cancel"
+DESCRIPTION_MODEL = "image_preprocess"
+DESCRIPTION_OUTPUT = "model_description"
 
 ID_HEADER = "x-request-id"
 _MAX_MESSAGE_BYTES = 2**31 - 1  # gRPC's largest, as tritonclient sets it
@@ -58,6 +62,18 @@ def cancel_inputs(kind: type[Any], request_id: str) -> list[Any]:
         request_id: of the requests that are to be cancelled.
     """
     return [kind("request_id", [1], "BYTES").set_data_from_numpy(np.array([request_id.encode()], dtype=np.object_))]
+
+
+def parse_description(response: Outputs) -> ModelDescription:
+    """What a server responded of its model.
+
+    Raises:
+        InternalError: it is not what this version of the client understands.
+    """
+    try:
+        return ModelDescription.from_json(bytes(output(response, DESCRIPTION_OUTPUT)[0]))
+    except (ValueError, IndexError) as error:
+        raise InternalError(f"the server's response cannot be read: {error}") from error
 
 
 def checked_address(url: str) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.parameter_types import SETTINGS_CONFIG
+from imagegen_client import TASKS
 
 MAX_IMAGES = 16  # OpenAI's images API: at most 16 input images
 MAX_N = 10  # OpenAI's images API: n is 1..10
@@ -43,6 +44,8 @@ class RequestRules(BaseModel):
     granularity_px: int = Field(
         default=DEFAULT_GRANULARITY_PX, ge=1, description="both sides of an image are multiples of it"
     )
+    model: str = Field(default="", description="name of the served checkpoint, for messages")
+    tasks: tuple[str, ...] = Field(default=TASKS, description="what it does")
     has_store: bool = Field(default=False, description="whether a result store is configured, for response_format url")
 
 

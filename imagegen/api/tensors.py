@@ -187,4 +187,6 @@ OUTPUT_NAMES = tuple(tensor.name for tensor in OUTPUTS)
 
 # Between the models; see the models' config.pbtxt for types and shapes.
 PREPROCESS_OUTPUTS = ("pixels", "mask_pixels", "preprocess_report")
+DESCRIPTION_OUTPUT = "model_description"
+"""Output of `image_preprocess`, the edge, which has it of the model behind: asked for alone, it needs no input."""
 DIFFUSION_OUTPUTS = ("frames", "used_seed", "diffusion_report")

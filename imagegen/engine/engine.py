@@ -36,7 +36,7 @@ from imagegen.engine.options import GenerationOptions, parse_options
 from imagegen.engine.settings import EngineSettings
 from imagegen.pipelines.checkpoint import Pipelines, load_pipelines
 from imagegen.pipelines.plan import Pixels, Plan, make_plan
-from imagegen.pipelines.warmup import warmup_plans
+from imagegen.pipelines.warmup import dropping_what_fails, warmup_plans
 
 _log = logging.getLogger(__name__)
 
@@ -104,17 +104,21 @@ class Engine:
     def warm_up(self) -> None:
         """Generate every task at the configured sizes: one image, and as many as fill each row bucket.
 
+        A task that diffusers derives from the checkpoint and that fails is not offered afterwards.
+
         Raises:
-            ValueError: a warm-up size is malformed or not allowed. Whatever goes wrong with an image.
+            ValueError: a warm-up size is malformed or not allowed, or the checkpoint's own task cannot be done.
+                Whatever else goes wrong with an image.
         """
         largest = (self.settings.max_batch_rows,) if self.pipelines.device.type == "cuda" else ()
         for plan in warmup_plans(self.pipelines, self.settings, self.settings.warmup_sizes):
             started_s = time.monotonic()
-            (image,) = self._runner.run(plan)
-            rows = max(1, image.batch_rows // max(1, image.forwards))
-            for bucket in self.settings.row_buckets or largest:
-                self._runner.run(replace(plan, seeds=tuple(range(math.ceil(bucket / rows)))))
-            _log.info("warm: %s at %dx%d in %.1f s", plan.task, *plan.size, time.monotonic() - started_s)
+            with dropping_what_fails(plan, self.pipelines):
+                (image,) = self._runner.run(plan)
+                rows = max(1, image.batch_rows // max(1, image.forwards))
+                for bucket in self.settings.row_buckets or largest:
+                    self._runner.run(replace(plan, seeds=tuple(range(math.ceil(bucket / rows)))))
+            _log.info("warmed up: %s at %dx%d in %.1f s", plan.task, *plan.size, time.monotonic() - started_s)
 
     def generate(self, prompt: str, **options: Unpack[GenerationOptions]) -> GenerationResult:
         """Generate images and wait for them, in a thread.

@@ -91,7 +91,8 @@ def generate_image(
         pipeline.__dict__["scheduler"] = copy.deepcopy(pipelines.schedulers[plan.scheduler])
     image = mask = None
     if plan.images is not None:
-        image = _to_device(plan.images[index % len(plan.images)], plan.size, pipelines.device)
+        input_size = width // pipelines.upscaling, height // pipelines.upscaling
+        image = _to_device(plan.images[index % len(plan.images)], input_size, pipelines.device)
     if plan.mask is not None:
         mask = _mask(plan.mask, plan.size)
         if image is not None and not mask.any():
@@ -109,6 +110,7 @@ def generate_image(
         "mask_image": mask,
         "generator": seeded_generator(plan.seeds[index]),
         "output_type": "pt",
+        "max_area": width * height,  # Flux Kontext takes no more than the sides' ratio from width and height
         "use_resolution_binning": False,  # PixArt and Sana would generate another size and rescale
     }
     arguments = {name: value for name, value in asked.items() if value is not None and name in task.accepts}

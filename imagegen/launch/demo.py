@@ -1,6 +1,6 @@
-"""`imagegen demo`: a real Triton server makes images from text, from an image URL, and by inpainting.
+"""`imagegen demo`: a real Triton server makes images of every task that its model does, and shows where the time went.
 
-Ends by itself. Shows the paths of the images and where the time went.
+From text, from an image URL, and by inpainting; what the model does not do is named. Ends by itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import io
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,21 @@ from rich.table import Table
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.image_host import image_host
-from imagegen.launch.model_repository import MODEL_REPOSITORY
-from imagegen_client import GenerateResult, ImageClient, ImageGenerationError
+from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
+from imagegen_client import (
+    IMAGE_TO_IMAGE,
+    INPAINTING,
+    TASKS,
+    TEXT_TO_IMAGE,
+    GenerateResult,
+    ImageClient,
+    ImageGenerationError,
+    ModelDescription,
+)
 
 _STAGES = ("preprocess", "queue", "encode", "denoise", "decode", "postprocess")
-_SIDE_PX = 128
+_BORDER = 6  # of an image's side, the part at each end that inpainting keeps
+_BUNDLED = {"num_inference_steps": 20, "guidance_scale": 5.0}  # what suits the bundled checkpoint
 
 
 def main(argv: list[str]) -> int:
@@ -40,10 +51,14 @@ def main(argv: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="imagegen demo", description="Make images through a Triton server.")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the images; default: out")
-    folder: Path = parser.parse_args(argv).out
+    parser.add_argument("--model", help="folder of a diffusers checkpoint, or hub id; default: the bundled one")
+    given = parser.parse_args(argv)
+    folder: Path = given.out
     console = Console()
     # The demo's image host is on loopback, which the server does not fetch from unless told so.
     parameters = {"image_preprocess.allow_private_addresses": "true"}
+    if given.model:
+        parameters |= other_checkpoint(given.model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
@@ -51,7 +66,7 @@ def main(argv: list[str]) -> int:
                 server = stack.enter_context(EmbeddedServer(MODEL_REPOSITORY, parameters=parameters))
             client = stack.enter_context(ImageClient(server.grpc_url))
             console.print(f"Triton server ready: http://{server.http_url}, gRPC {server.grpc_url}")
-            results = _generate(client, folder, console)
+            results = _generate(client, folder, console, {} if given.model else _BUNDLED)
     except (ServerError, ImageGenerationError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -61,36 +76,54 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _generate(client: ImageClient, folder: Path, console: Console) -> dict[str, GenerateResult]:
-    """Text to image, then the first image again with another colour, and with another thing in its middle."""
+def _generate(
+    client: ImageClient, folder: Path, console: Console, settings: Mapping[str, Any]
+) -> dict[str, GenerateResult]:
+    """Text to image, then the first image again with another colour, and with another thing in its middle.
+
+    A model that does not begin with text gets a picture that we have made.
+    """
+    model = client.describe()
+    console.print(f"The model {model.model} does {', '.join(model.tasks)}", soft_wrap=True)
+    for task in TASKS:
+        if task not in model.tasks:
+            console.print(f"{task:15} not shown: the model does not do it")
     results: dict[str, GenerateResult] = {}
 
-    def generate(name: str, **arguments: Any) -> bytes:
-        with console.status(f"Generating: {name} …"):
-            result = client.generate(**arguments, seed=7, num_inference_steps=20, guidance_scale=5.0)
+    def generate(task: str, **arguments: Any) -> bytes:
+        takes = model.tasks[task]
+        optional = ("strength", "guidance_scale")
+        taken = {n: v for n, v in (arguments | dict(settings)).items() if n in takes or n not in optional}
+        with console.status(f"Generating: {task} …"):
+            result = client.generate(**taken, seed=7)
         for number, image in enumerate(result.images, start=1):
-            path = folder / (f"{name}.png" if len(result.images) == 1 else f"{name}-{number}.png")
+            path = folder / (f"{task}.png" if len(result.images) == 1 else f"{task}-{number}.png")
             path.write_bytes(image)
-            console.print(f"{name:15} {path}", soft_wrap=True)
-        results[name] = result
+            console.print(f"{task:15} {path}", soft_wrap=True)
+        results[task] = result
         return result.images[0]
 
-    first = generate("text-to-image", prompt="a large red heart in the center on a blue background", n=2)
-    with tempfile.TemporaryDirectory() as hosted, image_host(Path(hosted)) as address:
-        (Path(hosted) / "first.png").write_bytes(first)
+    if TEXT_TO_IMAGE in model.tasks:
+        first = generate(TEXT_TO_IMAGE, prompt="a large red heart in the center on a blue background", n=2)
+    else:
+        first = _disc(model)
+    if IMAGE_TO_IMAGE in model.tasks:
+        with tempfile.TemporaryDirectory() as hosted, image_host(Path(hosted)) as address:
+            (Path(hosted) / "first.png").write_bytes(first)
+            generate(
+                IMAGE_TO_IMAGE,
+                prompt="a large white heart in the center on a blue background",
+                image=f"{address}/first.png",
+                strength=0.75,
+            )
+    if INPAINTING in model.tasks:
         generate(
-            "image-to-image",
-            prompt="a large white heart in the center on a blue background",
-            image=f"{address}/first.png",
-            strength=0.75,
+            INPAINTING,
+            prompt="a large yellow star in the center on a blue background",
+            image=base64.b64encode(first).decode(),
+            mask=base64.b64encode(_middle(Image.open(io.BytesIO(first)).size)).decode(),
+            strength=1.0,
         )
-    generate(
-        "inpainting",
-        prompt="a large yellow star in the center on a blue background",
-        image=base64.b64encode(first).decode(),
-        mask=base64.b64encode(_middle()).decode(),
-        strength=1.0,
-    )
     return results
 
 
@@ -107,12 +140,26 @@ def _table(results: dict[str, GenerateResult]) -> Table:
     return table
 
 
-def _middle() -> bytes:
-    """A mask that is white, to be repainted, except for a border."""
-    mask = Image.new("L", (_SIDE_PX, _SIDE_PX), 0)
-    ImageDraw.Draw(mask).rectangle((20, 20, _SIDE_PX - 20, _SIDE_PX - 20), fill=255)
+def _middle(size: tuple[int, int]) -> bytes:
+    """A mask of this (width, height) that is white, to be repainted, except for a border."""
+    width, height = size
+    mask = Image.new("L", size, 0)
+    corners = (width // _BORDER, height // _BORDER, width - width // _BORDER, height - height // _BORDER)
+    ImageDraw.Draw(mask).rectangle(corners, fill=255)
+    return _png(mask)
+
+
+def _disc(model: ModelDescription) -> bytes:
+    """A red disc on blue, of the size from which the model makes an image of its native size."""
+    width, height = (int(side) // model.upscaling for side in model.native_size.split("x"))
+    image = Image.new("RGB", (width, height), (40, 70, 200))
+    ImageDraw.Draw(image).ellipse((width // 4, height // 4, width * 3 // 4, height * 3 // 4), fill=(210, 30, 40))
+    return _png(image)
+
+
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    mask.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 

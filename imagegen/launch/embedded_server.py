@@ -14,9 +14,9 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
+from imagegen.file_names import is_plain
 from imagegen.launch.child_process import HOST, ServerError
 from imagegen.launch.ports import free_ports
-from imagegen.launch.triton_options import EMBEDDED_RELEASE
 from imagegen.launch.triton_server import TritonServer
 
 _DRAIN_TIMEOUT_S = 6.0  # the whole stop stays under 10 s
@@ -52,11 +52,11 @@ class EmbeddedServer(TritonServer):
         super().__init__(
             repository,
             parameters=parameters,
-            release=EMBEDDED_RELEASE,
             drain_timeout_s=drain_timeout_s,
             log_file=log_file,
             ready_timeout_s=ready_timeout_s,
         )
+        self._python_folder = Path(sys.executable).parent
         self._ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self.http_port = self.grpc_port = self.metrics_port = 0
 
@@ -77,6 +77,7 @@ class EmbeddedServer(TritonServer):
     def program(self, run_folder: Path) -> list[str]:
         """The program and the arguments that only this kind of deployment has."""
         wheel = _wheel_folder()
+        self._python_folder = _python_folder(run_folder)
         return [
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
             f"--backend-directory={_prepare_backends(wheel, run_folder / 'backends')}",
@@ -96,7 +97,7 @@ class EmbeddedServer(TritonServer):
         inherited = environment.get("LD_LIBRARY_PATH")
         environment["LD_LIBRARY_PATH"] = ":".join([*map(str, libraries), *([inherited] if inherited else [])])
         # The stub embeds Python and takes its environment from the first `python3` on the path.
-        environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
+        environment["PATH"] = f"{self._python_folder}:{environment.get('PATH', '')}"
         return environment
 
 
@@ -108,6 +109,17 @@ def _wheel_folder() -> Path:
             "no tritonserver here: the package nvidia-pytriton is not installed; imagegen-triton[serve] has it"
         )
     return Path(spec.origin).parent
+
+
+def _python_folder(run_folder: Path) -> Path:
+    """The folder of our Python by a name that the python backend and torch can open."""
+    executable = Path(sys.executable)
+    prefix = Path(sys.prefix)
+    if is_plain(prefix) or prefix not in executable.parents:
+        return executable.parent
+    link = run_folder / "environment"
+    link.symlink_to(prefix, target_is_directory=True)
+    return link / executable.parent.relative_to(prefix)
 
 
 def _prepare_backends(wheel: Path, folder: Path) -> Path:

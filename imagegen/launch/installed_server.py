@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from imagegen.launch.triton_options import installed_release
 from imagegen.launch.triton_server import TritonServer
 
 
@@ -39,7 +38,6 @@ class InstalledServer(TritonServer):
         super().__init__(
             repository,
             parameters=parameters,
-            release=installed_release(),
             drain_timeout_s=drain_timeout_s,
             log_file=None,
             ready_timeout_s=ready_timeout_s,

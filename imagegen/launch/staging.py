@@ -17,7 +17,7 @@ def read_model_config(path: Path) -> model_config_pb2.ModelConfig:
     Raises:
         google.protobuf.text_format.ParseError: it is malformed.
     """
-    return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
 
 
 def stage_repository(repository: Path, into: Path, parameters: Mapping[str, str]) -> Path:
@@ -47,5 +47,5 @@ def stage_repository(repository: Path, into: Path, parameters: Mapping[str, str]
             model, _, parameter = key.partition(".")
             if model == name:
                 config.parameters[parameter].string_value = value
-        (staged / CONFIG_NAME).write_text(text_format.MessageToString(config))
+        (staged / CONFIG_NAME).write_text(text_format.MessageToString(config), encoding="utf-8")
     return into

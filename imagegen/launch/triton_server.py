@@ -15,9 +15,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
+from imagegen.file_names import temporary_folder
 from imagegen.launch.child_process import HOST, ChildProcess, responds
 from imagegen.launch.staging import stage_repository
-from imagegen.launch.triton_options import PARAMETERS, Release, triton_arguments, triton_environment
+from imagegen.launch.triton_options import PARAMETERS, known_options, triton_arguments, triton_environment
 from imagegen.launch.workers import Workers
 from imagegen.triton.drain import begin_drain, open_requests
 from imagegen.triton.run_folder import remove_stale_run_folders, run_folder
@@ -38,7 +39,6 @@ class TritonServer(ChildProcess):
     Args:
         repository: the model repository.
         parameters: `{"model.parameter": value}`, set over those in the `config.pbtxt` files.
-        release: of the server.
         drain_timeout_s: how long requests under way may take to finish when it is ended.
         log_file, ready_timeout_s, inherit_output: see ChildProcess.
 
@@ -51,7 +51,6 @@ class TritonServer(ChildProcess):
         repository: Path,
         *,
         parameters: Mapping[str, str] | None,
-        release: Release,
         drain_timeout_s: float,
         log_file: Path | None,
         ready_timeout_s: float,
@@ -68,7 +67,7 @@ class TritonServer(ChildProcess):
         self._parameters = dict(parameters or {})
         if (repository / "diffusion").exists():
             self._parameters = PARAMETERS | self._parameters
-        self._release = release
+        self._known_options: frozenset[str] | None = None
         self._drain_timeout_s = drain_timeout_s
         self._run_folder: Path | None = None
         self.shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
@@ -194,17 +193,21 @@ class TritonServer(ChildProcess):
     def _start(self) -> None:
         self._choose_ports()
         _remove_stale_segments()
-        self._run_folder = Path(tempfile.mkdtemp(prefix="imagegen-"))
+        self._run_folder = Path(tempfile.mkdtemp(prefix="imagegen-", dir=temporary_folder()))
         repository = stage_repository(self._repository, self._run_folder / "repository", self._parameters)
+        program = self.program(self._run_folder)
+        environment = triton_environment(self.environment())
+        if self._known_options is None:  # of a server that is started again they are known
+            self._known_options = known_options(program[0], environment)
         command = [
-            *self.program(self._run_folder),
+            *program,
             f"--model-repository={repository}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
-            *triton_arguments(exit_timeout_s=_EXIT_TIMEOUT_S, release=self._release),
+            *triton_arguments(exit_timeout_s=_EXIT_TIMEOUT_S, known=self._known_options),
         ]
         # Model processes that outlive the server become our children, to be reaped by us: not every init does it.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._launch(command, triton_environment(self.environment()))
+        self._launch(command, environment)
 
     @abstractmethod
     def _choose_ports(self) -> None:

@@ -248,6 +248,7 @@ class Frontend:
             "object": "model",
             "created": self._started_s,
             "owned_by": "imagegen",
+            "capabilities": self._served_model.capabilities(),
         }
 
 

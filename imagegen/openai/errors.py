@@ -211,7 +211,7 @@ def to_api_error(error: ImageGenerationError) -> ApiError:
     if kind is FailureKind.QUEUE_FULL:
         return Busy("too many requests are waiting; try again later")
     if isinstance(error, imagegen_client.Unavailable):
+        if kind is FailureKind.NOT_READY:
+            return NotAvailable("the image server is not ready")
         return NotAvailable(problem if kind is FailureKind.NORMAL else "not available now")
-    if kind is FailureKind.NOT_READY:
-        return NotAvailable("the image server is not ready")
     return Failed()

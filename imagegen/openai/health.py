@@ -11,13 +11,15 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from imagegen.openai.metrics import FrontendMetrics
+from imagegen.openai.probe import probe_values
 from imagegen.openai.settings import Settings
 from imagegen.openai.triton_images import Completed, TritonImages
-from imagegen_client import ImageGenerationError, ServerUnreachable
+from imagegen_client import ImageGenerationError, InvalidArgument, ServerUnreachable
 
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0  # while not ready
+_MOST_PROBE_STEPS = 64
 _FIRST_SILENCE_S = 10.0  # the streaming model repeats its progress every second
 
 
@@ -43,6 +45,7 @@ class Health:
         self._metrics = metrics
         self._clock = clock
         self._last_s: float | None = None
+        self._probe_steps = settings.probe_steps
         self._draining = False
         self._hurry = asyncio.Event()
 
@@ -83,7 +86,7 @@ class Health:
             self._hurry.clear()
 
     async def probe(self) -> None:
-        """Generate a tiny image. It ends within `ready_within_s`, and a failure is logged.
+        """Generate a tiny image, of a task that the model does. It ends within `ready_within_s`; a failure is logged.
 
         As long as no image has been generated it also ends when there was no event for `_FIRST_SILENCE_S`: a server
         that may have died while it started is not waited for as long as one that has proved to work, and one that is
@@ -93,13 +96,6 @@ class Health:
         A connection may lead to a server that has died: after a probe that was given up, the next ones, and all later
         requests, take a new one.
         """
-        values = {
-            "prompt": "readiness",
-            "num_inference_steps": self._settings.probe_steps,
-            "size": self._settings.probe_size,
-            "response_format": "b64_json",
-            "output_format": "jpeg",
-        }
         request_id = f"probe-{uuid.uuid4().hex}"
         now_s = asyncio.get_running_loop().time
         longest_s = self._settings.ready_within_s
@@ -107,14 +103,19 @@ class Health:
         begun_s = now_s()
         deadline = asyncio.timeout_at(begun_s + silence_s)
         try:
-            async with deadline, aclosing(self._triton.events(values, 0, request_id, progress=True)) as events:
-                async for event in events:
-                    deadline.reschedule(min(now_s() + silence_s, begun_s + longest_s))
-                    if isinstance(event, Completed):
-                        self.generated()
+            async with deadline:
+                values = probe_values(await self._triton.describe(), self._probe_steps, self._settings.probe_size)
+                async with aclosing(self._triton.events(values, 0, request_id, progress=True)) as events:
+                    async for event in events:
+                        deadline.reschedule(min(now_s() + silence_s, begun_s + longest_s))
+                        if isinstance(event, Completed):
+                            self.generated()
         except ImageGenerationError as error:
             if isinstance(error, ServerUnreachable):
                 self._last_s = None
+            elif isinstance(error, InvalidArgument) and error.field == "num_inference_steps":
+                # Some schedulers end in no image after one step; the next probe takes another number.
+                self._probe_steps = self._probe_steps % _MOST_PROBE_STEPS + 1
             _log.warning("probe failed", extra={"request_id": request_id, "reason": str(error)})
         except TimeoutError:
             self._triton.reconnect()

@@ -75,13 +75,26 @@ class ImagesObject(BaseModel):
     metadata: dict[str, Any]
 
 
+class Capabilities(BaseModel):
+    """What the model does: its tasks, each with the optional inputs that it takes, its sizes in pixels, schedulers."""
+
+    tasks: dict[str, list[str]]
+    native_size: str
+    granularity_px: int
+    upscaling: int
+    schedulers: list[str]
+    scheduler: str
+    previews: bool
+
+
 class Model(BaseModel):
-    """A model, as OpenAI lists it."""
+    """A model, as OpenAI lists it; `capabilities` is null until it is known."""
 
     id: str
     object: str
     created: int
     owned_by: str
+    capabilities: Capabilities | None = None
 
 
 class Models(BaseModel):

@@ -11,7 +11,14 @@ from typing import Any, TypeAlias
 import numpy.typing as npt
 
 from imagegen.openai.served_model import ServedModel
-from imagegen_client import AsyncImageClient, InternalError, StreamArguments
+from imagegen_client import (
+    AsyncImageClient,
+    ImageGenerationError,
+    InternalError,
+    ModelDescription,
+    ServerUnreachable,
+    StreamArguments,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class TritonImages:
     Args:
         url: `host:port` of the server's gRPC endpoint.
         model: the streaming model.
-        served_model: learns the checkpoint's name from each image.
+        served_model: learns the checkpoint's name from each image, and what it does from `describe`.
     """
 
     def __init__(self, url: str, model: str, served_model: ServedModel) -> None:
@@ -64,6 +71,21 @@ class TritonImages:
     def reconnect(self) -> None:
         """Send later requests over a new connection; the old one closes by itself when its last stream has ended."""
         self._client = AsyncImageClient(self._url, stream_model=self._model)
+
+    async def describe(self) -> ModelDescription | None:
+        """What the served model can do; None where the server does not tell, as one of an earlier release.
+
+        Raises:
+            ServerUnreachable: it cannot be reached.
+        """
+        try:
+            description = await self._client.describe()
+        except ServerUnreachable:
+            raise
+        except ImageGenerationError:
+            return None
+        self._served_model.learn_description(description)
+        return description
 
     async def events(
         self, values: Mapping[str, Any], partial_images: int, request_id: str, *, progress: bool = False

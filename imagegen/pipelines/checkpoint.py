@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,23 @@ from diffusers import (
     DiffusionPipeline,
 )
 
+from imagegen.file_names import native, with_plain_name
+from imagegen.pipelines.classes import (
+    check_pipeline,
+    does_only_its_own_task,
+    own_task,
+    refines_only,
+    takes_its_own_scheduler_only,
+    upscaling,
+)
 from imagegen.pipelines.previews import Projection, fit_projection
 from imagegen.pipelines.schedulers import fitting_schedulers
 from imagegen.pipelines.settings import PipelineSettings
 from imagegen.pipelines.tuning import tune
-
-TEXT_TO_IMAGE = "text-to-image"
-IMAGE_TO_IMAGE = "image-to-image"
-INPAINTING = "inpainting"
+from imagegen_client import IMAGE_TO_IMAGE as IMAGE_TO_IMAGE
+from imagegen_client import INPAINTING as INPAINTING
+from imagegen_client import TEXT_TO_IMAGE as TEXT_TO_IMAGE
+from imagegen_client import ModelDescription
 
 _FALLBACK_NATIVE_SIDE_PX = 1024
 _log = logging.getLogger(__name__)
@@ -45,6 +55,15 @@ class TaskPipeline:
     defaults: dict[str, Any]
     guidance_argument: str = "guidance_scale"
 
+    def takes(self) -> tuple[str, ...]:
+        """Those of the public inputs that not every pipeline takes."""
+        arguments = {
+            "negative_prompt": "negative_prompt",
+            "guidance_scale": self.guidance_argument,
+            "strength": "strength",
+        }
+        return tuple(public for public, argument in arguments.items() if argument in self.accepts)
+
 
 @dataclass(frozen=True)
 class Pipelines:
@@ -53,11 +72,12 @@ class Pipelines:
     Attributes:
         name: how the checkpoint is called in metadata; a folder's last part only.
         device: where it computes.
-        tasks: pipelines by task.
+        tasks: pipelines by task; first the one that the checkpoint was saved for.
         schedulers: by public name; deep-copied per image.
         scheduler_name: the public name of the checkpoint's own scheduler, or its class name.
         native_size: (width, height) in pixels of size "auto".
         granularity_px: both sides of an image are multiples of this.
+        upscaling: how many times larger than its input image an image is; 1 unless the checkpoint is an upscaler.
         projection: makes previews; None where the checkpoint's latents are not understood.
     """
 
@@ -68,7 +88,22 @@ class Pipelines:
     scheduler_name: str
     native_size: tuple[int, int]
     granularity_px: int
+    upscaling: int = 1
     projection: Projection | None = None
+
+    def description(self) -> ModelDescription:
+        """What whoever sends requests may know of it."""
+        width, height = self.native_size
+        return ModelDescription(
+            model=self.name,
+            tasks={task: pipeline.takes() for task, pipeline in self.tasks.items()},
+            native_size=f"{width}x{height}",
+            granularity_px=self.granularity_px,
+            upscaling=self.upscaling,
+            schedulers=tuple(self.schedulers),
+            scheduler=self.scheduler_name,
+            previews=self.projection is not None,
+        )
 
 
 def load_pipelines(settings: PipelineSettings, folder: Path, default_device: str) -> Pipelines:
@@ -84,11 +119,11 @@ def load_pipelines(settings: PipelineSettings, folder: Path, default_device: str
         ValueError: the checkpoint or a setting does not fit.
     """
     device = torch.device(default_device if settings.device == "auto" else settings.device)
-    local = folder / settings.model
-    source = str(local) if local.is_dir() else settings.model
-    base = DiffusionPipeline.from_pretrained(
-        source, revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
-    ).to(device)
+    local = folder / native(settings.model)
+    with with_plain_name(local) if local.is_dir() else nullcontext(settings.model) as source:
+        base = DiffusionPipeline.from_pretrained(
+            str(source), revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
+        ).to(device)
     tune(base, settings, device)
     return replace(describe_pipelines(base, settings, device), projection=fit_projection(base))
 
@@ -97,21 +132,22 @@ def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.devi
     """Describe the loaded pipeline `base` as `settings` have it.
 
     Raises:
-        ValueError: it needs inputs that no request carries.
+        ValueError: no request can use it; the message names its class and the reason.
     """
+    check_pipeline(base)
     schedulers = fitting_schedulers(base.scheduler, settings.max_num_inference_steps)
     own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]
     width, height = settings.native_size_px or _native_size_px(base)
-    if "ControlNet" in type(base).__name__:
-        raise ValueError(f"{type(base).__name__} needs a control image, which no request carries; it is not served")
+    factor = upscaling(base)
     return Pipelines(
         name=Path(settings.model).name,
         device=device,
         tasks=_tasks(base),
-        schedulers=schedulers,
+        schedulers={} if takes_its_own_scheduler_only(base) else schedulers,
         scheduler_name=own[0] if own else type(base.scheduler).__name__,
         native_size=(width, height),
-        granularity_px=_granularity_px(base),
+        granularity_px=_granularity_px(base) * factor,
+        upscaling=factor,
     )
 
 
@@ -125,17 +161,15 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
 
 def _tasks(base: Any) -> dict[str, TaskPipeline]:
     base.set_progress_bar_config(disable=True)
-    tasks = {_own_task(base): _task_pipeline(base)}
-    unet = getattr(base, "unet", None)
-    vae = getattr(base, "vae", None)
-    if unet is not None and vae is not None and unet.config.in_channels != vae.config.latent_channels:
-        return tasks  # the denoiser expects mask or image channels: it can do nothing but its own task
+    tasks = {own_task(base): _task_pipeline(base)}
+    if does_only_its_own_task(base):
+        return tasks
     for task, auto in (
         (TEXT_TO_IMAGE, AutoPipelineForText2Image),
         (IMAGE_TO_IMAGE, AutoPipelineForImage2Image),
         (INPAINTING, AutoPipelineForInpainting),
     ):
-        if task not in tasks:
+        if task not in tasks and not (task == TEXT_TO_IMAGE and refines_only(base)):
             try:
                 derived = auto.from_pipe(base)
             except ValueError:
@@ -144,13 +178,6 @@ def _tasks(base: Any) -> dict[str, TaskPipeline]:
             derived.set_progress_bar_config(disable=True)
             tasks[task] = _task_pipeline(derived)
     return tasks
-
-
-def _own_task(pipeline: Any) -> str:
-    arguments = inspect.signature(pipeline.__call__).parameters
-    if "mask_image" in arguments:
-        return INPAINTING
-    return IMAGE_TO_IMAGE if "image" in arguments else TEXT_TO_IMAGE
 
 
 def _task_pipeline(pipeline: Any) -> TaskPipeline:

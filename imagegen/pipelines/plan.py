@@ -12,7 +12,8 @@ import numpy.typing as npt
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import check_size, fit_within
 from imagegen.api.request import ImageRequest
-from imagegen.pipelines.checkpoint import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Pipelines, TaskPipeline
+from imagegen.api.tasks import check_task, requested_task
+from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
 from imagegen.pipelines.scheduler_trial import can_be_tried, completes
 from imagegen.pipelines.settings import PipelineSettings
 
@@ -80,10 +81,8 @@ def make_plan(
         raise InvalidArgument("mask", "given without image; a mask says which part of an image to repaint")
     if images is not None and not images.size:
         raise InvalidArgument("image", f"shape {list(images.shape)} has no pixels; every side is 1 or more")
-    task = TEXT_TO_IMAGE if images is None else IMAGE_TO_IMAGE if mask is None else INPAINTING
-    if task not in pipelines.tasks:
-        field = {TEXT_TO_IMAGE: "image", IMAGE_TO_IMAGE: "image", INPAINTING: "mask"}[task]
-        raise InvalidArgument(field, f"the model {pipelines.name} does no {task}; it does {', '.join(pipelines.tasks)}")
+    task = requested_task(has_image=images is not None, has_mask=mask is not None)
+    check_task(task, pipelines.tasks, pipelines.name)
     pipeline = pipelines.tasks[task]
     if images is not None and len(images) not in (1, request.n):
         raise InvalidArgument("image", f"{len(images)} images; give 1, or one for each of the n={request.n} images")
@@ -171,7 +170,7 @@ def _guidance(
 def _strength(request: ImageRequest, pipeline: TaskPipeline, steps: int) -> float | None:
     if "strength" not in pipeline.accepts:
         if request.strength is not None:
-            raise InvalidArgument("strength", "the model edits by instruction and takes none")
+            raise InvalidArgument("strength", "the model takes none; how far it moves away is its own choice")
         return None
     strength = DEFAULT_STRENGTH if request.strength is None else request.strength
     if int(steps * strength) < 1:  # diffusers runs int(steps x strength) steps
@@ -188,7 +187,8 @@ def _size(
     if images is None:
         return pipelines.native_size
     height, width = images.shape[1:3]
-    size = fit_within((width, height), settings, pipelines.granularity_px)
+    factor = pipelines.upscaling
+    size = fit_within((width * factor, height * factor), settings, pipelines.granularity_px)
     check_size(size, settings, pipelines.granularity_px)
     return size
 

@@ -6,9 +6,12 @@ warm-up they fail the load instead of a request.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 
 from imagegen.api.limits import check_size
 from imagegen.api.request import ImageRequest
@@ -18,6 +21,11 @@ from imagegen.pipelines.scheduler_trial import few_steps
 from imagegen.pipelines.settings import PipelineSettings
 
 _NONE = "none"
+# What a pipeline raises that is called in a way it does not understand. A RuntimeError is torch's for shapes.
+_MISUNDERSTANDINGS = (TypeError, ValueError, AttributeError, LookupError, NotImplementedError, RuntimeError)
+_DEVICE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)  # kinds of RuntimeError
+
+_log = logging.getLogger(__name__)
 
 
 def warmup_plans(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequence[str]) -> Iterator[Plan]:
@@ -33,8 +41,34 @@ def warmup_plans(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequen
         InvalidArgument: a size is not allowed.
     """
     for size in warmup_sizes(pipelines, settings, sizes):
-        for task in pipelines.tasks:
+        for task in tuple(pipelines.tasks):  # one may be dropped meanwhile
             yield _plan(task, size, pipelines, settings)
+
+
+@contextmanager
+def dropping_what_fails(plan: Plan, pipelines: Pipelines) -> Iterator[None]:
+    """Within the block the warm-up of `plan` runs: what shows itself as impossible is not offered to requests.
+
+    diffusers derives pipelines for further tasks from many a checkpoint, some of which cannot run. The task that a
+    checkpoint was saved for has to.
+
+    Args:
+        plan: what is generated.
+        pipelines: a derived task that fails is taken out of its `tasks`.
+
+    Raises:
+        ValueError: the checkpoint's own task fails; the message names the pipeline's class and what it raised.
+    """
+    try:
+        yield
+    except _MISUNDERSTANDINGS as error:
+        if isinstance(error, _DEVICE_ERRORS):
+            raise
+        name = type(pipelines.tasks[plan.task].pipeline).__name__
+        if plan.task == next(iter(pipelines.tasks)):
+            raise ValueError(f"{name} is not served: its {plan.task} failed in the warm-up: {error!r}") from error
+        _log.warning("no %s: %s failed in the warm-up", plan.task, name, exc_info=error)
+        del pipelines.tasks[plan.task]
 
 
 def warmup_sizes(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequence[str]) -> list[tuple[int, int]]:

@@ -12,9 +12,9 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from pathlib import Path
 
+from imagegen.file_names import temporary_folder
 from imagegen.triton.shared_settings import SUFFIX
 
 _PREFIX = "imagegen-run"
@@ -62,7 +62,7 @@ def remove_stale_run_folders() -> None:
 
 
 def _parent() -> Path:
-    temporary = Path(tempfile.gettempdir())
+    temporary = temporary_folder()
     return temporary if len(os.fsencode(temporary)) + len(_name(os.getpid())) <= _LONGEST_PATH else Path("/tmp")
 
 

@@ -2,8 +2,8 @@
 
 Each value is configured once, on the model that it belongs to:
 
-    diffusion          RequestLimits, granularity_px  ─┐
-    image_postprocess  whether there is a store       ─┴─> image_preprocess, which checks every request first
+    diffusion          RequestLimits, ModelDescription  ─┐
+    image_postprocess  whether there is a store         ─┴─> image_preprocess, which checks every request first
 
 The owner writes when it is initialized; the reader looks again with every request, which costs two `stat` calls. So the
 order in which models are loaded does not matter, nor that one of them is loaded anew.
@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from imagegen.api.limits import RequestLimits, RequestRules
+from imagegen_client import ModelDescription
 
 SUFFIX = ".shared.json"
 
@@ -28,7 +29,7 @@ class _DiffusionRules(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     limits: RequestLimits
-    granularity_px: int
+    description: ModelDescription | None = None
 
 
 class _StoreRules(BaseModel):
@@ -37,16 +38,16 @@ class _StoreRules(BaseModel):
     has_store: bool
 
 
-def publish_diffusion(folder: Path, limits: RequestLimits, granularity_px: int) -> None:
-    """Say what the diffusion model of a server allows.
+def publish_diffusion(folder: Path, limits: RequestLimits, description: ModelDescription) -> None:
+    """Say what the diffusion model of a server allows and can do.
 
     Args:
         folder: the run folder of the server.
         limits: of requests; of a larger group of settings only these are published.
-        granularity_px: what both sides of an image are multiples of.
+        description: of the checkpoint, once it is warmed up.
     """
     own = RequestLimits(**{name: getattr(limits, name) for name in RequestLimits.model_fields})
-    _publish(folder, "diffusion", _DiffusionRules(limits=own, granularity_px=granularity_px))
+    _publish(folder, "diffusion", _DiffusionRules(limits=own, description=description))
 
 
 def publish_store(folder: Path, *, has_store: bool) -> None:
@@ -68,17 +69,25 @@ class SharedRules:
 
     def __init__(self, folder: Path) -> None:
         defaults = RequestRules()
-        self._diffusion = _Shared(
-            folder, "diffusion", _DiffusionRules(limits=defaults.limits, granularity_px=defaults.granularity_px)
-        )
+        self._diffusion = _Shared(folder, "diffusion", _DiffusionRules(limits=defaults.limits))
         self._store = _Shared(folder, "image_postprocess", _StoreRules(has_store=defaults.has_store))
 
     def __call__(self) -> RequestRules:
         """What is allowed now; the defaults of `RequestRules` where nobody has said."""
         diffusion, store = self._diffusion.read(), self._store.read()
+        if (description := diffusion.description) is None:
+            return RequestRules.model_construct(limits=diffusion.limits, has_store=store.has_store)
         return RequestRules.model_construct(
-            limits=diffusion.limits, granularity_px=diffusion.granularity_px, has_store=store.has_store
+            limits=diffusion.limits,
+            granularity_px=description.granularity_px,
+            model=description.model,
+            tasks=tuple(description.tasks),
+            has_store=store.has_store,
         )
+
+    def description(self) -> ModelDescription | None:
+        """What the served checkpoint can do; None while nobody has said."""
+        return self._diffusion.read().description
 
 
 class _Shared(Generic[Value]):
@@ -104,5 +113,5 @@ class _Shared(Generic[Value]):
 def _publish(folder: Path, owner: str, value: BaseModel) -> None:
     path = folder / (owner + SUFFIX)
     unfinished = path.with_name(f"{owner}.{os.getpid()}{SUFFIX}")
-    unfinished.write_text(value.model_dump_json())
+    unfinished.write_text(value.model_dump_json(), encoding="utf-8")
     unfinished.replace(path)  # at once, so that nobody reads half of it

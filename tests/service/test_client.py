@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +19,7 @@ from PIL import Image
 
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen_client import (
+    TASKS,
     AsyncHttpImageClient,
     AsyncImageClient,
     DeadlineExceeded,
@@ -25,6 +28,7 @@ from imagegen_client import (
     ImageClient,
     ImageRejected,
     InvalidArgument,
+    ModelDescription,
     ServerUnreachable,
     Unavailable,
 )
@@ -179,3 +183,23 @@ def test_tasks_share_an_asyncio_client(protocol: str, server: EmbeddedServer) ->
             return await asyncio.gather(*(client.generate("x", seed=seed, num_inference_steps=2) for seed in range(8)))
 
     assert [result.seeds for result in asyncio.run(generate_all())] == [(seed,) for seed in range(8)]
+
+
+def test_the_server_says_what_its_model_does(server: EmbeddedServer, random_checkpoint: str) -> None:
+    with ImageClient(server.grpc_url) as client:
+        description = client.describe()
+
+    async def ask() -> ModelDescription:
+        async with AsyncImageClient(server.grpc_url) as client:
+            return await client.describe()
+
+    assert asyncio.run(ask()) == description
+    assert description.model == Path(random_checkpoint).name
+    assert set(description.tasks) == set(TASKS)
+    assert "strength" in description.tasks["inpainting"]
+    assert "strength" not in description.tasks["text-to-image"]
+    # As docs/api.md has it for curl.
+    body = json.dumps({"inputs": [], "outputs": [{"name": "model_description"}]}).encode()
+    with urllib.request.urlopen(f"http://{server.http_url}/v2/models/image_preprocess/infer", body, 30) as response:
+        (output,) = json.load(response)["outputs"]
+    assert ModelDescription.from_json(output["data"][0].encode()) == description

@@ -71,8 +71,8 @@ def option_rows() -> list[str]:
     rows = []
     for option in OPTIONS:
         value = option.value.replace("{admin_key}", "KEY").replace("{exit_timeout_s}", "set by the supervisor")
-        since = "" if option.since == OPTIONS[0].since else "{}.{:02}".format(*option.since)
-        rows.append(f"| {option.name} | {value} | {since} | {option.reason} |")
+        given = "where it is known" if option.if_known else "always"
+        rows.append(f"| {option.name} | {value} | {given} | {option.reason} |")
     return rows
 
 
@@ -97,7 +97,7 @@ TABLES = {
     ("api.md", "| further input | type, shape | default | rule |"): stream_input_rows,
     ("api.md", "| output of the stream | type, shape | meaning |"): stream_output_rows,
     ("operations.md", "| parameter | default | meaning |"): parameter_rows,
-    ("operations.md", "| option | value | since | why |"): option_rows,
+    ("operations.md", "| option | value | given | why |"): option_rows,
     ("operations.md", "| metric | kind | meaning |"): metric_rows,
 }
 

@@ -40,7 +40,7 @@ def _denoisers(pipeline: Any) -> list[str]:
 def _task(pipeline_class: str) -> str:
     if "ControlNet" in pipeline_class:
         return "text-to-image with a control image (engine only)"
-    if "Img2Img" in pipeline_class:
+    if any(kind in pipeline_class for kind in ("Img2Img", "Upscale", "InstructPix2Pix")):
         return "image-to-image"
     return "inpainting" if "Inpaint" in pipeline_class else "text-to-image"
 

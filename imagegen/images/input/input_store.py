@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from imagegen.file_names import shown
+
 
 class InputStore:
     """A folder of image files, named by their content: what is sent twice is saved once. Safe from any thread.
@@ -44,4 +46,4 @@ class InputStore:
             except BaseException:
                 os.unlink(partial)
                 raise
-        return str(path)
+        return shown(path)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from imagegen.api.errors import ImageRejected, Unavailable
 from imagegen.api.limits import RequestRules, fit_within
 from imagegen.api.tensors import MASK_FROM_ALPHA
+from imagegen.file_names import native
 from imagegen.images.input.concurrency import ConcurrencyLimiter, LimitReached
 from imagegen.images.input.decode import Header, decode_image, decode_mask, has_transparency, read_header
 from imagegen.images.input.downloads import Downloads
@@ -79,7 +80,8 @@ class ImageLoader:
 
     def __init__(self, settings: InputSettings, new_series: Callable[[Family, dict[str, str]], Series]) -> None:
         self._settings = settings
-        self._input_store = None if settings.input_save_path is None else InputStore(Path(settings.input_save_path))
+        kept = settings.input_save_path
+        self._input_store = None if kept is None else InputStore(Path(native(kept)))
         self._fetcher = Fetcher(settings)
         cache = UrlCache(settings.url_cache_bytes if settings.url_cache_s else 0)
         self._metrics = InputMetrics(new_series, self._fetcher, cache)

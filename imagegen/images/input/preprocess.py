@@ -15,7 +15,8 @@ from imagegen.api.errors import Unavailable
 from imagegen.api.limits import RequestRules
 from imagegen.api.reports import PreprocessReport
 from imagegen.api.request import parse_request
-from imagegen.api.tensors import Arrays
+from imagegen.api.tasks import check_task, requested_task
+from imagegen.api.tensors import MASK_FROM_ALPHA, Arrays
 from imagegen.images.input.load import ImageLoader
 from imagegen.images.input.settings import InputSettings
 from imagegen.metrics import Family, Series
@@ -59,7 +60,7 @@ class Preprocessor:
             mask_pixels uint8 [1, H, W], 255 = repaint.
 
         Raises:
-            InvalidArgument: an input breaks its rule.
+            InvalidArgument: an input breaks its rule, or the model does not do what is asked.
             ImageRejected: an image cannot be used.
             Unavailable: the server is shutting down, or too many requests with URLs are being loaded.
         """
@@ -68,6 +69,9 @@ class Preprocessor:
             raise Unavailable("the server is shutting down")
         rules = self._rules()
         request = parse_request(arrays, rules.limits, granularity_px=rules.granularity_px, has_store=rules.has_store)
+        if request.mask != MASK_FROM_ALPHA.encode():  # which is none where the image is opaque
+            task = requested_task(has_image=bool(request.images), has_mask=request.mask is not None)
+            check_task(task, rules.tasks, rules.model)
         if request.output.user is not None:
             _LOGGER.info("request %r of user %r", request_id, request.output.user)
         outputs: Arrays = {}

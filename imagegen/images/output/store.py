@@ -22,6 +22,7 @@ import fsspec
 from fsspec.asyn import sync
 
 from imagegen.api.errors import StorageFailed
+from imagegen.file_names import native
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ class ResultStore:
 
     def __init__(self, output_url: str, public_base_url: str | None, signed_url_s: int, timeout_s: float) -> None:
         self._scheme = output_url.partition("://")[0]
-        self._files, root = fsspec.core.url_to_fs(output_url, **_FRESH, **_OPTIONS.get(self._scheme, {}))
+        url = native(output_url) if self._scheme == "file" else output_url
+        self._files, root = fsspec.core.url_to_fs(url, **_FRESH, **_OPTIONS.get(self._scheme, {}))
         if self._scheme == "s3":
             self._files.retries = 1  # s3fs' own, around botocore's
         self._root = root.rstrip("/")

@@ -32,10 +32,10 @@ class TritonPythonModel:
         settings = read_parameters(args["model_config"], DiffusionSettings)
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
         pipelines = load_pipelines(settings, Path(__file__).parent, device)
-        publish_diffusion(folder, settings, pipelines.granularity_px)
         series = TritonSeries(instance=args["model_instance_name"], device=device)
         self._engine = Engine(settings, pipelines=pipelines, new_series=series)
         self._engine.warm_up()
+        publish_diffusion(folder, settings, self._engine.pipelines.description())
         self._events = EventSender(folder)
         self._admission = Admission(self._engine, self._events.send)
         self._cancels = CancelServer(folder, self._engine.cancel)

@@ -8,6 +8,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from imagegen.api.errors import Unavailable
+from imagegen.api.tensors import DESCRIPTION_OUTPUT, Arrays
 from imagegen.images.input.preprocess import Preprocessor
 from imagegen.images.input.settings import InputSettings
 from imagegen.malloc import return_freed_memory
@@ -29,7 +33,8 @@ class TritonPythonModel:
         return_freed_memory()
         settings = read_parameters(args["model_config"], InputSettings)
         series = TritonSeries(instance=args["model_instance_name"])
-        self._preprocessor = Preprocessor(settings, series, SharedRules(folder), partial(is_draining, folder))
+        self._rules = SharedRules(folder)
+        self._preprocessor = Preprocessor(settings, series, self._rules, partial(is_draining, folder))
         # Requests with URLs can fill their share only, so those without never wait for somebody's slow host.
         threads = settings.max_url_requests + settings.request_threads
         self._threads = RequestThreads(threads, partial(TritonRequest.respond, handle=self._preprocessor.handle))
@@ -37,7 +42,9 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         """Take requests. Those with images are handled on threads of their own, the others at once."""
         for request in requests:
-            if any(tensor.name() == "image" for tensor in request.inputs()):
+            if list(request.requested_output_names()) == [DESCRIPTION_OUTPUT]:
+                TritonRequest(request).respond(self._describe)
+            elif any(tensor.name() == "image" for tensor in request.inputs()):
                 self._threads.run(request)
             else:
                 TritonRequest(request).respond(self._preprocessor.handle)
@@ -47,3 +54,9 @@ class TritonPythonModel:
         self._threads.close()
         self._preprocessor.close()
         end_process(self._folder)
+
+    def _describe(self, arrays: Arrays, request_id: str) -> Arrays:
+        description = self._rules.description()
+        if description is None:
+            raise Unavailable("the model is not loaded yet")
+        return {DESCRIPTION_OUTPUT: np.array([description.to_json()], dtype=np.object_)}

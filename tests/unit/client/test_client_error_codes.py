@@ -81,14 +81,8 @@ def test_a_coded_message_is_taken_apart(message: str, field: str | None, problem
         ("Locally cancelled", "StatusCode.CANCELLED", CANCELLED, NORMAL),
         ("Deadline Exceeded", "StatusCode.DEADLINE_EXCEEDED", DEADLINE_EXCEEDED, NORMAL),
         ("Exceeds maximum queue size", "StatusCode.UNAVAILABLE", UNAVAILABLE, QUEUE_FULL),
-        ("Exceeds maximum queue size", None, INTERNAL_ERROR, QUEUE_FULL),  # in a call between models
         ("failed to connect to all addresses", "StatusCode.UNAVAILABLE", UNAVAILABLE, UNREACHABLE),
         ("failed to connect to all addresses", "503", UNAVAILABLE, NORMAL),
-        ("Stub process 'diffusion_0_0' is not healthy.", "StatusCode.INTERNAL", UNAVAILABLE, NOT_READY),
-        ("scheduler for model has stopped accepting new inference requests", "500", UNAVAILABLE, NOT_READY),
-        ("Request for unknown model: 'x' is not found", "StatusCode.NOT_FOUND", UNAVAILABLE, NORMAL),
-        ("Request for unknown model: 'x' is not found", None, INTERNAL_ERROR, NOT_READY),
-        ("Server not ready", None, INTERNAL_ERROR, NOT_READY),
         ("rpc broke", "StatusCode.UNAVAILABLE", UNAVAILABLE, INTERNALS),
         ("too_large: is larger than", "400", INVALID_ARGUMENT, NORMAL),
         ("Segfault at 0xdeadbeef", "StatusCode.INTERNAL", INTERNAL_ERROR, NORMAL),
@@ -99,6 +93,52 @@ def test_without_a_code_the_words_decide_and_then_the_status(
     message: str, status: str | None, error: ErrorCode, kind: FailureKind
 ) -> None:
     assert classify(message, status) == Failure(error, message, None, kind)
+
+
+# Triton's words by what they mean, as 24.10 and the 26.09 line have them; before them may stand an ensemble's name or a
+# request's id.
+SAID_BY_TRITON = {
+    "Exceeds maximum queue size": (UNAVAILABLE, QUEUE_FULL),
+    "Request timeout expired": (UNAVAILABLE, NORMAL),
+    "Server not ready": (UNAVAILABLE, NOT_READY),
+    "Request for unknown model: 'x' is not found": (UNAVAILABLE, NOT_READY),
+    "Request for unknown model: 'x' has no available versions": (UNAVAILABLE, NOT_READY),
+    "Model 'x' is not ready": (UNAVAILABLE, NOT_READY),
+    "Stub process 'diffusion_0_0' is not healthy.": (UNAVAILABLE, NOT_READY),
+    "Server is stopping, scheduler for model has stopped accepting new inference requests": (UNAVAILABLE, NOT_READY),
+}
+
+
+@pytest.mark.parametrize("said", SAID_BY_TRITON)
+@pytest.mark.parametrize("prefix", ["", "in ensemble 'image_generation', ", "[request id: 7] "])
+@pytest.mark.parametrize(
+    "status",
+    [
+        *("StatusCode.UNAVAILABLE", "503", "UNAVAILABLE"),  # at the door
+        *("StatusCode.INTERNAL", "500", "INTERNAL"),  # in a call between models, on both releases
+        *(None, "StatusCode.NOT_FOUND", "StatusCode.UNKNOWN", "UNKNOWN"),  # in a stream; of another release, perhaps
+    ],
+)
+def test_the_same_words_mean_the_same_whatever_status_a_release_gives_them(
+    said: str, prefix: str, status: str | None
+) -> None:
+    error, kind = SAID_BY_TRITON[said]
+    assert classify(prefix + said, status) == Failure(error, prefix + said, None, kind)
+
+
+@pytest.mark.parametrize("status", ["StatusCode.INVALID_ARGUMENT", "400", "INVALID_ARG"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Request JSON size of 70000000 bytes exceeds the maximum allowed value of 64000000 bytes. Use"
+        " --http-max-input-size to increase the limit.",
+        "request output 'metadata' already requested",
+        "expected 1 inputs but got 2 inputs for model 'not ready'",
+        "unexpected shape for input 'n' for model 'image_generation'. Expected [1], got [2].",
+    ],
+)
+def test_a_request_that_is_wrong_to_triton_is_so_whatever_its_words(said: str, status: str) -> None:
+    assert classify(said, status) == Failure(INVALID_ARGUMENT, said, None, NORMAL)
 
 
 def test_rejections_are_invalid_arguments_to_triton() -> None:

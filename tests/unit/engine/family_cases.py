@@ -86,6 +86,14 @@ def inpainting(channels: int) -> list[Request]:
     return requests
 
 
+def from_image(pipeline: Any, **options: Any) -> list[Request]:
+    """Of a pipeline that begins with an image, whose size its own images follow."""
+    requests = requests_of(pipeline, STEPS, **options)
+    for number, (_, arguments) in enumerate(requests):
+        arguments["image"] = image(number)
+    return without(requests, "height", "width")
+
+
 def three_tasks() -> list[Request]:
     base = tiny.sd()
     image_pipeline = StableDiffusionImg2ImgPipeline.from_pipe(base)
@@ -124,6 +132,11 @@ CASES: dict[str, tuple[Callable[[], list[Request]], int, int]] = {  # requests, 
     "sd-image-to-image": (image_to_image, 16, 53),
     "sd-inpainting-4-channels": (lambda: inpainting(4), 8, 26),
     "sd-inpainting-9-channels": (lambda: inpainting(9), 8, 26),
+    "sd-upscale": (lambda: from_image(tiny.sd_upscale()), 12, 39),
+    "sd-latent-upscale": (lambda: from_image(tiny.sd_latent_upscale()), 12, 39),
+    "sd-instruct": (lambda: from_image(tiny.sd_instruct()), 12, 39),
+    "sdxl-instruct": (lambda: from_image(tiny.sdxl_instruct()), 12, 39),
+    "sdxl-refiner": (lambda: from_image(tiny.sdxl_refiner(), strength=0.5), 6, 19),
     "sd-three-tasks": (three_tasks, 16, 42),
     "sd-controlnet": (controlnet, 33, 78),
     "sdxl": (lambda: requests_of(tiny.sdxl(), STEPS, **CFG), 12, 39),

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from imagegen.api.errors import InvalidArgument
 from imagegen.engine import Engine, GenerationResult
+from imagegen.pipelines.checkpoint import describe_pipelines
 from imagegen.pipelines.schedulers import fitting_schedulers
 from tests.unit import tiny_pipelines as tiny
 from tests.unit.tiny_engine import SETTINGS, Gate, image, levels, mask, tiny_engine, wait_until
@@ -43,6 +45,26 @@ def test_every_task_gives_n_frames_of_the_size(
     assert result.statistics.task == task
     assert result.seeds == (1, 2, 3)
     assert levels(result.frames[0], result.frames[1]) > 1
+
+
+@pytest.mark.parametrize("make", [tiny.sd_upscale, tiny.sd_latent_upscale])
+def test_an_upscaler_gives_images_of_the_size_of_its_plan(make: Any) -> None:
+    """Its images were larger than what the report, and the client, were told."""
+    described = describe_pipelines(make(), SETTINGS, torch.device("cpu"))
+    with tiny_engine(pipelines=described) as upscaler:
+        doubled = generate(upscaler, images=image(height=32, width=48))
+        assert (doubled.frames.shape, doubled.statistics.size) == ((1, 64, 96, 3), "96x64")
+        chosen = generate(upscaler, images=image(height=32, width=48), size="32x64")
+        assert (chosen.frames.shape, chosen.statistics.size) == ((1, 64, 32, 3), "32x64")
+        with pytest.raises(InvalidArgument, match="does no text-to-image; it does image-to-image"):
+            generate(upscaler)
+
+
+def test_flux_kontext_gives_images_of_the_size_of_its_plan() -> None:
+    """It takes its size from an argument of its own, whose default is a million pixels."""
+    described = describe_pipelines(tiny.flux_kontext(), SETTINGS, torch.device("cpu"))
+    with tiny_engine(pipelines=described) as kontext:
+        assert generate(kontext, size="48x32", num_inference_steps=1).frames.shape == (1, 32, 48, 3)
 
 
 def test_the_same_seed_gives_the_same_image_alone_or_among_others(engine: Engine, gate: Gate) -> None:

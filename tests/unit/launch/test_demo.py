@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -13,12 +15,53 @@ from rich.live import _RefreshThread
 
 from imagegen.launch import demo
 from imagegen.launch.child_process import ServerError
-from imagegen_client import GenerateResult
+from imagegen_client import TASKS, GenerateResult, ImageClient, ModelDescription
+from tests.unit.client.test_client_description import DESCRIPTION
 
 
 def test_the_mask_repaints_all_but_a_border() -> None:
-    mask = Image.open(io.BytesIO(demo._middle()))
-    assert (mask.size, mask.getpixel((0, 0)), mask.getpixel((64, 64))) == ((128, 128), 0, 255)
+    mask = Image.open(io.BytesIO(demo._middle((128, 64))))
+    assert (mask.size, mask.getpixel((0, 0)), mask.getpixel((64, 32))) == ((128, 64), 0, 255)
+
+
+class AnyModel:
+    """A client of a server whose model does what its description says; it keeps what it was asked for."""
+
+    def __init__(self, description: ModelDescription) -> None:
+        self._description = description
+        self.asked: list[dict[str, Any]] = []
+
+    def describe(self) -> ModelDescription:
+        return self._description
+
+    def generate(self, **arguments: Any) -> GenerateResult:
+        self.asked.append(arguments)
+        return GenerateResult(images=(demo._disc(self._description),), urls=(), seeds=(), metadata={})
+
+
+@pytest.mark.parametrize(
+    ("tasks", "shown"),
+    [
+        ({"inpainting": ("strength",)}, ["inpainting"]),
+        ({"image-to-image": ("guidance_scale",)}, ["image-to-image"]),
+        ({"image-to-image": ("strength",), "text-to-image": ()}, ["text-to-image", "image-to-image"]),
+    ],
+)
+def test_the_demo_shows_what_the_model_does_and_names_what_it_does_not(
+    tasks: dict[str, tuple[str, ...]], shown: list[str], tmp_path: Path
+) -> None:
+    client = AnyModel(replace(DESCRIPTION, tasks=tasks))
+    console = Console(file=io.StringIO(), width=80)
+    results = demo._generate(cast(ImageClient, client), tmp_path, console, {"guidance_scale": 5.0})
+    assert list(results) == shown
+    for task, asked in zip(shown, client.asked, strict=True):
+        assert {"strength", "guidance_scale"} & asked.keys() == {"strength", "guidance_scale"} & set(tasks[task])
+        assert ("mask" in asked) == (task == "inpainting")
+    assert isinstance(console.file, io.StringIO)
+    printed = console.file.getvalue()
+    assert f"The model toy does {', '.join(tasks)}" in printed
+    for task in TASKS:
+        assert (f"{task:15} not shown: the model does not do it" in printed) == (task not in tasks)
 
 
 def test_the_table_adds_up_the_stages() -> None:

@@ -27,6 +27,21 @@ def test_its_python_is_the_running_one(tmp_path: Path, monkeypatch: pytest.Monke
     assert environment["LD_LIBRARY_PATH"].endswith(":/mine")
 
 
+def test_an_environment_in_an_odd_folder_gets_a_plain_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The python backend hands its paths to a shell, and torch cannot be imported from a folder it cannot decode."""
+    prefix = tmp_path / "my é #%"
+    (prefix / "bin").mkdir(parents=True)
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    monkeypatch.setattr(sys, "executable", str(prefix / "bin" / "python"))
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    server = EmbeddedServer(tmp_path)
+    server.program(run_folder)
+    folder = server.environment()["PATH"].split(":")[0]
+    assert folder == str(run_folder / "environment" / "bin")
+    assert Path(folder).samefile(prefix / "bin")
+
+
 def test_without_the_package_that_carries_it_its_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,6 @@ import pytest
 from imagegen.launch import triton_server
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.ports import free_port
-from imagegen.launch.triton_options import EMBEDDED_RELEASE
 from imagegen.launch.triton_server import TritonServer
 
 # Starts the model process, as the server does, and says that it is ready from when the file `ready` is there.
@@ -54,7 +53,6 @@ class Fake(TritonServer):
         super().__init__(
             folder / "repository",
             parameters={"alpha.side": "8"},
-            release=EMBEDDED_RELEASE,
             drain_timeout_s=60.0,
             log_file=folder / "log",
             ready_timeout_s=60.0,

@@ -19,14 +19,21 @@ Behaviour = Callable[[Any, Any], AsyncIterator[Any]]
 
 
 @asynccontextmanager
-async def triton_stand_in(behave: Behaviour) -> AsyncIterator[str]:
-    """Run it; its `host:port`."""
+async def triton_stand_in(behave: Behaviour, description: bytes | None = None) -> AsyncIterator[str]:
+    """Run it; its `host:port`. Without a description of its model it is a server that has none to give."""
 
     class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
         async def ModelStreamInfer(self, requests: Any, context: Any) -> AsyncIterator[Any]:
             async for request in requests:
                 async for message in behave(request, context):
                     yield message
+
+        async def ModelInfer(self, request: Any, context: Any) -> Any:
+            if description is None:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "unexpected inference output for model")
+            assert (request.model_name, len(request.inputs)) == ("image_preprocess", 0)
+            (wanted,) = request.outputs
+            return message(**{wanted.name: [description]}).infer_response
 
     server = grpc.aio.server()
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(), server)

@@ -13,7 +13,8 @@ from imagegen.openai.metrics import FrontendMetrics
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings
 from imagegen.openai.triton_images import Completed, Event, Progress, TritonImages
-from imagegen_client import ServerUnreachable
+from imagegen_client import InvalidArgument, ModelDescription, ServerUnreachable
+from tests.unit.client.test_client_description import DESCRIPTION
 from tests.unit.openai.grpc_stand_in import completed, hangs, triton_stand_in
 from tests.unit.openai.virtual_time import run_in_virtual_time
 
@@ -36,15 +37,29 @@ class ScriptedTriton:
     Args:
         script: one for each request.
         keepalives: how often each request is sent its progress before, once a second.
+        description: of its model; an exception is raised, None is what an earlier release says.
     """
 
-    def __init__(self, *script: Event | Exception | None, keepalives: int = 0) -> None:
+    def __init__(
+        self,
+        *script: Event | Exception | None,
+        keepalives: int = 0,
+        description: ModelDescription | Exception | None = None,
+    ) -> None:
         self._script = list(script)
         self._keepalives = keepalives
+        self._description = description
         self.reconnects = 0
+        self.sent: list[dict[str, Any]] = []
 
-    async def events(self, *request: Any, progress: bool) -> AsyncIterator[Event]:
+    async def describe(self) -> ModelDescription | None:
+        if isinstance(self._description, Exception):
+            raise self._description
+        return self._description
+
+    async def events(self, values: dict[str, Any], *request: Any, progress: bool) -> AsyncIterator[Event]:
         assert progress, "without it there are no keepalives"
+        self.sent.append(values)
         for _ in range(self._keepalives):
             await asyncio.sleep(1)
             yield Progress(0, 1)
@@ -98,6 +113,32 @@ def test_a_failed_probe_is_logged_with_its_reason(
         asyncio.run(asyncio.wait_for(watched.probe(), 60))
     assert reason in caplog.records[0].__dict__["reason"]
     assert watched.problem() is not None
+
+
+def test_the_probe_is_of_a_task_that_the_model_does() -> None:
+    """It was text-to-image whatever the model: one that only inpaints never became ready."""
+    triton = ScriptedTriton(DONE, description=DESCRIPTION)
+    watched = health(triton)
+    asyncio.run(watched.probe())
+    assert watched.problem() is None
+    assert {"image", "mask", "strength"} <= triton.sent[0].keys()
+
+
+def test_a_server_that_is_lost_when_asked_for_its_model_makes_earlier_images_prove_nothing() -> None:
+    watched = health(ScriptedTriton(description=ServerUnreachable("connection refused")))
+    watched.generated()
+    asyncio.run(watched.probe())
+    assert watched.problem() is not None
+
+
+def test_a_scheduler_that_needs_more_steps_gets_them_in_the_next_probe() -> None:
+    refused = InvalidArgument("euler_ancestral gives no image in 1 step", "num_inference_steps")
+    triton = ScriptedTriton(refused, InvalidArgument("some other field", "size"), refused, DONE)
+    watched = health(triton)
+    for _ in range(4):
+        asyncio.run(watched.probe())
+    assert [values["num_inference_steps"] for values in triton.sent] == [1, 2, 2, 3]
+    assert watched.problem() is None
 
 
 def test_a_probe_that_fails_unexpectedly_is_logged_and_not_the_last(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from imagegen.openai.errors import NotFound
+from imagegen.openai.schema import Capabilities
 from imagegen.openai.served_model import ServedModel
+from tests.unit.client.test_client_description import DESCRIPTION
 
 
 def test_before_an_image_is_known_it_is_called_by_tritons_name() -> None:
@@ -34,6 +36,20 @@ def test_the_id_that_a_deployment_sets_counts_first() -> None:
     served = ServedModel("some/model")
     served.learn({"model": "a-checkpoint"})
     assert served.id == "some/model"
+
+
+def test_what_the_model_does_is_known_until_another_one_is_served() -> None:
+    served = ServedModel(None)
+    assert served.capabilities() is None
+    served.learn_description(DESCRIPTION)
+    assert served.id == "toy"
+    capabilities = served.capabilities()
+    assert capabilities is not None
+    assert capabilities["tasks"] == {"inpainting": ("negative_prompt", "strength")}
+    assert "model" not in capabilities
+    assert Capabilities(**capabilities).upscaling == 1
+    served.learn({"model": "another"})  # loaded in its place
+    assert served.capabilities() is None
 
 
 def test_names_that_are_accepted_and_others() -> None:

@@ -11,7 +11,14 @@ import pytest
 
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.triton_images import Completed, Event, Preview, Progress, TritonImages
-from imagegen_client import ImageGenerationError, InternalError, InvalidArgument
+from imagegen_client import (
+    ImageGenerationError,
+    InternalError,
+    InvalidArgument,
+    ModelDescription,
+    ServerUnreachable,
+)
+from tests.unit.client.test_client_description import DESCRIPTION
 from tests.unit.openai.grpc_stand_in import Behaviour, completed, completes, failure, hangs, message, triton_stand_in
 
 VALUES = {"prompt": "a red circle", "n": None, "seed": 7}
@@ -163,5 +170,32 @@ def test_a_server_that_hangs_is_left_by_cancelling() -> None:
                 async with asyncio.timeout(0.05):
                     await collect(triton)
             await triton.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(DESCRIPTION.to_json(), DESCRIPTION), (None, None), (b"no description", None)]
+)
+def test_the_served_model_is_learnt_from_what_the_server_says(
+    text: bytes | None, expected: ModelDescription | None
+) -> None:
+    async def run() -> None:
+        async with triton_stand_in(completes, text) as url:
+            served_model = ServedModel(None)
+            triton = TritonImages(url, "a_model", served_model)
+            assert await triton.describe() == expected
+            assert (served_model.capabilities() is None) == (expected is None)
+            await triton.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_server_that_cannot_be_asked_is_unreachable() -> None:
+    async def run() -> None:
+        triton = TritonImages("127.0.0.1:1", "a_model", ServedModel(None))
+        with pytest.raises(ServerUnreachable):
+            await triton.describe()
+        await triton.close()
 
     asyncio.run(asyncio.wait_for(run(), 60))

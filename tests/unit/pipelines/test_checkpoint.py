@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DDPMPipeline
 
 from checkpoint.random_checkpoint import make_checkpoint
 from imagegen.pipelines.checkpoint import (
@@ -66,6 +67,45 @@ def test_whatever_task_a_checkpoint_was_saved_for_it_does_all_three(make: Any) -
 
 def test_a_denoiser_that_sees_the_mask_does_inpainting_alone() -> None:
     assert set(described(tiny.sd_inpainting(9)).tasks) == {INPAINTING}
+
+
+@pytest.mark.parametrize(
+    ("make", "tasks"),
+    [
+        (tiny.sd_upscale, {IMAGE_TO_IMAGE}),
+        (tiny.sd_latent_upscale, {IMAGE_TO_IMAGE}),
+        (tiny.sd_instruct, {IMAGE_TO_IMAGE}),
+        (tiny.sdxl_instruct, {IMAGE_TO_IMAGE}),
+        (tiny.sdxl_refiner, {IMAGE_TO_IMAGE, INPAINTING}),  # trained for the last steps: never from text
+        (tiny.flux_kontext, {TEXT_TO_IMAGE, IMAGE_TO_IMAGE}),  # its image may be left out
+    ],
+)
+def test_a_checkpoint_that_starts_from_images_does_no_more_than_it_can(make: Any, tasks: set[str]) -> None:
+    assert set(described(make()).tasks) == tasks
+
+
+def test_an_upscalers_sides_are_multiples_of_what_its_input_needs() -> None:
+    pipelines = described(tiny.sd_upscale())
+    assert (pipelines.upscaling, pipelines.granularity_px, pipelines.native_size) == (2, 16, (32, 32))
+
+
+def test_a_scheduler_whose_sigmas_the_pipeline_computes_with_cannot_be_replaced() -> None:
+    pipelines = described(tiny.sd_latent_upscale())
+    assert pipelines.schedulers == {}
+    assert pipelines.scheduler_name == "euler"
+
+
+def test_the_description_is_what_requests_depend_on() -> None:
+    described_inpainting = described(tiny.sd_inpainting(9)).description()
+    assert described_inpainting.tasks == {INPAINTING: ("negative_prompt", "guidance_scale", "strength")}
+    assert (described_inpainting.model, described_inpainting.native_size) == ("tiny", "32x32")
+    assert (described_inpainting.scheduler, described_inpainting.previews) == ("ddim", False)
+    assert "euler" in described_inpainting.schedulers
+    assert described(tiny.sd_instruct()).description().tasks == {IMAGE_TO_IMAGE: ("negative_prompt", "guidance_scale")}
+    assert described(tiny.flux(guidance_embeds=False)).description().tasks[TEXT_TO_IMAGE] == (
+        "negative_prompt",
+        "guidance_scale",
+    )
 
 
 def test_all_tasks_share_one_set_of_weights() -> None:
@@ -155,6 +195,10 @@ def test_a_checkpoint_that_is_not_there_is_an_error_that_names_it(tmp_path: Path
         load_pipelines(PipelineSettings(model=str(missing)), tmp_path, "cpu")
 
 
-def test_a_pipeline_that_needs_a_control_image_is_refused() -> None:
+def test_a_pipeline_that_no_request_can_use_is_refused_by_its_class() -> None:
     with pytest.raises(ValueError, match="StableDiffusionControlNetPipeline needs a control image"):
         described(tiny.sd_controlnet())
+    base = tiny.sd()
+    unconditional = DDPMPipeline(unet=base.unet, scheduler=base.scheduler)
+    with pytest.raises(ValueError, match="DDPMPipeline takes no prompt; it is not served"):
+        described(unconditional)

@@ -104,6 +104,14 @@ def test_what_the_request_says_is_kept() -> None:
     assert made.seeds == (5, 3)
 
 
+def test_an_upscalers_image_is_larger_than_its_input_unless_a_size_is_asked_for() -> None:
+    upscaler = dataclasses.replace(pipelines_with(image_to_image=TEXT), upscaling=4, granularity_px=32)
+    assert plan(images=pixels(height=32, width=64), pipelines=upscaler).size == (256, 128)
+    assert plan(images=pixels(height=32, width=64), pipelines=upscaler, size=(64, 96)).size == (64, 96)
+    most = SETTINGS.max_side_px
+    assert plan(images=pixels(height=most // 2, width=most // 2), pipelines=upscaler).size == (most, most)
+
+
 def test_images_select_image_to_image_and_a_mask_selects_inpainting() -> None:
     image, area = pixels(), mask()
     edited = plan(images=image, strength=0.5)
@@ -206,7 +214,7 @@ REJECTED: list[tuple[dict[str, Any], str, str]] = [
     (
         {"images": pixels(), "strength": 0.5, "pipelines": pipelines_with(image_to_image=TEXT)},
         "strength",
-        "the model edits by instruction and takes none",
+        "the model takes none; how far it moves away is its own choice",
     ),
     ({"images": pixels(), "strength": 0.1, "num_inference_steps": 9}, "strength", "0.1 of 9 steps leaves no step"),
     ({"images": pixels(), "num_inference_steps": 1}, "strength", "0.8 of 1 steps leaves no step; use 1 or more"),

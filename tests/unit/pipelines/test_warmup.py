@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +21,12 @@ ALL = {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
 FAMILIES: dict[str, tuple[Callable[[], Any], set[str]]] = {
     "sd": (tiny.sd, ALL),
     "sd inpainting, 9 channels": (lambda: tiny.sd_inpainting(9), {INPAINTING}),
+    "sd upscaler": (tiny.sd_upscale, {IMAGE_TO_IMAGE}),
+    "sd latent upscaler": (tiny.sd_latent_upscale, {IMAGE_TO_IMAGE}),
+    "sd instructions": (tiny.sd_instruct, {IMAGE_TO_IMAGE}),
     "sdxl": (tiny.sdxl, ALL),
+    "sdxl refiner": (tiny.sdxl_refiner, {IMAGE_TO_IMAGE, INPAINTING}),
+    "sdxl instructions": (tiny.sdxl_instruct, {IMAGE_TO_IMAGE}),
     "sd3": (tiny.sd3, ALL),
     "flux": (tiny.flux, ALL),
     "pixart-sigma": (tiny.pixart_sigma, {TEXT_TO_IMAGE}),
@@ -40,6 +46,51 @@ def test_every_family_is_warmed_up_for_all_that_it_does(family: str) -> None:
     with Engine(EngineSettings(model="tiny", max_batch_rows=8), pipelines=described) as engine:
         engine.warm_up()
         assert engine.active_requests == 0
+        assert set(engine.pipelines.tasks) == tasks
+
+
+def fails(pipeline: Any, error: Exception) -> Any:
+    """The same pipeline, of a class whose call raises."""
+
+    class FailingPipeline(type(pipeline)):  # type: ignore[misc]
+        def __call__(self, **_: Any) -> None:
+            raise error
+
+    pipeline.__class__ = FailingPipeline
+    return pipeline
+
+
+def test_a_derived_task_that_cannot_be_done_is_not_offered(caplog: pytest.LogCaptureFixture) -> None:
+    """Of many a class diffusers derives pipelines that take images in another form, or none at all."""
+    described = describe_pipelines(tiny.sd(), SETTINGS, torch.device("cpu"))
+    fails(described.tasks[IMAGE_TO_IMAGE].pipeline, TypeError("image has to be a PIL image"))
+    with Engine(EngineSettings(model="tiny", warmup_sizes=("32x32", "48x48")), pipelines=described) as engine:
+        engine.warm_up()
+        assert set(engine.pipelines.tasks) == {TEXT_TO_IMAGE, INPAINTING}
+        with pytest.raises(InvalidArgument, match="does no image-to-image"):
+            engine.generate("x", images=np.zeros((32, 32, 3), np.uint8))
+    assert "no image-to-image: FailingPipeline failed in the warm-up" in caplog.text
+
+
+def test_a_checkpoint_whose_own_task_fails_is_refused_by_its_class() -> None:
+    described = describe_pipelines(tiny.sd(), SETTINGS, torch.device("cpu"))
+    fails(described.tasks[TEXT_TO_IMAGE].pipeline, TypeError("image has to be a PIL image"))
+    with (
+        Engine(SETTINGS, pipelines=described) as engine,
+        pytest.raises(
+            ValueError,
+            match=r"FailingPipeline is not served: its text-to-image failed in the warm-up: TypeError",
+        ),
+    ):
+        engine.warm_up()
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), torch.OutOfMemoryError("no room")])
+def test_a_device_that_fails_in_the_warm_up_is_no_matter_of_the_task(error: Exception) -> None:
+    described = describe_pipelines(tiny.sd(), SETTINGS, torch.device("cpu"))
+    fails(described.tasks[IMAGE_TO_IMAGE].pipeline, error)
+    with Engine(SETTINGS, pipelines=described) as engine, pytest.raises(type(error), match="no room"):
+        engine.warm_up()
 
 
 def test_each_task_at_each_size() -> None:

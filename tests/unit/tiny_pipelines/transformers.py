@@ -9,6 +9,7 @@ from diffusers import (
     AutoencoderKLQwenImage,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     Lumina2Pipeline,
@@ -84,7 +85,7 @@ def sd3() -> Any:
     )
 
 
-def flux(guidance_embeds: bool = True) -> Any:
+def flux(guidance_embeds: bool = True, kind: Any = FluxPipeline) -> Any:
     """Flux with distilled guidance (dev) or without (schnell)."""
     transformer = seeded(
         FluxTransformer2DModel,
@@ -99,7 +100,7 @@ def flux(guidance_embeds: bool = True) -> Any:
         axes_dims_rope=(4, 2, 2),
     )
     return quiet(
-        FluxPipeline(
+        kind(
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
             vae=kl_autoencoder(),
@@ -109,6 +110,11 @@ def flux(guidance_embeds: bool = True) -> Any:
             tokenizer_2=tokenizer(),
         )
     )
+
+
+def flux_kontext() -> Any:
+    """Flux Kontext: edits an image by instruction, and generates without one too."""
+    return flux(kind=FluxKontextPipeline)
 
 
 def pixart_sigma() -> Any:

@@ -7,12 +7,18 @@ from typing import Any
 from diffusers import (
     ControlNetModel,
     DDIMScheduler,
+    DDPMScheduler,
     EulerDiscreteScheduler,
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionLatentUpscalePipeline,
     StableDiffusionPAGPipeline,
     StableDiffusionPipeline,
+    StableDiffusionUpscalePipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -91,25 +97,65 @@ def sd_controlnet() -> Any:
     return quiet(StableDiffusionControlNetPipeline(**_sd_parts(), controlnet=controlnet))
 
 
+def sd_upscale() -> Any:
+    """The upscaler of Stable Diffusion 2: an image without noise beside the latents, which are of its size."""
+    parts = {name: part for name, part in _sd_parts().items() if name != "requires_safety_checker"}
+    parts["unet"] = _unet(in_channels=7, num_class_embeds=1000)
+    parts["vae"].register_to_config(scaling_factor=0.08333)  # of any other the pipeline warns
+    return quiet(StableDiffusionUpscalePipeline(**parts, low_res_scheduler=DDPMScheduler(), max_noise_level=350))
+
+
+def sd_latent_upscale() -> Any:
+    """The latent upscaler of Stable Diffusion 2: twice the image's size; of one scheduler, whose sigmas it reads."""
+    unet = _unet(in_channels=8, out_channels=5, sample_size=None, time_cond_proj_dim=128 + WIDTH)
+    parts = {name: part for name, part in _sd_parts().items() if name in ("vae", "text_encoder", "tokenizer")}
+    scheduler = EulerDiscreteScheduler(beta_schedule="scaled_linear")
+    return quiet(StableDiffusionLatentUpscalePipeline(**parts, unet=unet, scheduler=scheduler))
+
+
+def sd_instruct() -> Any:
+    """InstructPix2Pix: follows an instruction; the image's latents lie beside those that are denoised."""
+    parts = _sd_parts()
+    return quiet(StableDiffusionInstructPix2PixPipeline(**parts | {"unet": _unet(in_channels=8)}))
+
+
+def _sdxl_unet(**config: Any) -> Any:
+    defaults: dict[str, Any] = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 4,
+        "transformer_layers_per_block": 1,
+        "projection_class_embeddings_input_dim": 6 * 4 + WIDTH,
+        "cross_attention_dim": 2 * WIDTH,
+        "use_linear_projection": True,
+    }
+    return _unet(**defaults | config)
+
+
+def _sdxl_parts() -> dict[str, Any]:
+    return {
+        "vae": kl_autoencoder(),
+        "text_encoder": clip(),
+        "text_encoder_2": clip(CLIPTextModelWithProjection),
+        "tokenizer": tokenizer(),
+        "tokenizer_2": tokenizer(),
+        "unet": _sdxl_unet(),
+        "scheduler": EulerDiscreteScheduler(beta_schedule="scaled_linear"),
+        "add_watermarker": False,
+    }
+
+
 def sdxl() -> Any:
     """Stable Diffusion XL: two text encoders, size conditioning."""
-    unet = _unet(
-        addition_embed_type="text_time",
-        addition_time_embed_dim=4,
-        transformer_layers_per_block=1,
-        projection_class_embeddings_input_dim=6 * 4 + WIDTH,
-        cross_attention_dim=2 * WIDTH,
-        use_linear_projection=True,
-    )
-    return quiet(
-        StableDiffusionXLPipeline(
-            vae=kl_autoencoder(),
-            text_encoder=clip(),
-            text_encoder_2=clip(CLIPTextModelWithProjection),
-            tokenizer=tokenizer(),
-            tokenizer_2=tokenizer(),
-            unet=unet,
-            scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear"),
-            add_watermarker=False,
-        )
-    )
+    return quiet(StableDiffusionXLPipeline(**_sdxl_parts()))
+
+
+def sdxl_refiner() -> Any:
+    """The refiner of Stable Diffusion XL: one text encoder, and an aesthetic score in the place of a size."""
+    unet = _sdxl_unet(projection_class_embeddings_input_dim=5 * 4 + WIDTH, cross_attention_dim=WIDTH)
+    own = {"text_encoder": None, "tokenizer": None, "unet": unet, "requires_aesthetics_score": True}
+    return quiet(StableDiffusionXLImg2ImgPipeline(**_sdxl_parts() | own))
+
+
+def sdxl_instruct() -> Any:
+    """InstructPix2Pix of Stable Diffusion XL."""
+    return quiet(StableDiffusionXLInstructPix2PixPipeline(**_sdxl_parts() | {"unet": _sdxl_unet(in_channels=8)}))

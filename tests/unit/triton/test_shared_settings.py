@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +14,11 @@ from imagegen.api.limits import RequestLimits, RequestRules
 from imagegen.triton.diffusion_settings import DiffusionSettings
 from imagegen.triton.run_folder import leave_run_folder
 from imagegen.triton.shared_settings import SharedRules, publish_diffusion, publish_store
+from tests.unit.client.test_client_description import DESCRIPTION
+
+ROOT = Path(__file__).resolve().parents[3]
+TOY = replace(DESCRIPTION, granularity_px=16)
+OF_TOY: dict[str, Any] = {"granularity_px": 16, "model": "toy", "tasks": ("inpainting",)}
 
 
 def test_served_alone_the_defaults_hold(folder: Path) -> None:
@@ -20,15 +29,41 @@ def test_what_is_published_later_and_again_is_seen_at_once(folder: Path) -> None
     rules = SharedRules(folder)
     assert not rules().has_store
     publish_store(folder, has_store=True)
-    publish_diffusion(folder, DiffusionSettings(max_side_px=64), 16)
-    assert rules() == RequestRules(limits=RequestLimits(max_side_px=64), granularity_px=16, has_store=True)
-    publish_diffusion(folder, DiffusionSettings(max_side_px=128), 16)
+    publish_diffusion(folder, DiffusionSettings(max_side_px=64), TOY)
+    assert rules() == RequestRules(limits=RequestLimits(max_side_px=64), **OF_TOY, has_store=True)
+    publish_diffusion(folder, DiffusionSettings(max_side_px=128), TOY)
     publish_store(folder, has_store=False)
-    assert rules() == RequestRules(limits=RequestLimits(max_side_px=128), granularity_px=16)
+    assert rules() == RequestRules(limits=RequestLimits(max_side_px=128), **OF_TOY)
+
+
+def test_the_description_is_that_of_the_latest_model(folder: Path) -> None:
+    rules = SharedRules(folder)
+    assert rules.description() is None
+    publish_diffusion(folder, RequestLimits(), TOY)
+    assert rules.description() == TOY
+    publish_diffusion(folder, RequestLimits(), replace(TOY, model="another"))
+    assert rules.description() == replace(TOY, model="another")
+
+
+def test_a_name_that_is_not_ascii_is_written_whatever_the_locale(folder: Path) -> None:
+    """The python backend's Python writes ASCII alone unless told otherwise."""
+    code = (
+        "import sys, dataclasses; from pathlib import Path\n"
+        "from imagegen.api.limits import RequestLimits\n"
+        "from imagegen.triton.shared_settings import publish_diffusion\n"
+        "from tests.unit.client.test_client_description import DESCRIPTION\n"
+        "toy = dataclasses.replace(DESCRIPTION, model='\\u65e5\\u672c')\n"
+        "publish_diffusion(Path(sys.argv[1]), RequestLimits(), toy)"
+    )
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONPATH": f"{ROOT}:{ROOT}/client"}
+    subprocess.run([sys.executable, "-c", code, str(folder)], env=ascii_only, cwd=ROOT, check=True, timeout=60)
+    description = SharedRules(folder).description()
+    assert description is not None
+    assert description.model == "日本"
 
 
 def test_the_limits_alone_are_shared(folder: Path) -> None:
-    publish_diffusion(folder, DiffusionSettings(model="secret/path"), 8)
+    publish_diffusion(folder, DiffusionSettings(model="secret/path"), TOY)
     assert type(SharedRules(folder)().limits) is RequestLimits
     (file,) = folder.iterdir()
     assert "secret" not in file.read_text()
@@ -36,7 +71,7 @@ def test_the_limits_alone_are_shared(folder: Path) -> None:
 
 def test_what_was_read_is_kept_until_its_file_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = SharedRules(folder)
-    publish_diffusion(folder, RequestLimits(), 8)
+    publish_diffusion(folder, RequestLimits(), TOY)
     first = rules()
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("read again"))
     assert rules().limits is first.limits

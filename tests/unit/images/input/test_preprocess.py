@@ -127,6 +127,21 @@ def test_a_bad_request_is_refused_by_field(
     assert caught.value.field == field
 
 
+def test_a_task_that_the_model_does_not_do_is_refused_before_its_images_are_looked_at(new: New, encoded: Write) -> None:
+    preprocess = new()
+    preprocess.rules = RequestRules(model="toy", tasks=("inpainting",))
+    no_image = image_array(b"no image")
+    with pytest.raises(InvalidArgument, match="image: the model toy does no text-to-image; it does inpainting"):
+        preprocess(prompt="x")
+    with pytest.raises(InvalidArgument, match="image: the model toy does no image-to-image; it does inpainting"):
+        preprocess(prompt="x", image=no_image)
+    with pytest.raises(ImageRejected):
+        preprocess(prompt="x", image=no_image, mask=no_image)
+    opaque = encoded(Image.new("RGB", (8, 8)))
+    outputs, _ = preprocess(prompt="x", image=image_array(opaque), mask="alpha")
+    assert "mask_pixels" not in outputs  # whether there is a mask only the image shows; diffusion refuses it
+
+
 def test_a_server_that_shuts_down_takes_no_requests(new: New) -> None:
     preprocess = new()
     preprocess.draining = True

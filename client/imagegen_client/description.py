@@ -1,0 +1,66 @@
+"""What the model of a server can do, as the server tells whoever asks. Pure data, as the table of errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+TEXT_TO_IMAGE = "text-to-image"
+IMAGE_TO_IMAGE = "image-to-image"
+INPAINTING = "inpainting"
+TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING)
+"""What a request may ask for: nothing but text, with `image`, with `image` and `mask`."""
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """The served checkpoint, as far as requests depend on it.
+
+    Attributes:
+        model: its name, as in the metadata of images.
+        tasks: for each task that it does, those of the inputs `negative_prompt`, `guidance_scale` and `strength` that
+            it takes.
+        native_size: "WxH" in pixels of an image whose size is "auto" and that starts from no other.
+        granularity_px: both sides of an image are multiples of this.
+        upscaling: how many times larger than its input image an image is; 1 unless the model is an upscaler.
+        schedulers: the schedulers that a request may name.
+        scheduler: the model's own, by that name, or by the name of its class.
+        previews: whether `partial_images` has an effect.
+    """
+
+    model: str
+    tasks: Mapping[str, tuple[str, ...]]
+    native_size: str
+    granularity_px: int
+    upscaling: int
+    schedulers: tuple[str, ...]
+    scheduler: str
+    previews: bool
+
+    def to_json(self) -> bytes:
+        """The description as ASCII JSON."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> ModelDescription:
+        """The description that `to_json` wrote; fields that a later version has added are ignored.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            given: dict[str, Any] = json.loads(text)
+            return cls(
+                model=str(given["model"]),
+                tasks={str(task): tuple(map(str, takes)) for task, takes in given["tasks"].items()},
+                native_size=str(given["native_size"]),
+                granularity_px=int(given["granularity_px"]),
+                upscaling=int(given["upscaling"]),
+                schedulers=tuple(map(str, given["schedulers"])),
+                scheduler=str(given["scheduler"]),
+                previews=bool(given["previews"]),
+            )
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"no description of a model: {error!r}") from error

@@ -1,0 +1,43 @@
+"""What a server says of its model survives the wire; what is no description is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from imagegen_client import ModelDescription
+
+DESCRIPTION = ModelDescription(
+    model="toy",
+    tasks={"inpainting": ("negative_prompt", "strength")},
+    native_size="64x32",
+    granularity_px=8,
+    upscaling=1,
+    schedulers=("ddim", "euler"),
+    scheduler="ddim",
+    previews=True,
+)
+
+
+def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> None:
+    assert ModelDescription.from_json(DESCRIPTION.to_json()) == DESCRIPTION
+    more = json.dumps(json.loads(DESCRIPTION.to_json()) | {"a_later_field": 1})
+    assert ModelDescription.from_json(more.encode()) == DESCRIPTION
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        *(json.dumps({n: v for n, v in asdict(DESCRIPTION).items() if n != gone}) for gone in asdict(DESCRIPTION)),
+        json.dumps(asdict(DESCRIPTION) | {"tasks": ["inpainting"]}),
+        json.dumps(asdict(DESCRIPTION) | {"granularity_px": "many"}),
+    ],
+)
+def test_what_is_none_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        ModelDescription.from_json(text.encode())
