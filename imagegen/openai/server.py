@@ -1,7 +1,8 @@
-"""The HTTP server beneath the application: uvicorn, and how it is drained."""
+"""The HTTP server beneath the application: uvicorn, how it is drained, and what clients that stall meet."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -10,6 +11,7 @@ import uvicorn
 
 from imagegen.openai.app import Frontend
 from imagegen.openai.command_line import CommandLine
+from imagegen.openai.http_protocol import HttpProtocol
 
 
 class DrainingServer(uvicorn.Server):
@@ -21,6 +23,7 @@ class DrainingServer(uvicorn.Server):
         config: uvicorn's.
         frontend: is told to drain.
         drain_timeout_s: how long requests under way may take to finish.
+        stall_timeout_s: how long a client may leave a request unsent or a response unread.
         clock: seconds.
     """
 
@@ -29,11 +32,13 @@ class DrainingServer(uvicorn.Server):
         config: uvicorn.Config,
         frontend: Frontend,
         drain_timeout_s: float,
+        stall_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(config)
         self._frontend = frontend
         self._drain_timeout_s = drain_timeout_s
+        self._stall_timeout_s = stall_timeout_s
         self._clock = clock
         self._drain_deadline_s: float | None = None
 
@@ -48,6 +53,10 @@ class DrainingServer(uvicorn.Server):
         """Whether to end: called by uvicorn ten times a second."""
         if self._drain_deadline_s is not None:
             self.should_exit |= self._frontend.open_requests == 0 or self._clock() > self._drain_deadline_s
+        now_s = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, HttpProtocol)
+            connection.end_if_stalled(now_s, self._stall_timeout_s)
         return await super().on_tick(counter)
 
 
@@ -57,7 +66,7 @@ def make_server(settings: CommandLine, frontend: Frontend) -> DrainingServer:
         frontend.app,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=HttpProtocol,
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -67,4 +76,4 @@ def make_server(settings: CommandLine, frontend: Frontend) -> DrainingServer:
         timeout_graceful_shutdown=1,  # by then they have had their time
         timeout_keep_alive=75,
     )
-    return DrainingServer(config, frontend, settings.drain_timeout_s)
+    return DrainingServer(config, frontend, settings.drain_timeout_s, settings.body_timeout_s)

@@ -11,6 +11,7 @@ import uvicorn
 from imagegen.openai.app import Frontend
 from imagegen.openai.server import DrainingServer
 
+
 class DrainedFrontend:
     def __init__(self) -> None:
         self.open_requests = 1
@@ -31,7 +32,7 @@ class Draining:
             """Serves nothing."""
 
         self.server = DrainingServer(
-            uvicorn.Config(app, log_config=None), cast(Frontend, self.frontend), 30, clock=lambda: self.now_s
+            uvicorn.Config(app, log_config=None), cast(Frontend, self.frontend), 30, 60, clock=lambda: self.now_s
         )
 
     def signal(self) -> None:
