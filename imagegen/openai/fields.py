@@ -6,26 +6,37 @@ such rules all the same, with the texts and constants of `imagegen.api.tensors`,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from imagegen.api import limits, tensors
-from imagegen.openai.errors import BadRequest
+from imagegen.openai.errors import BadRequest, shown
+from imagegen.openai.openai_values import RESPONSE_FORMATS, RULES, UNSUPPORTED_FIELDS, accepted_values
 
-RESPONSE_FORMATS = ("b64_json", "url")
 _RULES = {tensor.name: tensor.rule for tensor in tensors.INPUTS}
-NEUTRAL_VALUES = {
-    "background": ("auto", "opaque"),
-    "moderation": ("auto",),
-    "style": ("vivid",),
-    "input_fidelity": ("low",),
-}
-"""Values of OpenAI's fields that change nothing here; others ask for what is not done, and are refused."""
-
 Model = TypeVar("Model", bound=BaseModel)
+
+# JSON's numbers (RFC 8259, 6): pydantic also takes 1_0, " 1", 1.0 for 1, Arabic digits, and inf.
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+def _written_as(pattern: re.Pattern[str], kind: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and not pattern.fullmatch(value):
+            raise PydanticCustomError("no_number", "{text} is not " + kind, {"text": repr(shown(value[:60]))})
+        return value
+
+    return BeforeValidator(check)
+
+
+Integer = Annotated[int, _written_as(_INTEGER, "an integer, as in 10")]
+Number = Annotated[float, _written_as(_NUMBER, "a number, as in 7.5")]
+"""Numbers; in a form they are texts, written as in JSON."""
 
 
 def _tensor(name: str, **schema: Any) -> Any:
@@ -33,10 +44,10 @@ def _tensor(name: str, **schema: Any) -> Any:
     return Field(None, description=_RULES[name], json_schema_extra=schema or None)
 
 
-def _neutral(name: str) -> Any:
-    values = NEUTRAL_VALUES[name]
-    meaning = f"only {' or '.join(values)}: other values cannot be honoured"
-    return Field(None, description=meaning, json_schema_extra={"enum": [*values, None]})
+def _judged(name: str) -> Any:
+    """A field of which the table of OpenAI's values says what becomes of it."""
+    meanings = dict.fromkeys(rule.meaning for rule in RULES if rule.field == name)
+    return Field(None, description="; ".join(meanings), json_schema_extra={"enum": [*accepted_values(name), None]})
 
 
 class Fields(BaseModel):
@@ -49,12 +60,12 @@ class OwnFields(Fields):
     """What diffusion models take and OpenAI's API has no name for; at top level or in `nvext`."""
 
     negative_prompt: str | None = _tensor("negative_prompt", maxLength=limits.MAX_PROMPT_CHARACTERS)
-    num_inference_steps: int | None = _tensor("num_inference_steps", minimum=1)
-    guidance_scale: float | None = _tensor("guidance_scale", minimum=0)
-    seed: int | list[int] | None = _tensor("seed")
-    strength: float | None = _tensor("strength", exclusiveMinimum=0, maximum=1)
+    num_inference_steps: Integer | None = _tensor("num_inference_steps", minimum=1)
+    guidance_scale: Number | None = _tensor("guidance_scale", minimum=0)
+    seed: Integer | list[Integer] | None = _tensor("seed")
+    strength: Number | None = _tensor("strength", exclusiveMinimum=0, maximum=1)
     scheduler: str | None = _tensor("scheduler", enum=[*tensors.SCHEDULERS, None])
-    timeout_ms: int | None = _tensor("timeout_ms", minimum=1, maximum=limits.MAX_TIMEOUT_MS)
+    timeout_ms: Integer | None = _tensor("timeout_ms", minimum=1, maximum=limits.MAX_TIMEOUT_MS)
 
 
 class NvExt(OwnFields):
@@ -69,7 +80,7 @@ class VariationFields(OwnFields):
     """The fields of /v1/images/variations, without its image."""
 
     model: str | None = Field(None, description="the id of /v1/models; may be left out")
-    n: int | None = _tensor("n", minimum=1, maximum=limits.MAX_N)
+    n: Integer | None = _tensor("n", minimum=1, maximum=limits.MAX_N)
     size: str | None = _tensor("size", pattern="^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")
     response_format: str | None = Field(
         None,
@@ -77,7 +88,7 @@ class VariationFields(OwnFields):
         json_schema_extra={"enum": [*RESPONSE_FORMATS, None]},
     )
     output_format: str | None = _tensor("output_format", enum=[*tensors.OUTPUT_FORMATS, None])
-    output_compression: int | None = _tensor("output_compression", minimum=0, maximum=limits.MAX_OUTPUT_COMPRESSION)
+    output_compression: Integer | None = _tensor("output_compression", minimum=0, maximum=limits.MAX_OUTPUT_COMPRESSION)
     user: str | None = _tensor("user", minLength=1, maxLength=limits.MAX_USER_CHARACTERS)
     safety_identifier: str | None = Field(
         None,
@@ -95,11 +106,12 @@ class GenerationFields(VariationFields):
         json_schema_extra={"minLength": 1, "maxLength": limits.MAX_PROMPT_CHARACTERS},
     )
     quality: str | None = Field(None, description="auto, or a name that this server maps to a number of steps")
-    background: str | None = _neutral("background")
-    moderation: str | None = _neutral("moderation")
-    style: str | None = _neutral("style")
+    background: str | None = _judged("background")
+    moderation: str | None = _judged("moderation")
+    style: str | None = _judged("style")
+    complexity: str | None = _judged("complexity")
     stream: bool | None = Field(None, description="respond with server-sent events; only with n = 1")
-    partial_images: int | None = Field(
+    partial_images: Integer | None = Field(
         None,
         description="previews in a stream",
         json_schema_extra={"minimum": 0, "maximum": limits.MAX_PARTIAL_IMAGES},
@@ -109,7 +121,7 @@ class GenerationFields(VariationFields):
 class EditFields(GenerationFields):
     """The fields of /v1/images/edits, without its images and mask."""
 
-    input_fidelity: str | None = _neutral("input_fidelity")
+    input_fidelity: str | None = _judged("input_fidelity")
 
 
 class ImageReference(Fields):
@@ -131,14 +143,16 @@ def parse_fields(kind: type[Model], given: Mapping[str, Any], *, strict: bool) -
 
     Args:
         kind: what the route takes.
-        given: the body's values by name.
+        given: the body's values by name; None is as good as absent.
         strict: whether types must be right, as in JSON; the values of a form are texts.
 
     Raises:
         BadRequest: names the first field that is unknown, missing or of a wrong type.
     """
+    known = {*kind.model_fields, *UNSUPPORTED_FIELDS}  # others are refused all the same
+    present = {name: value for name, value in given.items() if value is not None or name not in known}
     try:
-        return kind.model_validate(given, strict=strict)
+        return kind.model_validate(present, strict=strict)
     except ValidationError as error:
         raise _bad_request(error.errors(include_url=False, include_context=False, include_input=False)[0]) from None
 
@@ -147,6 +161,8 @@ def _bad_request(error: ErrorDetails) -> BadRequest:
     """The first thing that pydantic found wrong."""
     name = _name(error["loc"])
     if error["type"] == "extra_forbidden":
+        if (reason := UNSUPPORTED_FIELDS.get(name.partition("[")[0])) is not None:
+            return BadRequest(f"{name}: cannot be honoured: {reason}", name)
         return BadRequest(f"{name}: unknown field", name, code="unknown_field")
     if error["type"] == "missing":
         return BadRequest(f"{name}: missing; it is required", name, code="missing_field")

@@ -13,8 +13,6 @@ from imagegen.api import tensors
 from imagegen.api.limits import MAX_PARTIAL_IMAGES
 from imagegen.openai.errors import BadRequest
 from imagegen.openai.fields import (
-    NEUTRAL_VALUES,
-    RESPONSE_FORMATS,
     EditFields,
     EditJson,
     GenerationFields,
@@ -23,6 +21,7 @@ from imagegen.openai.fields import (
     VariationFields,
     parse_fields,
 )
+from imagegen.openai.openai_values import JUDGED_FIELDS, RESPONSE_FORMATS, warning_of
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings
 
@@ -41,6 +40,7 @@ class ImagesRequest:
         progress: whether it also carries progress.
         quality: as asked; "auto" when absent.
         background: always opaque, as the images are.
+        warnings: about what was accepted and changes nothing, for the response.
     """
 
     kind: str
@@ -50,6 +50,7 @@ class ImagesRequest:
     progress: bool = False
     quality: str = "auto"
     background: str = "opaque"
+    warnings: tuple[str, ...] = ()
 
 
 class RequestParser:
@@ -91,10 +92,8 @@ class RequestParser:
 
     def _with_prompt(self, kind: str, fields: GenerationFields, images: dict[str, Any]) -> ImagesRequest:
         values = self._values(fields) | {"prompt": fields.prompt} | images
-        for name, allowed in NEUTRAL_VALUES.items():
-            value = getattr(fields, name, None)
-            if value is not None and value not in allowed:
-                raise BadRequest(f"{name}: {value!r} cannot be honoured; only {' or '.join(allowed)}", name)
+        judged = ((name, getattr(fields, name, None)) for name in JUDGED_FIELDS)
+        warnings = [warning_of(name, value) for name, value in judged if value is not None]
         quality = "auto" if fields.quality is None else fields.quality
         if quality != "auto":
             if quality not in self._settings.quality_steps:
@@ -112,7 +111,9 @@ class RequestParser:
             )
         if stream and fields.n is not None and fields.n > 1:
             raise BadRequest(f"n: {fields.n} with stream; a stream carries 1 image", "n")
-        return ImagesRequest(kind, values, stream, partial_images, _annotated(fields, stream), quality)
+        progress = _annotated(fields, stream)
+        said = tuple(warning for warning in warnings if warning is not None)
+        return ImagesRequest(kind, values, stream, partial_images, progress, quality, warnings=said)
 
     def _values(self, fields: VariationFields) -> dict[str, Any]:
         """The public tensors that all three routes share."""
@@ -126,7 +127,7 @@ class RequestParser:
             "n": fields.n,
             "size": fields.size,
             "response_format": response_format,
-            "output_format": fields.output_format,
+            "output_format": tensors.OTHER_OUTPUT_FORMATS.get(fields.output_format or "", fields.output_format),
             "output_compression": fields.output_compression,
             "user": fields.safety_identifier or fields.user,
         }

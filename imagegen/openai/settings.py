@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, CliVariadicArg, PydanticBaseSettings
 
 from imagegen.api.limits import DEFAULT_MAX_IMAGE_BYTES
 
-DEFAULT_QUALITY_STEPS = {"low": 10, "medium": 20, "high": 40, "standard": 20, "hd": 40}
+DEFAULT_QUALITY_STEPS = {"low": 10, "medium": 20, "high": 40, "xhigh": 60, "max": 80, "standard": 20, "hd": 40}
 
 
 class Settings(BaseSettings):
