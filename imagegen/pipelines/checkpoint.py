@@ -20,6 +20,7 @@ from imagegen.pipelines.previews import Projection, fit_projection
 from imagegen.pipelines.schedulers import fitting_schedulers
 from imagegen.pipelines.settings import PipelineSettings
 from imagegen.pipelines.tuning import tune
+from imagegen.pipelines.variant import check_variant
 
 TEXT_TO_IMAGE = "text-to-image"
 IMAGE_TO_IMAGE = "image-to-image"
@@ -86,6 +87,8 @@ def load_pipelines(settings: PipelineSettings, folder: Path, default_device: str
     device = torch.device(default_device if settings.device == "auto" else settings.device)
     local = folder / settings.model
     source = str(local) if local.is_dir() else settings.model
+    if local.is_dir():
+        check_variant(local, settings.variant)
     base = DiffusionPipeline.from_pretrained(
         source, revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
     ).to(device)
