@@ -160,7 +160,7 @@ class Frontend:
         app.add_api_route("/openapi.json", self.openapi, include_in_schema=False, **get)
         app.add_api_route("/", self.page, include_in_schema=False, **get)
         app.add_api_route(ANY_ROUTE, self.any_route, include_in_schema=False, methods=["OPTIONS"])
-        self._document = orjson.dumps(schema.openapi(app))
+        self._document = orjson.dumps(schema.openapi(app, self._settings.quality_steps))
         for route in app.routes:
             if isinstance(route, Route) and route.methods and "GET" in route.methods:
                 route.methods.add("HEAD")  # not before the document, which need not say it of each route

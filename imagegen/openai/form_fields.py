@@ -3,6 +3,7 @@
 - `image`, `image[]` and `image[0]` are one list of images; so are several parts named `image`.
 - `mask`, `mask[]` and `mask[0]` are the mask, which comes once.
 - `name[]` and `name[0]` are items of the list `name`; `nvext[name]` is a field of the object nvext.
+- `seed`, which may be a list, may come several times: OpenAPI has the items of a list as parts of one name.
 - What is empty is absent: a text without characters, and a file that nobody chose, which browsers send without a name.
 """
 
@@ -17,6 +18,13 @@ from imagegen.openai.errors import BadRequest
 from imagegen.openai.json_body import parse_object
 
 _NAME = re.compile(r"(?:(nvext)\[([a-z_]+)\]|([^\[\]]+))(?:\[([0-9]{0,3})\])?", re.ASCII)
+_LISTS = ("seed", "annotations")
+
+
+class FormText(str):
+    """A text of a form, which may stand for a number or a truth value; one of JSON stands for itself."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -104,9 +112,9 @@ def _texts(parts: Sequence[Part]) -> Any:
     """One text, a list of several, or None where nothing is given."""
     if not parts:
         return None
-    if parts[0].name.index is None:
+    if parts[0].name.index is None and not (len(parts) > 1 and parts[0].name.field in _LISTS):
         return _text(_only(parts))
-    if any(part.name.index is None for part in parts):
+    if len({part.name.index is None for part in parts}) > 1:
         raise _twice(parts[0].name)
     return [_text(part) for part in _ordered(parts)]
 
@@ -130,8 +138,8 @@ def _twice(name: PartName) -> BadRequest:
     return BadRequest(f"{name}: given more than once", str(name), code="duplicate_field")
 
 
-def _text(part: Part) -> str:
+def _text(part: Part) -> FormText:
     try:
-        return part.data.decode("utf-8")
+        return FormText(part.data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise BadRequest(f"{part.name}: not valid UTF-8 at byte {error.start}", str(part.name)) from None

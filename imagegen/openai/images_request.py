@@ -67,24 +67,24 @@ class RequestParser:
 
     def generation(self, given: Mapping[str, Any]) -> ImagesRequest:
         """From the JSON object of /v1/images/generations."""
-        return self._with_prompt("image_generation", parse_fields(GenerationFields, given, strict=True), {})
+        return self._with_prompt("image_generation", parse_fields(GenerationFields, given), {})
 
     def edit(self, given: Mapping[str, Any], *, as_json: bool) -> ImagesRequest:
         """From the JSON object or the form of /v1/images/edits."""
         if as_json:
-            fields = parse_fields(EditJson, given, strict=True)
+            fields = parse_fields(EditJson, given)
             addresses = [_address(image, f"images[{index}]") for index, image in enumerate(fields.images)]
             mask = None if fields.mask is None else _address(fields.mask, "mask")
             return self._with_prompt("image_edit", fields, _images(addresses, mask))
         images, upload, rest = _uploads(given)
-        return self._with_prompt("image_edit", parse_fields(EditFields, rest, strict=False), _images(images, upload))
+        return self._with_prompt("image_edit", parse_fields(EditFields, rest), _images(images, upload))
 
     def variation(self, given: Mapping[str, Any]) -> ImagesRequest:
         """From the form of /v1/images/variations."""
         images, mask, rest = _uploads(given)
         if mask is not None:
             raise BadRequest("mask: unknown field", "mask", code="unknown_field")
-        values = self._values(parse_fields(VariationFields, rest, strict=False))
+        values = self._values(parse_fields(VariationFields, rest))
         values |= {"prompt": self._settings.variation_prompt, "image": images}
         if values["strength"] is None:
             values["strength"] = self._settings.variation_strength
@@ -129,7 +129,7 @@ class RequestParser:
             "response_format": response_format,
             "output_format": tensors.OTHER_OUTPUT_FORMATS.get(fields.output_format or "", fields.output_format),
             "output_compression": fields.output_compression,
-            "user": fields.safety_identifier or fields.user,
+            "user": fields.safety_identifier or fields.user or None,
         }
         for name in OwnFields.model_fields:
             outer, inner = getattr(fields, name), getattr(fields.nvext, name, None)

@@ -10,10 +10,11 @@ import pytest
 from imagegen.api import limits, tensors
 from imagegen.openai.errors import BadRequest
 from imagegen.openai.fields import EditJson, GenerationFields, NvExt, parse_fields
+from imagegen.openai.form_fields import FormText
 
 
 def parse(**given: Any) -> GenerationFields:
-    return parse_fields(GenerationFields, {"prompt": "x"} | given, strict=True)
+    return parse_fields(GenerationFields, {"prompt": "x"} | given)
 
 
 @pytest.mark.parametrize(
@@ -57,12 +58,12 @@ def test_a_refusal_does_not_repeat_what_was_sent() -> None:
 )
 def test_a_nested_field_is_named_by_its_path(given: dict[str, Any], param: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        parse_fields(EditJson, {"prompt": "x", "images": [{"image_url": "https://a/"}]} | given, strict=True)
+        parse_fields(EditJson, {"prompt": "x", "images": [{"image_url": "https://a/"}]} | given)
     assert refused.value.param == param
 
 
 def test_texts_are_read_only_where_a_form_sends_nothing_else() -> None:
-    assert parse_fields(GenerationFields, {"prompt": "x", "n": "2"}, strict=False).n == 2
+    assert parse_fields(GenerationFields, {"prompt": "x", "n": FormText("2")}).n == 2
     with pytest.raises(BadRequest, match="n: "):
         parse(n="2")
 
@@ -113,9 +114,10 @@ NO_NUMBERS = [
 )
 @pytest.mark.parametrize("text", NO_INTEGERS)
 def test_a_text_of_a_form_that_is_no_integer_is_refused(name: str, text: str) -> None:
-    for given in ({name: text}, {"nvext": {name: text}} if name in NvExt.model_fields else {name: text}):
+    sent = FormText(text)
+    for given in ({name: sent}, {"nvext": {name: sent}} if name in NvExt.model_fields else {name: sent}):
         with pytest.raises(BadRequest) as refused:
-            parse_fields(GenerationFields, {"prompt": "x"} | given, strict=False)
+            parse_fields(GenerationFields, {"prompt": "x"} | given)
         assert refused.value.param is not None
         assert refused.value.param.removeprefix("nvext.") == name
         assert "as in 10" in str(refused.value)
@@ -125,7 +127,7 @@ def test_a_text_of_a_form_that_is_no_integer_is_refused(name: str, text: str) ->
 @pytest.mark.parametrize("text", NO_NUMBERS)
 def test_a_text_of_a_form_that_is_no_number_is_refused(name: str, text: str) -> None:
     with pytest.raises(BadRequest, match=f"{name}: .* as in 7.5") as refused:
-        parse_fields(GenerationFields, {"prompt": "x", name: text}, strict=False)
+        parse_fields(GenerationFields, {"prompt": "x", name: FormText(text)})
     assert refused.value.param == name
 
 
@@ -145,28 +147,28 @@ def test_a_text_of_a_form_that_is_no_number_is_refused(name: str, text: str) -> 
     ],
 )
 def test_a_text_of_a_form_is_read_as_json_writes_it(name: str, text: str, value: Any) -> None:
-    assert getattr(parse_fields(GenerationFields, {"prompt": "x", name: text}, strict=False), name) == value
+    assert getattr(parse_fields(GenerationFields, {"prompt": "x", name: FormText(text)}), name) == value
 
 
 def test_several_seeds_of_a_form() -> None:
-    assert parse_fields(GenerationFields, {"prompt": "x", "seed": ["1", "2"]}, strict=False).seed == [1, 2]
+    assert parse_fields(GenerationFields, {"prompt": "x", "seed": [FormText("1"), FormText("2")]}).seed == [1, 2]
     with pytest.raises(BadRequest, match="seed"):
-        parse_fields(GenerationFields, {"prompt": "x", "seed": ["1", "1_0"]}, strict=False)
+        parse_fields(GenerationFields, {"prompt": "x", "seed": [FormText("1"), FormText("1_0")]})
 
 
 @pytest.mark.parametrize("digits", [25, 5000])
 def test_a_number_of_very_many_digits_is_refused_or_left_to_the_tensor(digits: int) -> None:
-    given = {"prompt": "x", "n": "9" * digits}
+    given = {"prompt": "x", "n": FormText("9" * digits)}
     with contextlib.suppress(BadRequest):
-        assert parse_fields(GenerationFields, given, strict=False).n == int("9" * digits)
+        assert parse_fields(GenerationFields, given).n == int("9" * digits)
 
 
 def test_none_is_as_good_as_absent() -> None:
     with pytest.raises(BadRequest) as refused:
-        parse_fields(GenerationFields, {"prompt": None}, strict=True)
+        parse_fields(GenerationFields, {"prompt": None})
     assert refused.value.code == "missing_field"
     with pytest.raises(BadRequest) as refused:
-        parse_fields(GenerationFields, {"prompt": "x", "colour": None}, strict=True)
+        parse_fields(GenerationFields, {"prompt": "x", "colour": None})
     assert refused.value.code == "unknown_field"
 
 

@@ -41,6 +41,11 @@ def test_lists_of_texts() -> None:
     assert fields == {"seed": ["1", "2"], "nvext": {"seed": ["3", "4"]}}
 
 
+def test_a_list_as_openapi_has_it() -> None:
+    assert read(("seed", b"1"), ("seed", b"2"), ("seed", b"")) == {"seed": ["1", "2"]}
+    assert read(("nvext[seed]", b"1"), ("nvext[seed]", b"2")) == {"nvext": {"seed": ["1", "2"]}}
+
+
 def test_empty_fields_are_absent() -> None:
     empty = read(("size", b""), ("nvext[seed]", b""), ("seed[]", b""), ("image", b""), ("mask", b""), ("prompt", b"x"))
     assert empty == {"prompt": "x", "size": None, "seed": None, "nvext": {"seed": None}}
@@ -57,7 +62,8 @@ def test_empty_fields_are_absent() -> None:
         [("mask", b"a"), ("mask[0]", b"b")],
         [("seed", b"1"), ("seed[]", b"2")],
         [("nvext", b"{}"), ("nvext", b"{}")],
-        [("nvext[seed]", b"1"), ("nvext[seed]", b"2")],
+        [("n", b"1"), ("n", b"1")],
+        [("nvext[strength]", b"1"), ("nvext[strength]", b"2")],
         [("nvext[seed]", b"1"), ("nvext", b"{}")],
     ],
 )
