@@ -84,7 +84,9 @@ class RequestParser:
         images, mask, rest = _uploads(given)
         if mask is not None:
             raise BadRequest("mask: unknown field", "mask", code="unknown_field")
-        values = self._values(parse_fields(VariationFields, rest))
+        fields = parse_fields(VariationFields, rest)
+        _annotated(fields, False)
+        values = self._values(fields)
         values |= {"prompt": self._settings.variation_prompt, "image": images}
         if values["strength"] is None:
             values["strength"] = self._settings.variation_strength
@@ -141,7 +143,7 @@ class RequestParser:
         return values
 
 
-def _annotated(fields: GenerationFields, stream: bool) -> bool:
+def _annotated(fields: VariationFields, stream: bool) -> bool:
     annotations = (fields.nvext.annotations if fields.nvext else None) or []
     for annotation in annotations:
         if annotation != _PROGRESS:

@@ -164,9 +164,11 @@ def openapi(app: FastAPI, qualities: Iterable[str]) -> dict[str, Any]:
         "image_url": _only_text(schemas["ImageReference"]["properties"]["image_url"]),
         "file_id": {"type": "null", "description": "not supported: there is no files API here"},
     }
-    schemas["NvExtWithoutImage"] = _without_strength(schemas["NvExt"])
-    schemas["GenerationFields"] = _without_strength(schemas["GenerationFields"])
-    _refer_to(schemas["GenerationFields"]["properties"]["nvext"], "NvExtWithoutImage")
+    # Without an image there is nothing to move away from, and without a stream no progress.
+    for body, name in (("GenerationFields", "strength"), ("VariationFields", "annotations")):
+        schemas[f"{body}NvExt"] = _without(name, schemas["NvExt"])
+        schemas[body] = _without(name, schemas[body])
+        _refer_to(schemas[body]["properties"]["nvext"], f"{body}NvExt")
     schemas[schema_rules.NAME] = schema_rules.request_rules()
     for body in (GenerationFields, EditJson):
         schemas[body.__name__]["allOf"] = [{"$ref": _REFERENCE.format(model=schema_rules.NAME)}]
@@ -185,9 +187,8 @@ def openapi(app: FastAPI, qualities: Iterable[str]) -> dict[str, Any]:
     return document
 
 
-def _without_strength(schema: dict[str, Any]) -> dict[str, Any]:
-    """Of a request without an image, from which it would say how far to move away."""
-    return schema | {"properties": {name: value for name, value in schema["properties"].items() if name != "strength"}}
+def _without(field: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return schema | {"properties": {name: value for name, value in schema["properties"].items() if name != field}}
 
 
 def _only_text(schema: dict[str, Any]) -> dict[str, Any]:
@@ -201,17 +202,18 @@ def _refer_to(schema: dict[str, Any], model: str) -> None:
 
 
 def _as_form(schema: Any) -> Any:
-    """The schema of a form, where what is null in JSON is an empty text."""
-    if isinstance(schema, dict):
-        if schema == {"type": "null"}:
-            return {"const": ""}
-        changed = {name: _as_form(value) for name, value in schema.items() if name != "default" or value is not None}
-        if "pattern" in changed:
-            changed["pattern"] = f"^$|{changed['pattern']}"
-        return changed
+    """The schema of a form, which knows no null; a text that is chosen from some may be empty instead."""
     if isinstance(schema, list):
-        return [_as_form("" if item is None else item) for item in schema]
-    return schema
+        return [_as_form("" if item is None else item) for item in schema if item != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    form = {name: _as_form(value) for name, value in schema.items() if name != "default" or value is not None}
+    if "pattern" in form:
+        form["pattern"] = f"^$|{form['pattern']}"
+    if len(form.get("anyOf", ())) == 1:
+        (only,) = form.pop("anyOf")
+        form = only | form
+    return form
 
 
 def _add_files(schema: dict[str, Any], *, mask: bool) -> None:

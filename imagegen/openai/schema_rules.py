@@ -17,7 +17,7 @@ def request_rules() -> dict[str, Any]:
         "several seeds each image gets one; own fields stand at top level or in nvext.",
         "allOf": [
             {"anyOf": [_stream(), *(_whole(n) for n in range(1, limits.MAX_N + 1))]},
-            {"anyOf": [{"properties": own} for own in (_none_of_own(), {"nvext": {"properties": _none_of_own()}})]},
+            {"anyOf": [_no_own_fields(), {"properties": {"nvext": _no_own_fields()}}]},
         ],
     }
 
@@ -48,5 +48,5 @@ def _seeds(n: int) -> dict[str, Any]:
     return {"seed": seed, "nvext": {"properties": {"seed": seed}}}
 
 
-def _none_of_own() -> dict[str, Any]:
-    return {name: {"type": "null"} for name in OwnFields.model_fields}
+def _no_own_fields() -> dict[str, Any]:
+    return {"properties": {name: {"type": "null"} for name in OwnFields.model_fields}}

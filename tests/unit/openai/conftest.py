@@ -22,7 +22,7 @@ def url(triton: JudgingTriton, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("files")
     (folder / KEY).parent.mkdir(parents=True)
     (folder / KEY).write_bytes(b"an image")
-    options = ["--files-folder", str(folder), "--cors-origins", "https://page.example", "--max-body-bytes", "1000"]
+    options = ["--files-folder", str(folder), "--cors-origins", "https://page.example", "--max-body-bytes", "1000000"]
     with running_frontend(triton, *options) as running:
         yield running
 

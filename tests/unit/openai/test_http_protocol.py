@@ -87,7 +87,7 @@ def test_a_client_that_waits_for_leave_gets_it(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "length", "status"),
-    [("application/json", 1001, 413), ("text/plain", 10, 415), ("application/json; charset=latin-1", 10, 415)],
+    [("application/json", 1_000_001, 413), ("text/plain", 10, 415), ("application/json; charset=latin-1", 10, 415)],
 )
 def test_a_client_whose_body_is_not_wanted_gets_the_final_status_alone(
     url: str, kind: str, length: int, status: int

@@ -97,6 +97,13 @@ def test_progress_only_in_streams() -> None:
     assert not parse(stream=True, nvext={"annotations": []}).progress
 
 
+def test_a_variation_has_no_progress() -> None:
+    for given in (["progress"], ["magic"]):
+        with pytest.raises(BadRequest) as refused:
+            PARSER.variation({"image": [b"a"], "nvext": {"annotations": given}})
+        assert refused.value.param == "nvext.annotations"
+
+
 def test_a_form_gives_texts() -> None:
     texts = {"prompt": "x", "n": "2", "guidance_scale": "0", "seed": "7", "stream": "false"}
     form = {name: FormText(text) for name, text in texts.items()} | {"image": [b"a", b"b"]}
