@@ -165,10 +165,10 @@ def openapi(app: FastAPI, qualities: Iterable[str]) -> dict[str, Any]:
         "file_id": {"type": "null", "description": "not supported: there is no files API here"},
     }
     # Without an image there is nothing to move away from, and without a stream no progress.
-    for body, name in (("GenerationFields", "strength"), ("VariationFields", "annotations")):
-        schemas[f"{body}NvExt"] = _without(name, schemas["NvExt"])
-        schemas[body] = _without(name, schemas[body])
-        _refer_to(schemas[body]["properties"]["nvext"], f"{body}NvExt")
+    for kind, field in (("GenerationFields", "strength"), ("VariationFields", "annotations")):
+        schemas[f"{kind}NvExt"] = _without(field, schemas["NvExt"])
+        schemas[kind] = _without(field, schemas[kind])
+        _refer_to(schemas[kind]["properties"]["nvext"], f"{kind}NvExt")
     schemas[schema_rules.NAME] = schema_rules.request_rules()
     for body in (GenerationFields, EditJson):
         schemas[body.__name__]["allOf"] = [{"$ref": _REFERENCE.format(model=schema_rules.NAME)}]

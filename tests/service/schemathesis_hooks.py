@@ -32,16 +32,19 @@ def map_body(context: Any, body: Any) -> Any:
     for name in ("image", "mask"):
         if isinstance(body.get(name), bytes):
             body[name] = _PNG
+    nvext = body.get("nvext")
+    if isinstance(nvext, dict):
+        nvext = body["nvext"] = dict(nvext)
+        _do_less(nvext)
+    if not (isinstance(nvext, dict) and "num_inference_steps" in nvext):
+        body.setdefault("num_inference_steps", 1)
     _do_less(body)
-    if isinstance(body.get("nvext"), dict):
-        body["nvext"] = dict(body["nvext"])
-        _do_less(body["nvext"])
     return body
 
 
 def _do_less(fields: dict[str, Any]) -> None:
-    steps = fields.get("num_inference_steps")
-    if isinstance(steps, int) and 1 < steps <= 100:
+    steps = fields.get("num_inference_steps", 1)
+    if steps is None or (isinstance(steps, (int, float)) and 1 < steps <= 100 and steps == int(steps)):
         fields["num_inference_steps"] = 1
     size = fields.get("size")
     if isinstance(size, str) and _SIZE.fullmatch(size) and all(int(side) % 8 == 0 for side in size.split("x")):
