@@ -22,7 +22,7 @@ from imagegen.openai.settings import Settings
 from imagegen_client import GenerateArguments, InvalidArgument
 
 PARSER = RequestParser(Settings(), ServedModel(None))
-EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+EXAMPLES = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 BOUNDARY = b"frontier"
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)

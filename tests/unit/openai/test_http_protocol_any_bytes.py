@@ -12,7 +12,7 @@ from tests.unit.openai.http_exchange import GENERATIONS, exchange, request
 
 STATUSES = {100, 200, 204, 206, 400, 401, 404, 405, 408, 413, 415, 431}
 EXAMPLES = settings(
-    max_examples=120,
+    max_examples=80,
     deadline=None,
     derandomize=True,
     database=None,

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi import checks
 
 from imagegen.openai.fields import OwnFields
 
-EXAMPLES = int(os.environ.get("MORE_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("MORE_EXAMPLES", "15"))
 PATHS = [f"/v1/images/{name}" for name in ("generations", "edits", "variations")]
 SETTINGS = settings(
     max_examples=EXAMPLES,

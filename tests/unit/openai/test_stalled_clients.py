@@ -61,60 +61,65 @@ def url(triton: LargeTriton) -> Iterator[str]:
         yield running
 
 
-def dribble(connection: socket.socket, data: bytes) -> bytes:
-    """Send byte after byte, the last one again and again, until the server responds or ends the connection.
+def dribble(connections: dict[socket.socket, bytes]) -> dict[socket.socket, bytes]:
+    """Send byte after byte over each, the last one again and again, until the server responds or ends the connection.
 
-    Returns what it sent; nothing for an end alone.
+    Returns what it sent over each; nothing for an end alone.
     """
+    received: dict[socket.socket, bytes] = {}
     for index in range(1000):
-        if select.select([connection], [], [], 0.02)[0]:
-            break
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.send(data[min(index, len(data) - 1) :][:1])
-    else:
-        raise AssertionError("it goes on for ever")
-    with contextlib.suppress(ConnectionResetError):
-        return connection.recv(65536)
-    return b""
+        waiting = [one for one in connections if one not in received]
+        if not waiting:
+            return received
+        for connection in select.select(waiting, [], [], 0.02)[0]:
+            with contextlib.suppress(ConnectionResetError):
+                received[connection] = b""
+                received[connection] = connection.recv(65536)
+        for connection in (one for one in waiting if one not in received):
+            data = connections[connection]
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.send(data[min(index, len(data) - 1) :][:1])
+    raise AssertionError("it goes on for ever")
 
 
-def test_a_client_that_sends_nothing(url: str) -> None:
-    with connect(url) as connection:
-        assert connection.recv(1) == b""
+def test_clients_that_stall_before_or_within_the_head(url: str) -> None:
+    beginnings = [b"", b"G", b"GET /health/live HTTP/1.1\r\nHost: he", b"\r\n"]
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(connect(url)) for _ in beginnings]
+        for connection, sent in zip(connections, beginnings, strict=True):
+            connection.sendall(sent)
+        for connection in connections[1:]:
+            status, headers, body = read_response(connection)
+            assert (status, headers["connection"]) == (408, "close")
+            assert json.loads(body)["error"]["code"] == "timeout"
+        assert [connection.recv(1) for connection in connections] == [b""] * 4
 
 
-@pytest.mark.parametrize("sent", [b"G", b"GET /health/live HTTP/1.1\r\nHost: he", b"\r\n"])
-def test_a_client_that_stalls_within_the_head(url: str, sent: bytes) -> None:
-    with connect(url) as connection:
-        connection.sendall(sent)
-        status, headers, body = read_response(connection)
-        assert (status, headers["connection"]) == (408, "close")
-        assert json.loads(body)["error"]["code"] == "timeout"
-        assert connection.recv(1) == b""
-
-
-@pytest.mark.parametrize("data", [b"GET /health/live HTTP/1.1\r\nA: " + b"b" * 999, b"\r\n" * 99])
-@pytest.mark.parametrize("before", [b"", b"GET /health/live HTTP/1.1\r\nHost: here\r\n\r\n"], ids=["first", "second"])
-def test_a_client_that_sends_its_head_byte_by_byte(url: str, data: bytes, before: bytes) -> None:
-    with connect(url) as connection:
-        if before:
-            connection.sendall(before)
-            assert read_response(connection)[0] == 200
-        assert dribble(connection, data).startswith(b"HTTP/1.1 408 ")
-
-
-def test_a_client_that_sends_its_body_byte_by_byte(url: str) -> None:
-    with connect(url) as connection:
-        connection.sendall(head(GENERATIONS, "application/json", 10_000))
-        assert dribble(connection, b" ").startswith(b"HTTP/1.1 408 ")
-        assert connection.recv(1) == b""
-
-
-def test_a_client_that_goes_on_with_a_body_that_was_refused(url: str) -> None:
-    with connect(url) as connection:
-        connection.sendall(head(GENERATIONS, "text/plain", 10_000))
-        assert read_response(connection)[0] == 415
-        assert dribble(connection, b" ") == b"" or connection.recv(1) == b""
+def test_clients_that_send_byte_by_byte(url: str) -> None:
+    """A head, the first one or the second; empty lines; a body; and the rest of a body that was refused."""
+    begun_head, empty_lines = b"GET /health/live HTTP/1.1\r\nA: " + b"b" * 999, b"\r\n" * 99
+    whole = b"GET /health/live HTTP/1.1\r\nHost: here\r\n\r\n"
+    clients: list[tuple[bytes, int | None, bytes, bytes]] = [
+        (b"", None, begun_head, b"HTTP/1.1 408 "),
+        (b"", None, empty_lines, b"HTTP/1.1 408 "),
+        (whole, 200, begun_head, b"HTTP/1.1 408 "),
+        (whole, 200, empty_lines, b"HTTP/1.1 408 "),
+        (head(GENERATIONS, "application/json", 10_000), None, b" ", b"HTTP/1.1 408 "),
+        (head(GENERATIONS, "text/plain", 10_000), 415, b" ", b""),
+    ]
+    with contextlib.ExitStack() as stack:
+        sending: dict[socket.socket, bytes] = {}
+        for first, status, data, _ in clients:
+            connection = stack.enter_context(connect(url))
+            connection.sendall(first)
+            if status is not None:
+                assert read_response(connection)[0] == status
+            sending[connection] = data
+        received = dribble(sending)
+        for (*_, expected), connection in zip(clients, sending, strict=True):
+            assert received[connection].startswith(expected)
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
 
 
 @pytest.mark.parametrize(
