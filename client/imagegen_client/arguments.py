@@ -67,7 +67,7 @@ class GenerateArguments:
         scheduler: name of the sampler, such as "euler" or "dpmpp_2m".
         timeout_ms: deadline on the server, in milliseconds; the work stops when it passes.
         seed: one value (image i gets seed + i) or n values.
-        output_format: "png", "jpeg" or "webp".
+        output_format: "png", "jpeg" (or "jpg") or "webp".
         output_compression: 0..100, see the server's table.
         response_format: "bytes", "b64_json" or "url" (the server stores the image).
         user: opaque id for storage paths and logs.

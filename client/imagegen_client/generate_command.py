@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--strength", type=float, metavar="FRACTION", help="how far to move away from --image, up to 1")
     add("--scheduler", metavar="NAME", help="sampler, such as euler or dpmpp_2m")
     add("--seed", type=int, action="append", help="one, or one per image; repeatable")
-    add("--output-format", choices=("png", "jpeg", "webp"), help="png unless given")
+    add("--output-format", choices=("png", "jpeg", "jpg", "webp"), help="png unless given")
     add("--output-compression", type=int, metavar="0..100", help="effort for png, quality for jpeg and webp")
 
     add = generate.add_argument_group("request").add_argument

@@ -19,6 +19,9 @@ from imagegen.api.tensors import Arrays
 
 _SHOWN_CHARACTERS = 60  # of a refused value, so that a 50 MB field is not echoed
 _SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.ASCII)
+_SIZE_MEANT = re.compile(
+    r"[\s(\[]*(\d{1,9})\s*(?:px)?(?:\s*(?:[x×✕*,;:/]|by|\s)\s*(\d{1,9})\s*(?:px)?)?[\s)\]]*", re.IGNORECASE
+)
 _INT32_MAX = 2**31 - 1
 _TABLE = {tensor.name: tensor for tensor in tensors.INPUTS}
 
@@ -89,7 +92,7 @@ def parse_output_choice(arrays: Arrays, *, has_store: bool = False) -> OutputCho
     if response_format == "url" and not has_store:
         raise InvalidArgument("response_format", '"url" needs a result store and none is configured; use b64_json')
     return OutputChoice(
-        output_format=_choice(arrays, "output_format", tensors.OUTPUT_FORMATS) or "png",
+        output_format=_output_format(arrays),
         output_compression=_integer(arrays, "output_compression", 0, limits.MAX_OUTPUT_COMPRESSION),
         response_format=response_format,
         user=_text(arrays, "user", 1, limits.MAX_USER_CHARACTERS),
@@ -207,6 +210,12 @@ def _choice(arrays: Arrays, name: str, allowed: tuple[str, ...]) -> str | None:
     return text
 
 
+def _output_format(arrays: Arrays) -> str:
+    text = _text(arrays, "output_format", 0, _INT32_MAX)
+    other_name = tensors.OTHER_OUTPUT_FORMATS.get(text or "")
+    return other_name or _choice(arrays, "output_format", tensors.OUTPUT_FORMATS) or "png"
+
+
 def _integer(arrays: Arrays, name: str, lowest: int, highest: int) -> int | None:
     value = _one(arrays, name)
     if value is None:
@@ -247,10 +256,20 @@ def _size(arrays: Arrays, request_limits: RequestLimits, granularity_px: int) ->
         return None
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise InvalidArgument("size", f'{_shown(text)} is neither "auto" nor "WxH" in pixels, as in "512x512"')
+        raise InvalidArgument("size", f'{_shown(text)} is neither "auto" nor "WxH" in pixels, {_size_hint(text)}')
     size = int(match[1]), int(match[2])
     check_size(size, request_limits, granularity_px)
     return size
+
+
+def _size_hint(text: str) -> str:
+    """How to write the size that `text` seems to mean; an example where it means none."""
+    if text.strip().lower() == "auto":
+        return 'write it as "auto"'
+    meant = _SIZE_MEANT.fullmatch(text) if len(text) <= _SHOWN_CHARACTERS else None
+    if meant is None:
+        return 'as in "512x512"'
+    return f'write it as "{int(meant[1])}x{int(meant[2] or meant[1])}"'
 
 
 def _seeds(arrays: Arrays, n: int) -> tuple[int, ...]:
@@ -263,5 +282,7 @@ def _seeds(arrays: Arrays, n: int) -> tuple[int, ...]:
     highest = limits.MAX_SEED - (n - 1 if len(seeds) == 1 else 0)
     for seed in seeds:
         if not 0 <= seed <= highest:
-            raise InvalidArgument("seed", f"{seed} is outside 0..{highest}")
+            meant = "a random one" if len(seeds) == 1 else "random ones"
+            hint = f"; leave it out for {meant}" if seed < 0 else ""
+            raise InvalidArgument("seed", f"{seed} is outside 0..{highest}{hint}")
     return seeds

@@ -19,6 +19,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 MASK_FROM_ALPHA = "alpha"  # as `mask`: where the first image is transparent
 
 OUTPUT_FORMATS = ("png", "jpeg", "webp")
+OTHER_OUTPUT_FORMATS = {"jpg": "jpeg"}
+"""Other names of output formats that are accepted."""
 RESPONSE_FORMATS = ("bytes", "b64_json", "url")
 SCHEDULERS = (
     "ddim",
@@ -106,7 +108,12 @@ INPUTS = (
     ),
     PublicTensor("seed", "INT64", (-1,), "random", "0..2^63-1; one value (image i gets seed+i) or n values"),
     PublicTensor(
-        "output_format", "STRING", (1,), "png", "one of " + ", ".join(OUTPUT_FORMATS), readers=("image_postprocess",)
+        "output_format",
+        "STRING",
+        (1,),
+        "png",
+        "one of " + ", ".join(OUTPUT_FORMATS) + "; jpg is jpeg",
+        readers=("image_postprocess",),
     ),
     PublicTensor(
         "output_compression",

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from imagegen.api import tensors
@@ -24,11 +25,12 @@ from imagegen.openai.error_handlers import add_error_handlers
 from imagegen.openai.errors import NotAvailable
 from imagegen.openai.files import Files
 from imagegen.openai.health import Health
+from imagegen.openai.http_protocol import ANY_ROUTE
 from imagegen.openai.images_request import ImagesRequest, RequestParser
 from imagegen.openai.images_response import AppState, ImagesResponse
 from imagegen.openai.loop_lag import measure_loop_lag
 from imagegen.openai.metrics import FrontendMetrics
-from imagegen.openai.middleware import RequestMiddleware
+from imagegen.openai.middleware import FILES_PREFIX, RequestMiddleware
 from imagegen.openai.page import page_response
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings
@@ -92,7 +94,7 @@ class Frontend:
 
     def _routes(self) -> FastAPI:
         # No pages that load their script from elsewhere.
-        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=self._lifespan)
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=self._lifespan)
         if self._settings.cors_origins:
             app.add_middleware(
                 CORSMiddleware,
@@ -126,7 +128,7 @@ class Frontend:
             **post,
         )
         app.add_api_route(
-            "/v1/images/files/{key:path}",
+            FILES_PREFIX + "{key:path}",
             self.file,
             **get,
             tags=["images"],
@@ -141,7 +143,6 @@ class Frontend:
                 **schema.failures(errors.BadRequest, errors.NotFound),
             },
         )
-        app.add_api_route("/v1/images/files/{key:path}", self.file, methods=["HEAD"], include_in_schema=False)
         refusals = schema.failures(errors.KeyRefused, errors.NotFound)
         keyed: dict[str, Any] = {"openapi_extra": {"security": [{}, {"key": []}]}, **get}
         app.add_api_route("/v1/models", self.models, responses={200: {"model": schema.Models}, **refusals}, **keyed)
@@ -158,7 +159,11 @@ class Frontend:
         app.add_api_route("/metrics", self.metrics, include_in_schema=False, **get)
         app.add_api_route("/openapi.json", self.openapi, include_in_schema=False, **get)
         app.add_api_route("/", self.page, include_in_schema=False, **get)
-        self._document = orjson.dumps(schema.openapi(app))
+        app.add_api_route(ANY_ROUTE, self.any_route, include_in_schema=False, methods=["OPTIONS"])
+        self._document = orjson.dumps(schema.openapi(app, self._settings.quality_steps))
+        for route in app.routes:
+            if isinstance(route, Route) and route.methods and "GET" in route.methods:
+                route.methods.add("HEAD")  # not before the document, which need not say it of each route
         return app
 
     async def generations(self, request: Request) -> Response:
@@ -212,6 +217,10 @@ class Frontend:
     async def page(self) -> Response:
         """The web page."""
         return self._page
+
+    async def any_route(self) -> Response:
+        """What `OPTIONS *` asks: the methods that any route has."""
+        return Response(status_code=204, headers={"Allow": "GET, HEAD, OPTIONS, POST"})
 
     def _key(self, request: Request) -> str:
         """The name of the request's API key."""

@@ -32,12 +32,15 @@ async def read_fields(request: Request, settings: Settings, *accepted: str) -> t
     kind, _, parameters = given.partition(";")
     kind = kind.strip().lower()
     if kind not in accepted:
-        raise WrongContentType(f"Content-Type: {kind or 'none'!r}; this route takes {' or '.join(accepted)}")
+        problem = f"Content-Type: {kind or 'none'!r}; this route takes {' or '.join(accepted)}"
+        raise WrongContentType(problem, "Accept-Post", ", ".join(accepted))
     if kind == JSON and (charset := _charset(parameters)) not in ("", "utf-8", "utf8"):
-        raise WrongContentType(f"Content-Type: charset {charset!r}; JSON is UTF-8")
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
-        raise WrongContentType(f"Content-Encoding: {encoding!r}; bodies are taken as they are, not compressed")
+        raise WrongContentType(f"Content-Type: charset {charset!r}; JSON is UTF-8", "Accept-Post", JSON)
+    for header, neutral in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
+        for coding in ",".join(request.headers.getlist(header)).split(","):
+            if coding.strip().lower() not in ("", neutral):
+                problem = f"{header}: {coding.strip()!r}; bodies are taken as they are, not compressed"
+                raise WrongContentType(problem, "Accept-Encoding", "identity")  # RFC 9110, 12.5.3
     if kind == FORM:
         return await read_form(given, _pieces(request), settings.max_image_bytes), False
     # An image in base64 and the rest; several large ones belong in a form, which is read piece by piece.

@@ -42,7 +42,10 @@ async def _routing_error(request: Request, error: Exception) -> Response:
     """Starlette's own: no such route, or not by this method."""
     assert isinstance(error, HTTPException)
     if error.status_code == MethodNotAllowed.status:
-        return await _api_error(request, MethodNotAllowed((error.headers or {}).get("Allow", "other methods")))
+        allowed = ", ".join(sorted({*(error.headers or {}).get("Allow", "").split(", "), "OPTIONS"} - {""}))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allowed})
+        return await _api_error(request, MethodNotAllowed(allowed))
     if error.status_code == NotFound.status:
         return await _api_error(request, NotFound(f"there is no route {request.url.path}"))
     return await _api_error(request, BadRequest(str(error.detail)))

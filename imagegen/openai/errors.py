@@ -8,6 +8,7 @@ ApiError
 ├── TooSlow               408  the body did not arrive in time, or the request's own deadline passed
 ├── TooLarge              413  the body, or an image in it
 ├── WrongContentType      415
+├── HeadTooLarge          431  the head of the request
 ├── Busy                  429  too many requests of this key, or Triton's queue is full; Retry-After
 ├── ClientDisconnected    499  the client closed the connection: for the log, nobody reads the response
 ├── Cancelled             499  somebody cancelled the request by its id
@@ -111,11 +112,29 @@ class TooLarge(ApiError):
 
 
 class WrongContentType(ApiError):
-    """The body is of a type that the route does not take."""
+    """The body is of a type, or in an encoding, that the route does not take.
+
+    Args:
+        message: what is wrong.
+        header: of the response, that says what is taken.
+        accepted: its value.
+    """
 
     status = 415
     kind = "invalid_request_error"
     code = "unsupported_content_type"
+
+    def __init__(self, message: str, header: str, accepted: str) -> None:
+        super().__init__(message)
+        self.headers = {header: accepted}
+
+
+class HeadTooLarge(ApiError):
+    """The head of the request is too large."""
+
+    status = 431
+    kind = "invalid_request_error"
+    code = "too_large"
 
 
 class Busy(ApiError):

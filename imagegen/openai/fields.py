@@ -6,26 +6,67 @@ such rules all the same, with the texts and constants of `imagegen.api.tensors`,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from imagegen.api import limits, tensors
-from imagegen.openai.errors import BadRequest
+from imagegen.openai.errors import BadRequest, shown
+from imagegen.openai.form_fields import FormText
+from imagegen.openai.openai_values import RESPONSE_FORMATS, RULES, UNSUPPORTED_FIELDS, accepted_values
 
-RESPONSE_FORMATS = ("b64_json", "url")
 _RULES = {tensor.name: tensor.rule for tensor in tensors.INPUTS}
-NEUTRAL_VALUES = {
-    "background": ("auto", "opaque"),
-    "moderation": ("auto",),
-    "style": ("vivid",),
-    "input_fidelity": ("low",),
-}
-"""Values of OpenAI's fields that change nothing here; others ask for what is not done, and are refused."""
+# What the schema shows of limits that a deployment may set otherwise.
+_DEFAULT_LIMITS = limits.RequestLimits()
+_LEAST_FLOAT = 2.0**-126  # of 32 bits, above 0
+_GRAIN_PX = limits.DEFAULT_GRANULARITY_PX
+_SIDE = "|".join(map(str, range(_GRAIN_PX, _DEFAULT_LIMITS.max_side_px + 1, _GRAIN_PX)))
+_SIZE = f"^(auto|({_SIDE})x({_SIDE}))$"
 
 Model = TypeVar("Model", bound=BaseModel)
+
+# JSON's numbers (RFC 8259, 6): Python also takes 1_0, " 1", Arabic digits, inf and thousands of digits.
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})", re.ASCII)
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,9})?", re.ASCII)
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, FormText):
+        if not _INTEGER.fullmatch(value):
+            raise _other_type(value, "an integer, as in 10")
+        return int(value)
+    # 1.0 is an integer in JSON Schema, and what some languages write for 1.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, FormText):
+        if not _NUMBER.fullmatch(value):
+            raise _other_type(value, "a number, as in 7.5")
+        return float(value)
+    return value
+
+
+def _flag(value: Any) -> Any:
+    if isinstance(value, FormText):
+        if value.lower() not in ("true", "false"):
+            raise _other_type(value, "true or false")
+        return value.lower() == "true"
+    return value
+
+
+def _other_type(text: str, kind: str) -> PydanticCustomError:
+    return PydanticCustomError("other_type", "{text} is not " + kind, {"text": repr(shown(text[:60]))})
+
+
+Integer = Annotated[int, BeforeValidator(_integer)]
+Number = Annotated[float, BeforeValidator(_number)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+"""Values that are texts in a form, written as in JSON."""
+Seed = Annotated[Integer, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": limits.MAX_SEED})]
 
 
 def _tensor(name: str, **schema: Any) -> Any:
@@ -33,10 +74,10 @@ def _tensor(name: str, **schema: Any) -> Any:
     return Field(None, description=_RULES[name], json_schema_extra=schema or None)
 
 
-def _neutral(name: str) -> Any:
-    values = NEUTRAL_VALUES[name]
-    meaning = f"only {' or '.join(values)}: other values cannot be honoured"
-    return Field(None, description=meaning, json_schema_extra={"enum": [*values, None]})
+def _judged(name: str) -> Any:
+    """A field of which the table of OpenAI's values says what becomes of it."""
+    meanings = dict.fromkeys(rule.meaning for rule in RULES if rule.field == name)
+    return Field(None, description="; ".join(meanings), json_schema_extra={"enum": [*accepted_values(name), None]})
 
 
 class Fields(BaseModel):
@@ -49,19 +90,23 @@ class OwnFields(Fields):
     """What diffusion models take and OpenAI's API has no name for; at top level or in `nvext`."""
 
     negative_prompt: str | None = _tensor("negative_prompt", maxLength=limits.MAX_PROMPT_CHARACTERS)
-    num_inference_steps: int | None = _tensor("num_inference_steps", minimum=1)
-    guidance_scale: float | None = _tensor("guidance_scale", minimum=0)
-    seed: int | list[int] | None = _tensor("seed")
-    strength: float | None = _tensor("strength", exclusiveMinimum=0, maximum=1)
+    num_inference_steps: Integer | None = _tensor(
+        "num_inference_steps", minimum=1, maximum=_DEFAULT_LIMITS.max_num_inference_steps
+    )
+    guidance_scale: Number | None = _tensor("guidance_scale", minimum=0, maximum=_DEFAULT_LIMITS.max_guidance_scale)
+    seed: Seed | list[Seed] | None = _tensor("seed", minItems=1, maxItems=limits.MAX_N)
+    strength: Number | None = _tensor("strength", minimum=_LEAST_FLOAT, maximum=1)
     scheduler: str | None = _tensor("scheduler", enum=[*tensors.SCHEDULERS, None])
-    timeout_ms: int | None = _tensor("timeout_ms", minimum=1, maximum=limits.MAX_TIMEOUT_MS)
+    timeout_ms: Integer | None = _tensor("timeout_ms", minimum=1, maximum=limits.MAX_TIMEOUT_MS)
 
 
 class NvExt(OwnFields):
     """The object `nvext`, by which NVIDIA's frontends extend OpenAI's API."""
 
     annotations: list[str] | None = Field(
-        None, description='["progress"]: a stream also carries an event for each denoising step'
+        None,
+        description='["progress"]: a stream also carries an event for each denoising step',
+        json_schema_extra={"items": {"enum": ["progress"]}},
     )
 
 
@@ -69,16 +114,18 @@ class VariationFields(OwnFields):
     """The fields of /v1/images/variations, without its image."""
 
     model: str | None = Field(None, description="the id of /v1/models; may be left out")
-    n: int | None = _tensor("n", minimum=1, maximum=limits.MAX_N)
-    size: str | None = _tensor("size", pattern="^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")
+    n: Integer | None = _tensor("n", minimum=1, maximum=limits.MAX_N)
+    size: str | None = _tensor("size", pattern=_SIZE)
     response_format: str | None = Field(
         None,
         description="b64_json (the default), or url where results are stored",
         json_schema_extra={"enum": [*RESPONSE_FORMATS, None]},
     )
-    output_format: str | None = _tensor("output_format", enum=[*tensors.OUTPUT_FORMATS, None])
-    output_compression: int | None = _tensor("output_compression", minimum=0, maximum=limits.MAX_OUTPUT_COMPRESSION)
-    user: str | None = _tensor("user", minLength=1, maxLength=limits.MAX_USER_CHARACTERS)
+    output_format: str | None = _tensor(
+        "output_format", enum=[*tensors.OUTPUT_FORMATS, *tensors.OTHER_OUTPUT_FORMATS, None]
+    )
+    output_compression: Integer | None = _tensor("output_compression", minimum=0, maximum=limits.MAX_OUTPUT_COMPRESSION)
+    user: str | None = Field(None, description=_RULES["user"], max_length=limits.MAX_USER_CHARACTERS)
     safety_identifier: str | None = Field(
         None,
         description="the newer name of `user`; counts before it",
@@ -95,11 +142,12 @@ class GenerationFields(VariationFields):
         json_schema_extra={"minLength": 1, "maxLength": limits.MAX_PROMPT_CHARACTERS},
     )
     quality: str | None = Field(None, description="auto, or a name that this server maps to a number of steps")
-    background: str | None = _neutral("background")
-    moderation: str | None = _neutral("moderation")
-    style: str | None = _neutral("style")
-    stream: bool | None = Field(None, description="respond with server-sent events; only with n = 1")
-    partial_images: int | None = Field(
+    background: str | None = _judged("background")
+    moderation: str | None = _judged("moderation")
+    style: str | None = _judged("style")
+    complexity: str | None = _judged("complexity")
+    stream: Flag | None = Field(None, description="respond with server-sent events; only with n = 1")
+    partial_images: Integer | None = Field(
         None,
         description="previews in a stream",
         json_schema_extra={"minimum": 0, "maximum": limits.MAX_PARTIAL_IMAGES},
@@ -109,36 +157,40 @@ class GenerationFields(VariationFields):
 class EditFields(GenerationFields):
     """The fields of /v1/images/edits, without its images and mask."""
 
-    input_fidelity: str | None = _neutral("input_fidelity")
+    input_fidelity: str | None = _judged("input_fidelity")
 
 
 class ImageReference(Fields):
     """An image of the JSON form."""
 
-    image_url: str | None = Field(None, description="http(s) or data URL")
+    # `file_id` is of OpenAI's files API, which is not here; to know it makes its refusal say so.
+    image_url: str | None = Field(
+        None, description="http(s) or data URL", json_schema_extra={"pattern": "^(https?://|data:image/)."}
+    )
     file_id: str | None = Field(None, description="not supported: there is no files API here")
 
 
 class EditJson(EditFields):
     """The JSON form of /v1/images/edits."""
 
-    images: list[ImageReference] = Field(min_length=1)
+    images: list[ImageReference] = Field(min_length=1, json_schema_extra={"maxItems": limits.MAX_IMAGES})
     mask: ImageReference | None = None
 
 
-def parse_fields(kind: type[Model], given: Mapping[str, Any], *, strict: bool) -> Model:
+def parse_fields(kind: type[Model], given: Mapping[str, Any]) -> Model:
     """The fields of a body.
 
     Args:
         kind: what the route takes.
-        given: the body's values by name.
-        strict: whether types must be right, as in JSON; the values of a form are texts.
+        given: the body's values by name; None is as good as absent, and a `FormText` is what it stands for.
 
     Raises:
         BadRequest: names the first field that is unknown, missing or of a wrong type.
     """
+    known = {*kind.model_fields, *UNSUPPORTED_FIELDS}  # others are refused all the same
+    present = {name: value for name, value in given.items() if value is not None or name not in known}
     try:
-        return kind.model_validate(given, strict=strict)
+        return kind.model_validate(present, strict=True)
     except ValidationError as error:
         raise _bad_request(error.errors(include_url=False, include_context=False, include_input=False)[0]) from None
 
@@ -147,6 +199,8 @@ def _bad_request(error: ErrorDetails) -> BadRequest:
     """The first thing that pydantic found wrong."""
     name = _name(error["loc"])
     if error["type"] == "extra_forbidden":
+        if (reason := UNSUPPORTED_FIELDS.get(name.partition("[")[0])) is not None:
+            return BadRequest(f"{name}: cannot be honoured: {reason}", name)
         return BadRequest(f"{name}: unknown field", name, code="unknown_field")
     if error["type"] == "missing":
         return BadRequest(f"{name}: missing; it is required", name, code="missing_field")

@@ -1,12 +1,7 @@
-"""A multipart form, parsed while it arrives: each part is bounded, none is written to disk.
-
-Names are read as OpenAI's clients write them: `image[]` may come several times, `nvext[seed]` is the field seed of
-the object nvext; any other name comes once.
-"""
+"""A multipart form, parsed while it arrives: each part is bounded, none is written to disk."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,16 +9,14 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from imagegen.openai.errors import BadRequest, TooLarge, shown
-from imagegen.openai.json_body import parse_object
+from imagegen.openai.form_fields import Part, PartName, fields_of
 
-_FILES = ("image", "mask")
 _MAX_PARTS = 64
 _MAX_TEXT_BYTES = 256 * 1024  # the longest prompt, in UTF-8, twice
-_NESTED = re.compile(r"nvext\[([a-z_]+)\](\[\])?")
 
 
 async def read_form(content_type: str, body: AsyncIterator[bytes], max_image_bytes: int) -> dict[str, Any]:
-    """The fields by name: `image` a list of bytes, `mask` bytes, `nvext` a dict, all else text.
+    """The fields by name, as `form_fields.fields_of` has them.
 
     Args:
         content_type: the request's header.
@@ -46,10 +39,11 @@ class _Form:
         if not boundary:
             raise BadRequest("Content-Type: multipart/form-data without a boundary", code="invalid_form")
         self._max_image_bytes = max_image_bytes
-        self._parts: list[tuple[str, bytes]] = []
+        self._parts: list[Part] = []
         self._header_name = self._header_value = b""
         self._headers: dict[bytes, bytes] = {}
-        self._name = ""
+        self._name = PartName("", "", None)
+        self._has_file_name = False
         self._data = bytearray()
         self._complete = False
         try:
@@ -78,37 +72,7 @@ class _Form:
     def fields(self) -> dict[str, Any]:
         if not self._complete:
             raise BadRequest("the body ends before its last boundary", code="invalid_form")
-        fields: dict[str, Any] = {}
-        for name, data in self._parts:
-            self._put(fields, name, data)
-        return fields
-
-    def _put(self, fields: dict[str, Any], name: str, data: bytes) -> None:
-        nested = _NESTED.fullmatch(name)
-        if name == "image[]":
-            if isinstance(fields.setdefault("image", []), list):
-                fields["image"].append(data)
-                return
-            raise _twice("image")
-        if nested:
-            extension = fields.setdefault("nvext", {})
-            if nested[2]:
-                extension.setdefault(nested[1], [])
-            if isinstance(extension.get(nested[1]), list) and nested[2]:
-                extension[nested[1]].append(_text(name, data))
-            elif nested[1] in extension:
-                raise _twice(name)
-            else:
-                extension[nested[1]] = _text(name, data)
-            return
-        if name in fields:
-            raise _twice(name)
-        if name in _FILES:
-            fields[name] = data
-        elif name == "nvext":
-            fields[name] = parse_object(data)
-        else:
-            fields[name] = _text(name, data)
+        return fields_of(self._parts)
 
     def _begin(self) -> None:
         if len(self._parts) >= _MAX_PARTS:
@@ -131,31 +95,19 @@ class _Form:
         name = options.get(b"name")
         if disposition != b"form-data" or not name:
             raise BadRequest("a part of the form has no name", code="invalid_form")
-        self._name = name.decode("utf-8", "replace")
-        is_file = self._name in (*_FILES, "image[]")
-        self._max_bytes = self._max_image_bytes if is_file else _MAX_TEXT_BYTES
+        self._name = PartName.parse(name.decode("utf-8", "replace"))
+        self._has_file_name = bool(options.get(b"filename"))
+        self._max_bytes = self._max_image_bytes if self._name.is_file else _MAX_TEXT_BYTES
 
     def _more(self, data: bytes, start: int, end: int) -> None:
         self._data += memoryview(data)[start:end]
         if len(self._data) > self._max_bytes:
-            field = shown(self._name.removesuffix("[]"))
+            field = shown(str(self._name))
             raise TooLarge(f"{field}: too_large: is larger than {self._max_bytes} bytes", field)
 
     def _end(self) -> None:
-        self._parts.append((self._name, bytes(self._data)))
+        self._parts.append(Part(self._name, bytes(self._data), self._has_file_name))
         self._data = bytearray()
 
     def _ended(self) -> None:
         self._complete = True
-
-
-def _twice(name: str) -> BadRequest:
-    hint = "; several images are image[]" if name == "image" else ""
-    return BadRequest(f"{name}: given more than once{hint}", name, code="duplicate_field")
-
-
-def _text(name: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"{name}: not valid UTF-8 at byte {error.start}", name) from None

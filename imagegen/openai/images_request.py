@@ -13,8 +13,6 @@ from imagegen.api import tensors
 from imagegen.api.limits import MAX_PARTIAL_IMAGES
 from imagegen.openai.errors import BadRequest
 from imagegen.openai.fields import (
-    NEUTRAL_VALUES,
-    RESPONSE_FORMATS,
     EditFields,
     EditJson,
     GenerationFields,
@@ -23,6 +21,7 @@ from imagegen.openai.fields import (
     VariationFields,
     parse_fields,
 )
+from imagegen.openai.openai_values import JUDGED_FIELDS, RESPONSE_FORMATS, warning_of
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings
 
@@ -41,6 +40,7 @@ class ImagesRequest:
         progress: whether it also carries progress.
         quality: as asked; "auto" when absent.
         background: always opaque, as the images are.
+        warnings: about what was accepted and changes nothing, for the response.
     """
 
     kind: str
@@ -50,6 +50,7 @@ class ImagesRequest:
     progress: bool = False
     quality: str = "auto"
     background: str = "opaque"
+    warnings: tuple[str, ...] = ()
 
 
 class RequestParser:
@@ -66,24 +67,26 @@ class RequestParser:
 
     def generation(self, given: Mapping[str, Any]) -> ImagesRequest:
         """From the JSON object of /v1/images/generations."""
-        return self._with_prompt("image_generation", parse_fields(GenerationFields, given, strict=True), {})
+        return self._with_prompt("image_generation", parse_fields(GenerationFields, given), {})
 
     def edit(self, given: Mapping[str, Any], *, as_json: bool) -> ImagesRequest:
         """From the JSON object or the form of /v1/images/edits."""
         if as_json:
-            fields = parse_fields(EditJson, given, strict=True)
+            fields = parse_fields(EditJson, given)
             addresses = [_address(image, f"images[{index}]") for index, image in enumerate(fields.images)]
             mask = None if fields.mask is None else _address(fields.mask, "mask")
             return self._with_prompt("image_edit", fields, _images(addresses, mask))
         images, upload, rest = _uploads(given)
-        return self._with_prompt("image_edit", parse_fields(EditFields, rest, strict=False), _images(images, upload))
+        return self._with_prompt("image_edit", parse_fields(EditFields, rest), _images(images, upload))
 
     def variation(self, given: Mapping[str, Any]) -> ImagesRequest:
         """From the form of /v1/images/variations."""
         images, mask, rest = _uploads(given)
         if mask is not None:
             raise BadRequest("mask: unknown field", "mask", code="unknown_field")
-        values = self._values(parse_fields(VariationFields, rest, strict=False))
+        fields = parse_fields(VariationFields, rest)
+        _annotated(fields, False)
+        values = self._values(fields)
         values |= {"prompt": self._settings.variation_prompt, "image": images}
         if values["strength"] is None:
             values["strength"] = self._settings.variation_strength
@@ -91,10 +94,8 @@ class RequestParser:
 
     def _with_prompt(self, kind: str, fields: GenerationFields, images: dict[str, Any]) -> ImagesRequest:
         values = self._values(fields) | {"prompt": fields.prompt} | images
-        for name, allowed in NEUTRAL_VALUES.items():
-            value = getattr(fields, name, None)
-            if value is not None and value not in allowed:
-                raise BadRequest(f"{name}: {value!r} cannot be honoured; only {' or '.join(allowed)}", name)
+        judged = ((name, getattr(fields, name, None)) for name in JUDGED_FIELDS)
+        warnings = [warning_of(name, value) for name, value in judged if value is not None]
         quality = "auto" if fields.quality is None else fields.quality
         if quality != "auto":
             if quality not in self._settings.quality_steps:
@@ -112,7 +113,9 @@ class RequestParser:
             )
         if stream and fields.n is not None and fields.n > 1:
             raise BadRequest(f"n: {fields.n} with stream; a stream carries 1 image", "n")
-        return ImagesRequest(kind, values, stream, partial_images, _annotated(fields, stream), quality)
+        progress = _annotated(fields, stream)
+        said = tuple(warning for warning in warnings if warning is not None)
+        return ImagesRequest(kind, values, stream, partial_images, progress, quality, warnings=said)
 
     def _values(self, fields: VariationFields) -> dict[str, Any]:
         """The public tensors that all three routes share."""
@@ -126,9 +129,9 @@ class RequestParser:
             "n": fields.n,
             "size": fields.size,
             "response_format": response_format,
-            "output_format": fields.output_format,
+            "output_format": tensors.OTHER_OUTPUT_FORMATS.get(fields.output_format or "", fields.output_format),
             "output_compression": fields.output_compression,
-            "user": fields.safety_identifier or fields.user,
+            "user": fields.safety_identifier or fields.user or None,
         }
         for name in OwnFields.model_fields:
             outer, inner = getattr(fields, name), getattr(fields.nvext, name, None)
@@ -140,7 +143,7 @@ class RequestParser:
         return values
 
 
-def _annotated(fields: GenerationFields, stream: bool) -> bool:
+def _annotated(fields: VariationFields, stream: bool) -> bool:
     annotations = (fields.nvext.annotations if fields.nvext else None) or []
     for annotation in annotations:
         if annotation != _PROGRESS:

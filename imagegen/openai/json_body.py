@@ -23,7 +23,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if body.count(b",") > _MOST_COMMAS:
         raise BadRequest("the body has too many parts", code="invalid_json")
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8-sig")  # some editors and .NET begin with a mark; RFC 8259, 8.1 lets it be ignored
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
         if "\\u" in text:  # escapes can make text that has no UTF-8
             json.dumps(value, ensure_ascii=False).encode("utf-8")

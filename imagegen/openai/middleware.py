@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _BODIES_AT_ONCE = 8  # of the largest kind
 _NO_ROUTE = "none"
+FILES_PREFIX = "/v1/images/files/"
 
 
 class RequestMiddleware:
@@ -143,7 +144,7 @@ class _Request:
         self.log_context: dict[str, Any] = {}
         self.body_bytes = 0
         state = {**scope.get("state", {}), "request_id": self.id, "log_context": self.log_context}
-        self.scope = {**scope, "state": state}
+        self.scope = {**scope, "state": state, "path": _without_slash(scope["path"])}
         self._receive = receive
         self._send = send
         self._max_body_bytes = max_body_bytes
@@ -151,6 +152,7 @@ class _Request:
         self._deadline_s = asyncio.get_running_loop().time() + body_timeout_s
         declared = headers.get("content-length", "")
         self._declared_bytes = int(declared) if declared.isdecimal() and len(declared) < 20 else 0
+        self._waits_for_leave = headers.get("expect", "").lower() == "100-continue"
         self._body_complete = False
         self._started = False
         self._streams = False
@@ -162,6 +164,7 @@ class _Request:
             return await self._receive()
         if self._declared_bytes > self._max_body_bytes:
             raise self._too_large()  # before a byte is read: a client that waits for leave to send is spared it
+        self._waits_for_leave = False  # the server gives it now
         try:
             async with asyncio.timeout_at(self._deadline_s):
                 message = await self._receive()
@@ -185,7 +188,8 @@ class _Request:
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self.id
             self._streams = headers.get("content-type") == sse.CONTENT_TYPE
-            if self.status == TooSlow.status and not self._body_complete:
+            # Of a body that is not read nobody knows whether it comes, or another request in its place.
+            if self._waits_for_leave or (self.status == TooSlow.status and not self._body_complete):
                 headers["connection"] = "close"
         elif message["type"] == "http.response.body":
             self._ended = not message.get("more_body", False)
@@ -206,3 +210,9 @@ class _Request:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self._max_body_bytes} bytes")
+
+
+def _without_slash(path: str) -> str:
+    """The path of the route that is meant: a slash at its end is nothing, but to the key of a file."""
+    is_route = path != "/" and not path.startswith(FILES_PREFIX)
+    return path.removesuffix("/") if is_route else path

@@ -18,7 +18,7 @@ def images_body(request: ImagesRequest, done: Completed, text_tokens: int | None
     Beyond OpenAI's fields: `seed` of each image, and `metadata` as the server reports it.
     """
     data = [_image(request, image) | {"seed": seed} for image, seed in zip(done.images, done.seeds, strict=True)]
-    return {"created": int(time.time()), "data": data, **_about(request, done, text_tokens), "metadata": done.metadata}
+    return {"created": int(time.time()), "data": data, **_about(request, done, text_tokens)}
 
 
 def completed_event(request: ImagesRequest, done: Completed, text_tokens: int | None) -> tuple[str, dict[str, Any]]:
@@ -30,7 +30,6 @@ def completed_event(request: ImagesRequest, done: Completed, text_tokens: int | 
         **_image(request, done.images[0]),
         **_about(request, done, text_tokens),
         "seed": done.seeds[0],
-        "metadata": done.metadata,
     }
 
 
@@ -68,10 +67,18 @@ def _about(request: ImagesRequest, done: Completed, text_tokens: int | None) -> 
         "quality": request.quality,
         "background": request.background,
         "output_format": done.metadata["output_format"],
+        "metadata": _metadata(request, done),
     }
     if text_tokens is not None:
         about["usage"] = usage(text_tokens, len(request.values.get("image") or ()), len(done.images), size)
     return about
+
+
+def _metadata(request: ImagesRequest, done: Completed) -> dict[str, Any]:
+    """The server's report, with the warnings of the frontend behind its own."""
+    if not request.warnings:
+        return done.metadata
+    return done.metadata | {"warnings": [*done.metadata.get("warnings", ()), *request.warnings]}
 
 
 def _text(base64_text: bytes) -> orjson.Fragment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from imagegen import __version__
 from imagegen.api import limits
-from imagegen.openai import errors, sse
+from imagegen.openai import errors, schema_rules, sse
 from imagegen.openai.body import FORM, JSON
 from imagegen.openai.errors import ApiError
 from imagegen.openai.fields import EditFields, EditJson, GenerationFields, VariationFields
@@ -117,6 +118,9 @@ def failures(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
         headers = {}
         if kind in (errors.Busy, errors.NotAvailable):
             headers = {"Retry-After": {"schema": {"type": "string"}, "description": "seconds"}}
+        elif kind is errors.WrongContentType:
+            said = ("Accept-Post", "Accept-Encoding")
+            headers = {name: {"schema": {"type": "string"}, "description": "what is taken"} for name in said}
         description = (kind.__doc__ or "").partition("\n")[0]
         described[kind.status] = {"model": ErrorBody, "description": description, "headers": headers}
     return described
@@ -153,8 +157,13 @@ def takes(*, json: str | None = None, form: str | None = None) -> dict[str, Any]
     return {"requestBody": {"required": True, "content": content}, "security": [{}, {"key": []}]}
 
 
-def openapi(app: FastAPI) -> dict[str, Any]:
-    """The document."""
+def openapi(app: FastAPI, qualities: Iterable[str]) -> dict[str, Any]:
+    """The document.
+
+    Args:
+        app: its routes.
+        qualities: the values of `quality`.
+    """
     document = get_openapi(
         title="Images", version=__version__, description="OpenAI's images API on NVIDIA Triton.", routes=app.routes
     )
@@ -163,8 +172,24 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         schema = body.model_json_schema(ref_template=_REFERENCE)
         schemas |= schema.pop("$defs", {})
         schemas[body.__name__] = schema
+    schemas["ImageReference"]["required"] = ["image_url"]
+    schemas["ImageReference"]["properties"] |= {
+        "image_url": _only_text(schemas["ImageReference"]["properties"]["image_url"]),
+        "file_id": {"type": "null", "description": "not supported: there is no files API here"},
+    }
+    # Without an image there is nothing to move away from, and without a stream no progress.
+    for kind, field in (("GenerationFields", "strength"), ("VariationFields", "annotations")):
+        schemas[f"{kind}NvExt"] = _without(field, schemas["NvExt"])
+        schemas[kind] = _without(field, schemas[kind])
+        _refer_to(schemas[kind]["properties"]["nvext"], f"{kind}NvExt")
+    schemas[schema_rules.NAME] = schema_rules.request_rules()
+    for body in (GenerationFields, EditJson):
+        schemas[body.__name__]["allOf"] = [{"$ref": _REFERENCE.format(model=schema_rules.NAME)}]
+    for body in _BODIES:
+        if "quality" in schemas[body.__name__]["properties"]:
+            schemas[body.__name__]["properties"]["quality"]["enum"] = ["auto", *qualities, None]
     for name, mask in (("EditFields", True), ("VariationFields", False)):
-        schemas[name] = _without_null(schemas[name])  # a form has no way to say it
+        schemas[name] = _as_form(schemas[name])
         _add_files(schemas[name], mask=mask)
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path in document["paths"].values():
@@ -175,14 +200,33 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     return document
 
 
-def _without_null(schema: Any) -> Any:
-    if isinstance(schema, dict):
-        return {
-            name: _without_null(value) for name, value in schema.items() if not (name == "default" and value is None)
-        }
+def _without(field: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return schema | {"properties": {name: value for name, value in schema["properties"].items() if name != field}}
+
+
+def _only_text(schema: dict[str, Any]) -> dict[str, Any]:
+    """A text that may not be null."""
+    return {name: value for name, value in schema.items() if name not in ("anyOf", "default")} | {"type": "string"}
+
+
+def _refer_to(schema: dict[str, Any], model: str) -> None:
+    """Let an optional object be of another model."""
+    schema["anyOf"] = [{"$ref": _REFERENCE.format(model=model)}, {"type": "null"}]
+
+
+def _as_form(schema: Any) -> Any:
+    """The schema of a form, which knows no null; a text that is chosen from some may be empty instead."""
     if isinstance(schema, list):
-        return [_without_null(item) for item in schema if item is not None and item != {"type": "null"}]
-    return schema
+        return [_as_form("" if item is None else item) for item in schema if item != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    form = {name: _as_form(value) for name, value in schema.items() if name != "default" or value is not None}
+    if "pattern" in form:
+        form["pattern"] = f"^$|{form['pattern']}"
+    if len(form.get("anyOf", ())) == 1:
+        (only,) = form.pop("anyOf")
+        form = only | form
+    return form
 
 
 def _add_files(schema: dict[str, Any], *, mask: bool) -> None:

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, CliVariadicArg, PydanticBaseSettings
 
 from imagegen.api.limits import DEFAULT_MAX_IMAGE_BYTES
 
-DEFAULT_QUALITY_STEPS = {"low": 10, "medium": 20, "high": 40, "standard": 20, "hd": 40}
+DEFAULT_QUALITY_STEPS = {"low": 10, "medium": 20, "high": 40, "xhigh": 60, "max": 80, "standard": 20, "hd": 40}
 
 
 class Settings(BaseSettings):
@@ -48,7 +48,12 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(default=256_000_000, ge=1, description="most bytes of a request's body")
     max_image_bytes: int = Field(default=DEFAULT_MAX_IMAGE_BYTES, ge=1, description="most bytes of one uploaded image")
-    body_timeout_s: float = Field(default=60.0, gt=0, description="longest time for a request's body to arrive")
+    body_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="longest time for a request's head, and then for its body, to arrive; a client that reads less "
+        "than 1000 bytes a second of its response for so long loses the connection",
+    )
     quality_steps: CliVariadicArg[dict[str, Annotated[int, Field(ge=1)]]] = Field(
         default=DEFAULT_QUALITY_STEPS,
         min_length=1,

@@ -30,6 +30,7 @@ from imagegen.pipelines.previews import Projection, fit_projection
 from imagegen.pipelines.schedulers import fitting_schedulers
 from imagegen.pipelines.settings import PipelineSettings
 from imagegen.pipelines.tuning import tune
+from imagegen.pipelines.variant import check_variant
 from imagegen_client import IMAGE_TO_IMAGE as IMAGE_TO_IMAGE
 from imagegen_client import INPAINTING as INPAINTING
 from imagegen_client import TEXT_TO_IMAGE as TEXT_TO_IMAGE
@@ -120,6 +121,8 @@ def load_pipelines(settings: PipelineSettings, folder: Path, default_device: str
     """
     device = torch.device(default_device if settings.device == "auto" else settings.device)
     local = folder / native(settings.model)
+    if local.is_dir():
+        check_variant(local, settings.variant)
     with with_plain_name(local) if local.is_dir() else nullcontext(settings.model) as source:
         base = DiffusionPipeline.from_pretrained(
             str(source), revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)

@@ -44,8 +44,8 @@ FIELDS: dict[str, tuple[dict[str, Any], int, str | None]] = {
     "size huge": ({"size": "100000x10000"}, 400, "size"),
     "quality unknown": ({"quality": "best"}, 400, "quality"),
     "background transparent": ({"background": "transparent"}, 400, "background"),
-    "moderation low": ({"moderation": "low"}, 400, "moderation"),
-    "style natural": ({"style": "natural"}, 400, "style"),
+    "moderation unknown": ({"moderation": "none"}, 400, "moderation"),
+    "style unknown": ({"style": "plain"}, 400, "style"),
     "input_fidelity": ({"input_fidelity": "low"}, 400, "input_fidelity"),
     "output_format gif": ({"output_format": "gif"}, 400, "output_format"),
     "output_compression 101": ({"output_compression": 101}, 400, "output_compression"),
@@ -83,14 +83,19 @@ def test_null_is_absent_and_neutral_values_pass(openai_server: OpenAIServer) -> 
         "prompt": "x",
         "num_inference_steps": 1,
         "background": "opaque",
-        "moderation": "auto",
-        "style": "vivid",
+        "moderation": "low",
+        "style": "natural",
+        "output_format": "jpg",
         "partial_images": 0,
         **dict.fromkeys(("n", "size", "quality", "stream", "user", "nvext", "seed", "output_compression", "model")),
     }
     with connect(openai_server.url) as connection:
         connection.sendall(json_request(GENERATIONS, fields))
-        assert read_response(connection)[0] == 200
+        status, _, body = read_response(connection)
+    assert status == 200
+    metadata = json.loads(body)["metadata"]
+    assert metadata["output_format"] == "jpeg"
+    assert [warning.partition(":")[0] for warning in metadata["warnings"]] == ["moderation", "style"]
 
 
 BODIES: dict[str, tuple[str | None, bytes, int, str | None]] = {
@@ -131,8 +136,8 @@ FORMS: dict[str, tuple[str, list[tuple[str, bytes]], int, str | None]] = {
     "51 MB": (EDITS, [("prompt", b"x"), ("image", PNG + b"0" * 51_000_000)], 413, "image"),
     "51 MB of mask": (EDITS, [("image", b"SCENE"), ("mask", b"0" * 51_000_000), ("prompt", b"x")], 413, "mask"),
     "a megabyte of prompt": (EDITS, [("image", b"SCENE"), ("prompt", b"x" * 1_000_000)], 413, "prompt"),
-    "image twice": (EDITS, [("prompt", b"x"), ("image", b"SCENE"), ("image", b"SCENE")], 400, "image"),
-    "image and image[]": (EDITS, [("prompt", b"x"), ("image[]", b"SCENE"), ("image", b"SCENE")], 400, "image"),
+    "image[0] twice": (EDITS, [("prompt", b"x"), ("image[0]", b"SCENE"), ("image[0]", b"SCENE")], 400, "image"),
+    "n as Python writes it": (EDITS, [("prompt", b"x"), ("n", b"1_0"), ("image", b"SCENE")], 400, "n"),
     "mask twice": (EDITS, [("prompt", b"x"), ("image", b"SCENE"), ("mask", b"a"), ("mask", b"b")], 400, "mask"),
     "prompt twice": (EDITS, [("prompt", b"x"), ("prompt", b"x"), ("image", b"SCENE")], 400, "prompt"),
     "100 fields": (EDITS, [(f"f{index}", b"x") for index in range(100)], 400, None),

@@ -1,5 +1,8 @@
 """Requests made up from the served OpenAPI document: none gives a 500, an undocumented status or another content.
 
+That those which the document allows are accepted is asked of a frontend before a stand-in for Triton, in
+tests/unit/openai/test_schema_conformance.py, where sizes and numbers cost nothing.
+
 2,000 cases, where time is no matter, against a frontend that runs:
 `schemathesis run http://localhost:9000/openapi.json --max-examples 400 --checks \
 not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method`
@@ -31,7 +34,10 @@ CHECKS = (
 def test_made_up_requests_get_documented_responses(openai_server: OpenAIServer, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{openai_server.url}/openapi.json"]
     command += ["--max-examples", "40", "--checks", ",".join(CHECKS), "--seed", "1", "--phases", "fuzzing"]
-    environment = os.environ | {"NO_COLOR": "1"}
+    root = Path(__file__).resolve().parents[2]
+    paths = os.pathsep.join((str(root), str(root / "client")))
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.service.schemathesis_hooks", "PYTHONPATH": paths}
+    environment = os.environ | {"NO_COLOR": "1"} | hooks
     ended = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )

@@ -17,6 +17,7 @@ from imagegen.images.output import metrics as output_metrics
 from imagegen.images.output.settings import OutputSettings
 from imagegen.launch.triton_options import OPTIONS
 from imagegen.openai.metrics import FrontendMetrics
+from imagegen.openai.openai_values import RULES, UNSUPPORTED_FIELDS
 from imagegen.triton.diffusion_settings import DiffusionSettings
 from imagegen.triton.stream_settings import StreamSettings
 from imagegen_client import ERROR_CODES
@@ -76,6 +77,12 @@ def option_rows() -> list[str]:
     return rows
 
 
+def openai_value_rows() -> list[str]:
+    rows = [(rule.field, ", ".join(map(str, rule.values)), str(rule.treatment), rule.meaning) for rule in RULES]
+    rows += [(field, "any", "refused", reason) for field, reason in UNSUPPORTED_FIELDS.items()]
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
 def metric_rows() -> list[str]:
     families = [*input_metrics.FAMILIES, *engine_metrics.FAMILIES, *output_metrics.FAMILIES]
     rows = [f"| {family.name} | {family.kind} | {family.meaning} |" for family in families]
@@ -96,6 +103,7 @@ TABLES = {
     ("api.md", "| output | type, shape | meaning |"): output_rows,
     ("api.md", "| further input | type, shape | default | rule |"): stream_input_rows,
     ("api.md", "| output of the stream | type, shape | meaning |"): stream_output_rows,
+    ("openai.md", "| field | value | here | meaning |"): openai_value_rows,
     ("operations.md", "| parameter | default | meaning |"): parameter_rows,
     ("operations.md", "| option | value | given | why |"): option_rows,
     ("operations.md", "| metric | kind | meaning |"): metric_rows,

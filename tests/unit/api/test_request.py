@@ -101,6 +101,20 @@ REJECTED: list[tuple[dict[str, Any], str, str]] = [
     ({"size": ["512x512\n"]}, "size", "neither"),
     ({"size": ["-512x512"]}, "size", "neither"),
     ({"size": ["٥١٢x512"]}, "size", "neither"),  # digits, but not ASCII ones
+    ({"size": ["64X64"]}, "size", 'write it as "64x64"'),
+    ({"size": ["1024*1024"]}, "size", 'write it as "1024x1024"'),
+    ({"size": ["1024 x 768"]}, "size", 'write it as "1024x768"'),
+    ({"size": ["1024×768"]}, "size", 'write it as "1024x768"'),
+    ({"size": ["1024, 768"]}, "size", 'write it as "1024x768"'),
+    ({"size": ["1024:768"]}, "size", 'write it as "1024x768"'),
+    ({"size": [" 1024x768px\n"]}, "size", 'write it as "1024x768"'),
+    ({"size": ["1024px x 768px"]}, "size", 'write it as "1024x768"'),
+    ({"size": ["(1024, 768)"]}, "size", 'write it as "1024x768"'),
+    ({"size": ["1024"]}, "size", 'write it as "1024x1024"'),
+    ({"size": ["Auto"]}, "size", 'write it as "auto"'),
+    ({"size": ["٥١٢x512"]}, "size", 'write it as "512x512"'),
+    ({"size": ["9" * 40]}, "size", 'as in "512x512"'),
+    ({"size": ["1.5x2"]}, "size", 'as in "512x512"'),
     ({"size": ["0x512"]}, "size", '"0x512" is not allowed: each side is 8..2048 pixels, a multiple of 8'),
     ({"size": ["513x512"]}, "size", '"513x512" is not allowed'),
     ({"size": ["512x516"]}, "size", '"512x516" is not allowed'),
@@ -122,11 +136,14 @@ REJECTED: list[tuple[dict[str, Any], str, str]] = [
     ({"timeout_ms": [0]}, "timeout_ms", "0 is outside 1..3600000"),
     ({"timeout_ms": [3_600_001]}, "timeout_ms", "3600001 is outside 1..3600000"),
     ({"seed": [-1]}, "seed", "-1 is outside 0..9223372036854775807"),
+    ({"seed": [-1]}, "seed", "leave it out for a random one"),
+    ({"n": [2], "seed": [5, -(2**63)]}, "seed", "leave it out for random ones"),
     ({"seed": []}, "seed", "shape [0]; one seed or n=1 seeds"),
     ({"seed": [[1]]}, "seed", "shape [1, 1]; one seed"),
     ({"n": [3], "seed": [1, 2]}, "seed", "shape [2]; one seed or n=3 seeds"),
     ({"n": [3], "seed": [2**63 - 3 + 1]}, "seed", "9223372036854775806 is outside 0..9223372036854775805"),
     ({"output_format": ["gif"]}, "output_format", "'gif' is not one of png, jpeg, webp"),
+    ({"output_format": ["jpg2"]}, "output_format", "'jpg2' is not one of png, jpeg, webp"),
     ({"output_compression": [-1]}, "output_compression", "-1 is outside 0..100"),
     ({"output_compression": [101]}, "output_compression", "101 is outside 0..100"),
     ({"response_format": ["json"]}, "response_format", "'json' is not one of bytes, b64_json, url"),
@@ -216,6 +233,10 @@ def test_urls_are_given_where_there_is_a_store() -> None:
 def test_the_output_choice_can_be_read_alone() -> None:
     arrays = {"output_format": tensor("output_format", ["jpeg"]), "user": tensor("user", ["u"])}
     assert parse_output_choice(arrays) == OutputChoice("jpeg", None, "bytes", "u")
+
+
+def test_jpg_is_jpeg() -> None:
+    assert parse_output_choice({"output_format": tensor("output_format", ["jpg"])}).output_format == "jpeg"
     with pytest.raises(InvalidArgument, match="result store"):
         parse_output_choice({"response_format": tensor("response_format", ["url"])})
 

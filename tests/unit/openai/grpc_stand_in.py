@@ -64,10 +64,15 @@ def message(**tensors: list[Any]) -> Any:
     return service_pb2.ModelStreamInferResponse(infer_response=response)
 
 
-def completed(model: str = "a-checkpoint", seed: int = 7) -> Any:
-    """The last response of a request for one image."""
-    metadata = {"model": model, "size": "128x128", "output_format": "png", "num_inference_steps": 1}
-    return message(event=["completed"], generated_image=["QUJD"], used_seed=[seed], metadata=[json.dumps(metadata)])
+def completed(model: str = "a-checkpoint", seed: int = 7, n: int = 1, output_format: str = "png") -> Any:
+    """The last response of a request for n images."""
+    metadata = {"model": model, "size": "128x128", "output_format": output_format, "num_inference_steps": 1}
+    return message(
+        event=["completed"],
+        generated_image=["QUJD"] * n,
+        used_seed=list(range(seed, seed + n)),
+        metadata=[json.dumps(metadata | {"warnings": []})],
+    )
 
 
 def failure(text: str) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from imagegen.api import limits, tensors
 from imagegen.openai.errors import BadRequest, NotFound
 from imagegen.openai.fields import OwnFields
+from imagegen.openai.form_fields import FormText
 from imagegen.openai.images_request import ImagesRequest, RequestParser
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings
@@ -96,8 +97,16 @@ def test_progress_only_in_streams() -> None:
     assert not parse(stream=True, nvext={"annotations": []}).progress
 
 
+def test_a_variation_has_no_progress() -> None:
+    for given in (["progress"], ["magic"]):
+        with pytest.raises(BadRequest) as refused:
+            PARSER.variation({"image": [b"a"], "nvext": {"annotations": given}})
+        assert refused.value.param == "nvext.annotations"
+
+
 def test_a_form_gives_texts() -> None:
-    form = {"prompt": "x", "n": "2", "guidance_scale": "0", "seed": "7", "stream": "false", "image": [b"a", b"b"]}
+    texts = {"prompt": "x", "n": "2", "guidance_scale": "0", "seed": "7", "stream": "false"}
+    form = {name: FormText(text) for name, text in texts.items()} | {"image": [b"a", b"b"]}
     made = PARSER.edit(form, as_json=False)
     assert given_values(made) == {
         "prompt": "x",
@@ -126,4 +135,4 @@ def test_a_variation_has_the_deployments_prompt_and_strength() -> None:
     settings = Settings(variation_prompt="more", variation_strength=0.3)
     made = RequestParser(settings, ServedModel(None)).variation({"image": b"a"})
     assert (made.values["prompt"], made.values["strength"], made.values["image"]) == ("more", 0.3, [b"a"])
-    assert PARSER.variation({"image": b"a", "strength": "0.9"}).values["strength"] == 0.9
+    assert PARSER.variation({"image": b"a", "strength": FormText("0.9")}).values["strength"] == 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -17,6 +18,14 @@ REQUEST = ImagesRequest("image_edit", {"response_format": "b64_json", "size": "3
 
 def plain(value: Any) -> Any:
     return json.loads(orjson.dumps(value))
+
+
+def test_the_warnings_of_the_frontend_are_behind_those_of_the_server() -> None:
+    done = Completed([b"QUJD"], [7], {"size": "32x16", "output_format": "png", "warnings": ["cut"]})
+    warned = replace(REQUEST, warnings=("style: it changes nothing",))
+    for body in (images_body(warned, done, None), completed_event(warned, done, None)[1]):
+        assert body["metadata"]["warnings"] == ["cut", "style: it changes nothing"]
+    assert done.metadata["warnings"] == ["cut"]
 
 
 def test_the_whole_response() -> None:
