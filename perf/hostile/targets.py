@@ -1,0 +1,80 @@
+"""The server under attack: this project's own with narrow limits, or one that runs already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from imagegen.launch.embedded_frontend import EmbeddedFrontend
+from perf.hostile.send import Addresses
+from perf.own_server import own_server
+from perf.process_tree import holding
+
+BODY_TIMEOUT_S = 2.0
+MAX_IMAGE_BYTES = 2_000_000
+# So that what chance leaves valid costs little, and caches are full after the warm-up, as they are after a day.
+_PARAMETERS = {
+    "diffusion.default_num_inference_steps": "1",
+    "diffusion.max_num_inference_steps": "20",
+    "diffusion.max_side_px": "128",
+    "diffusion.prompt_cache_bytes": "4000000",
+    "diffusion.image_cache_bytes": "4000000",
+    "image_preprocess.max_image_bytes": str(MAX_IMAGE_BYTES),
+    "image_preprocess.url_cache_bytes": "4000000",
+}
+_OPTIONS: dict[str, str | list[str]] = {
+    "body-timeout-s": f"{BODY_TIMEOUT_S:g}",
+    "max-image-bytes": str(MAX_IMAGE_BYTES),
+    "probe-interval-s": "3600",
+    "ready-within-s": "7200",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running server.
+
+    Attributes:
+        addresses: of its ways.
+        pids: of its processes whose memory is measured, with all that they started; empty where they are not known.
+        body_timeout_s: the frontend's, where it is known.
+    """
+
+    addresses: Addresses
+    pids: tuple[int, ...]
+    body_timeout_s: float | None = None
+
+    def rss_bytes(self) -> int:
+        """Resident memory of all its processes."""
+        return sum(holding(pid, "no shared memory").rss_bytes for pid in self.pids)
+
+    def alive(self) -> bool:
+        """Whether the processes that it had at the start all run still."""
+        return all(psutil.pid_exists(pid) for pid in self.pids)
+
+
+@contextmanager
+def own_target(checkpoint: Path) -> Iterator[Target]:
+    """Triton and the frontend, started and ended here."""
+    options = _OPTIONS | {"tokenizer": str(checkpoint)}
+    with (
+        own_server(checkpoint, caches=True, more=_PARAMETERS) as server,
+        EmbeddedFrontend(server.grpc_url, options=options) as frontend,
+    ):
+        addresses = Addresses(frontend.url.removeprefix("http://"), server.http_url, server.grpc_url)
+        yield Target(addresses, (server.pid, frontend.pid), BODY_TIMEOUT_S)
+
+
+def running_target(addresses: Addresses) -> Target:
+    """A server that runs already; its memory is measured where it runs on this machine as this user."""
+    ports = {int(address.rpartition(":")[2]) for address in (addresses.openai, addresses.http, addresses.grpc)}
+    listening = (
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port in ports
+    )
+    return Target(addresses, tuple(sorted({pid for pid in listening if pid is not None})))
