@@ -114,6 +114,10 @@ class GrpcCase(Case):
         return b"".join(self.messages)
 
 
+NO_HTTP = -1
+"""The status of bytes that are no HTTP response."""
+
+
 @dataclass(frozen=True)
 class Response:
     """One response.

@@ -10,7 +10,15 @@ _STATUS_LINE = re.compile(rb"HTTP/\S+ (\d{3})[^\r\n]*")
 
 
 class NotHttp(Exception):
-    """The bytes are no HTTP response."""
+    """The bytes are no HTTP response.
+
+    Attributes:
+        rest: those bytes, at most 1000.
+    """
+
+    def __init__(self, rest: bytes) -> None:
+        super().__init__(rest[:80])
+        self.rest = rest[:1000]
 
 
 def parse_responses(data: bytes, *, closed: bool, head_only: bool = False) -> list[Response]:
@@ -30,7 +38,7 @@ def parse_responses(data: bytes, *, closed: bool, head_only: bool = False) -> li
         line = _STATUS_LINE.match(head)
         if not found or line is None:
             if closed or not data.startswith(b"HTTP/"[: len(data)]):
-                raise NotHttp(repr(data[:80]))
+                raise NotHttp(data)
             break
         headers = {
             name.strip().lower(): value.strip()

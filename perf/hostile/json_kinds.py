@@ -31,6 +31,9 @@ _BROKEN = (
 )
 
 
+_DEEPEST_FOR_TRITON = 5000  # see `statuses.LEFT_OUT`
+
+
 def openai_field(dice: random.Random) -> HttpCase:
     """One field of OpenAI's generations is wrong."""
     fields = values.wrong_field(dice, values.WRONG_FOR_OPENAI)
@@ -48,7 +51,7 @@ def openai_body(dice: random.Random) -> HttpCase:
     if dice.random() < 0.25:
         content_type = dice.choice(("text/plain", "", "application/xml", "application/json; charset=utf-16", "*/*"))
         return HttpCase(Way.OPENAI, Expected.REFUSED, pieces=(post(GENERATIONS, _valid(), content_type),))
-    return _openai(_broken(dice), Expected.REFUSED)
+    return _openai(_broken(dice, 50_000), Expected.REFUSED)
 
 
 def openai_mutated(dice: random.Random) -> HttpCase:
@@ -71,7 +74,7 @@ def generate_unlikely(dice: random.Random) -> HttpCase:
 
 def generate_body(dice: random.Random) -> HttpCase:
     """What is no object of tensors."""
-    return _generate(dice, _broken(dice), Expected.REFUSED)
+    return _generate(dice, _broken(dice, _DEEPEST_FOR_TRITON), Expected.REFUSED)
 
 
 def generate_mutated(dice: random.Random) -> HttpCase:
@@ -159,18 +162,18 @@ def _head_of(method: str, path: str) -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: server\r\nContent-Length: 0\r\n\r\n".encode()
 
 
-def _broken(dice: random.Random) -> bytes:
-    """A body that no way takes."""
-    depth = dice.choice((10, 100, 1000, 5000, 50_000))
+def _broken(dice: random.Random, deepest: int) -> bytes:
+    """A body that no way takes; up to `deepest` brackets in each other."""
+    depth = dice.choice((10, 100, 1000, deepest))
     wide = ",".join(f'"f{number}":1' for number in range(dice.choice((65, 5000))))
-    deep = (
+    opened, closed = "[" * depth, "]" * depth
+    odd = (
         '{"a":' * depth + "1" + "}" * depth,
-        "[" * depth + "]" * depth,
-        '{"prompt":' + "[" * depth + "]" * depth + "}",
+        opened + closed,
+        f'{{"prompt":{opened}{closed}}}',
+        f'{{"prompt":"x",{wide}}}',
     )
-    return dice.choice(
-        (*_BROKEN, *_BROKEN, *(text.encode() for text in deep), b'{"prompt":"x",' + wide.encode() + b"}")
-    )
+    return dice.choice((*_BROKEN, *_BROKEN, *(text.encode() for text in odd)))
 
 
 def _valid() -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -52,7 +52,7 @@ class Findings:
         rss_bytes: (requests so far, resident memory of the server's processes).
         warm_up: requests before memory counts.
         host_connections: to the host that must see none.
-        alive: whether the server's processes were the same at the end.
+        suspects: when a process of the server has ended, the cases that were under way, and those before.
     """
 
     tried: Counter[str] = field(default_factory=Counter)
@@ -63,7 +63,7 @@ class Findings:
     rss_bytes: list[tuple[int, int]] = field(default_factory=list)
     warm_up: int = 0
     host_connections: int = 0
-    alive: bool = True
+    suspects: list[str] = field(default_factory=list)
 
     def note(self, one: Numbered, reply: Reply, found: Sequence[str]) -> None:
         """Count a case and its reply."""
@@ -87,13 +87,19 @@ async def attack(target: Target, settings: Settings) -> Findings:
     async with bad_host() as host, Sender(target.addresses, settings.deadline_s) as sender:
         named = kinds(Surroundings(host.url, target.body_timeout_s))
         order = iter(chosen(named, settings))
+        recent: deque[str] = deque(maxlen=3 * settings.connections)
         with quiet_progress() as progress:
             bar = progress.add_task("hostile: requests", total=settings.requests)
 
             async def one_connection() -> None:
                 for kind, index in order:
                     one = numbered(named, kind, index, settings.seed)
+                    recent.append(one.name)
                     reply = await sender.send(one.case)
+                    if reply.lost and not target.alive():
+                        findings.suspects = list(recent)
+                    if findings.suspects:
+                        return
                     findings.note(one, reply, list(problems(one.case, reply, check)))
                     done = findings.tried.total()
                     if done % max(1, settings.requests // _SAMPLES) == 0:
@@ -102,7 +108,8 @@ async def attack(target: Target, settings: Settings) -> Findings:
 
             await asyncio.gather(*(one_connection() for _ in range(settings.connections)))
         findings.host_connections = host.connections
-    findings.alive = target.alive()
+    if not findings.suspects and not target.alive():
+        findings.suspects = list(recent)
     return findings
 
 

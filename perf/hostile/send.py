@@ -12,13 +12,11 @@ import grpc
 import grpc.aio
 import tritonclient.grpc.service_pb2 as pb
 
-from perf.hostile.case import Case, End, GrpcCase, HttpCase, Reply, Response, Way
+from perf.hostile.case import NO_HTTP, Case, End, GrpcCase, HttpCase, Reply, Response, Way
 from perf.hostile.http_response import NotHttp, parse_responses
 
 _SERVICE = "/inference.GRPCInferenceService"
 _READ_BYTES = 1 << 18
-NO_HTTP = -1
-"""The status of a response that is no HTTP."""
 
 
 @dataclass(frozen=True)
@@ -88,19 +86,16 @@ class Sender:
 
     async def _call(self, case: GrpcCase) -> Reply:
         method = f"{_SERVICE}/{case.method or ('ModelStreamInfer' if case.stream else 'ModelInfer')}"
-        call = (
-            self._channel.stream_stream(method)()
-            if case.stream
-            else self._channel.unary_unary(method)(case.messages[0])
-        )
-        if case.end is End.CANCEL:
+        kind = self._channel.stream_stream if case.stream else self._channel.unary_unary
+        try:
+            call = kind(method)() if case.stream else kind(method)(case.messages[0])
+            if case.end is not End.CANCEL:
+                return Reply(await (_stream(call, case) if case.stream else _unary(call)))
             if case.stream:
                 await call.write(case.messages[0])
             await asyncio.sleep(case.leave_after_s)
             call.cancel()
             return Reply()
-        try:
-            return Reply(await (_stream(call, case) if case.stream else _unary(call)))
         except grpc.aio.AioRpcError as error:
             code, text = error.code(), error.details() or ""
             if code is grpc.StatusCode.UNAVAILABLE and "connect" in text.lower():
@@ -109,7 +104,7 @@ class Sender:
 
 
 async def _write(writer: asyncio.StreamWriter, case: HttpCase) -> None:
-    with contextlib.suppress(ConnectionError):  # the response says why
+    with contextlib.suppress(OSError):  # the response says why
         for number, piece in enumerate(case.pieces):
             if number and case.pause_s:
                 await asyncio.sleep(case.pause_s)
@@ -130,8 +125,8 @@ async def _read(reader: asyncio.StreamReader, case: HttpCase) -> tuple[Response,
         try:
             responses = parse_responses(data, closed=closed, head_only=case.head_only)
         except NotHttp as error:
-            return (Response(NO_HTTP, str(error).encode()),)
-        if len(responses) >= case.requests:
+            return (Response(NO_HTTP, error.rest),)
+        if len(responses) >= case.requests and not case.head_only:  # behind which nothing may come
             return tuple(responses)
     return tuple(responses)
 

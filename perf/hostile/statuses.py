@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from imagegen.openai import errors as openai_errors
 from imagegen_client.error_codes import ERROR_CODES
-from perf.hostile.case import Response, Way
+from perf.hostile.case import NO_HTTP, Response, Way
 
 AT_FAULT = "INVALID_ARG"
 """Triton's code of the rows of the error table that say that the request is at fault."""
@@ -71,10 +71,17 @@ OWN_RESPONSES = (
         Way.HTTP,
         404,
         r"unknown model|Not Found|shared memory region",
-        "an unknown model, version, route or shared memory region",
-        _NOT_OURS,
+        "an unknown model, version, route or shared memory region; a request line that arrives in two pieces",
+        f"{_NOT_OURS}; of a line in pieces its parser keeps a part of the path",
     ),
     OwnResponse(Way.HTTP, 405, r"Method Not Allowed", "another method than the route has", _NOT_OURS),
+    OwnResponse(
+        Way.HTTP,
+        NO_HTTP,
+        r'^\{"error":"(Method Not Allowed|Not Found)"\}$',
+        "HEAD, with a body behind the status 405 or 404",
+        "a response to HEAD has no body; Triton sends one",
+    ),
     OwnResponse(Way.HTTP, 403, r"This API is restricted", "an admin API without its key", _NOT_OURS),
     OwnResponse(
         Way.HTTP,
@@ -112,7 +119,7 @@ OWN_RESPONSES = (
         "",
         r"^(\[request id: [^\]]*\] )?((All input dimensions|Request for unknown|Unable to find shared memory|input '|"
         r"input byte size|inference input|unexpected |unable to find data|expected |failed to get model version|"
-        r"invalid value|contents field|parameter keys|incomplete string|'shared_memory_byte_size'|"
+        r"invalid value|invalid model version|contents field|parameter keys|incomplete string|'shared_memory_byte_size'|"
         r"in ensemble '\w+', incomplete string))",
         "tensors that break the model's configuration, in `ModelStreamInfer`",
         "an error of a stream is a message that has a text and no status",
@@ -123,7 +130,7 @@ OWN_RESPONSES = (
 CLOSES: dict[Way, str] = {
     Way.OPENAI: "",
     Way.HTTP: "what is no HTTP/1.1 (a wrong version or length, a broken header or chunk, 80 kB of headers): Triton's"
-    " parser closes the connection without a response",
+    " parser closes the connection without a response. Of requests that are pipelined some get none",
     Way.GRPC: "bytes that are no message, as first message of `ModelStreamInfer`: the call ends without a response",
 }
 """Where no response at all is Triton's own way to refuse."""
@@ -133,6 +140,10 @@ LEFT_OUT = (
         "the parameter `classification` for an output of type BYTES, over HTTP and gRPC",
         "Triton's process dies in its own front end, behind our models (24.10; a model cannot see the parameter)."
         " The supervisor starts it again; keep its ports inside",
+    ),
+    (
+        "JSON with a tensor's content inside 50,000 arrays, by `/generate` and `/infer`; 20,000 are survived",
+        "Triton's process dies: its front end goes through them by recursion, until its stack is full",
     ),
     (
         "cancelling a gRPC stream just after `completed`, and `triton_grpc_error`",

@@ -54,7 +54,14 @@ class Target:
 
     def alive(self) -> bool:
         """Whether the processes that it had at the start all run still."""
-        return all(psutil.pid_exists(pid) for pid in self.pids)
+        return all(_runs(pid) for pid in self.pids)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager

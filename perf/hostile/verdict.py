@@ -98,10 +98,11 @@ def _problems_of_refusal(case: Case, response: Response) -> Iterator[str]:
         yield f"status {response.status}: {text[:300]!r}"
     if case.way is Way.OPENAI and not _has_openai_shape(case, response):
         yield f"no error object of OpenAI's: {text[:200]!r}"
+    sent = case.sent.replace(rb"\/", b"/").lower()
     shown = [_INTERNALS] + ([_BEHIND_OPENAI] if case.way is Way.OPENAI else [])
     for pattern in shown:
         for found in pattern.finditer(text):
-            if found[0].lower() not in case.sent.lower():
+            if found[0].lower() not in sent:
                 yield f"says {found[0].decode('utf-8', 'replace')!r}, which is internal: {text[:300]!r}"
 
 
