@@ -11,12 +11,13 @@ from perf.hostile.bad_host import bad_host
 from perf.hostile.case import Expected, Reply
 from perf.hostile.kinds import Kind, Numbered, Surroundings, kinds, numbered, sequence
 from perf.hostile.send import Sender
-from perf.hostile.targets import Target
+from perf.hostile.targets import Target, ended
 from perf.hostile.verdict import problems, status_name
 from perf.progress import quiet_progress
 from perf.result_check import ResultCheck
 
 _SAMPLES = 100
+_LOOK_EVERY = 20  # requests, to see whether a process has ended
 _WARM_UP_SHARE = 0.2  # of the requests: by then every kind has come several times
 
 
@@ -52,7 +53,8 @@ class Findings:
         rss_bytes: (requests so far, resident memory of the server's processes).
         warm_up: requests before memory counts.
         host_connections: to the host that must see none.
-        suspects: when a process of the server has ended, the cases that were under way, and those before.
+        ended: processes of the server that have ended, by name; nothing more is sent then.
+        suspects: the cases that were under way at that time, and those before.
     """
 
     tried: Counter[str] = field(default_factory=Counter)
@@ -63,6 +65,7 @@ class Findings:
     rss_bytes: list[tuple[int, int]] = field(default_factory=list)
     warm_up: int = 0
     host_connections: int = 0
+    ended: list[str] = field(default_factory=list)
     suspects: list[str] = field(default_factory=list)
 
     def note(self, one: Numbered, reply: Reply, found: Sequence[str]) -> None:
@@ -87,7 +90,14 @@ async def attack(target: Target, settings: Settings) -> Findings:
     async with bad_host() as host, Sender(target.addresses, settings.deadline_s) as sender:
         named = kinds(Surroundings(host.url, target.body_timeout_s))
         order = iter(chosen(named, settings))
-        recent: deque[str] = deque(maxlen=3 * settings.connections)
+        recent: deque[str] = deque(maxlen=2 * settings.connections + _LOOK_EVERY)
+        processes = target.processes()
+
+        def look() -> None:
+            if not findings.ended and (pids := ended(processes)):
+                findings.ended = [processes[pid] for pid in pids]
+                findings.suspects = list(recent)
+
         with quiet_progress() as progress:
             bar = progress.add_task("hostile: requests", total=settings.requests)
 
@@ -96,20 +106,19 @@ async def attack(target: Target, settings: Settings) -> Findings:
                     one = numbered(named, kind, index, settings.seed)
                     recent.append(one.name)
                     reply = await sender.send(one.case)
-                    if reply.lost and not target.alive():
-                        findings.suspects = list(recent)
-                    if findings.suspects:
+                    done = findings.tried.total() + 1
+                    if reply.lost or reply.hung or done % _LOOK_EVERY == 0:
+                        look()
+                    if findings.ended:
                         return
                     findings.note(one, reply, list(problems(one.case, reply, check)))
-                    done = findings.tried.total()
                     if done % max(1, settings.requests // _SAMPLES) == 0:
                         findings.rss_bytes.append((done, await asyncio.to_thread(target.rss_bytes)))
                         progress.update(bar, completed=done, refresh=True)
 
             await asyncio.gather(*(one_connection() for _ in range(settings.connections)))
+            look()
         findings.host_connections = host.connections
-    if not findings.suspects and not target.alive():
-        findings.suspects = list(recent)
     return findings
 
 

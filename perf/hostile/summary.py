@@ -29,7 +29,7 @@ def measure(settings: Settings, checkpoint: Path) -> Section:
 def measure_at(settings: Settings, server: Server) -> Section:
     """Attack a server that runs."""
     findings = asyncio.run(attack(server, settings))
-    versions = triton_version(server.addresses.http) if not findings.suspects else {}
+    versions = triton_version(server.addresses.http) if not findings.ended else {}
     return section(settings, findings, versions)
 
 
@@ -54,8 +54,8 @@ def section(settings: Settings, findings: Findings, versions: Mapping[str, str])
     faults += [f"`--only '{name}' --seed {settings.seed}`: hung" for name in findings.hung]
     if findings.host_connections:
         faults.append(f"{findings.host_connections} connections to a host on loopback, which is private")
-    if findings.suspects:
-        faults.append(f"a process of the server ended during one of {', '.join(findings.suspects)}")
+    if findings.ended:
+        faults.append(f"{', '.join(findings.ended)} ended during or after one of: {'; '.join(findings.suspects)}")
     enough = settings.requests >= _LEAST_FOR_VERDICT and growth is not None
     return Section(
         title="Hostile requests",

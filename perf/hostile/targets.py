@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import psutil
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from perf.hostile.send import Addresses
 from perf.own_server import own_server
-from perf.process_tree import holding
+from perf.process_tree import holding, tree
 
 BODY_TIMEOUT_S = 2.0
 MAX_IMAGE_BYTES = 2_000_000
@@ -52,9 +53,14 @@ class Target:
         """Resident memory of all its processes."""
         return sum(holding(pid, "no shared memory").rss_bytes for pid in self.pids)
 
-    def alive(self) -> bool:
-        """Whether the processes that it had at the start all run still."""
-        return all(_runs(pid) for pid in self.pids)
+    def processes(self) -> dict[int, str]:
+        """Its processes by number: a model's by its folder, others by their program."""
+        return {process.pid: _name(process) for pid in self.pids for process in tree(pid)}
+
+
+def ended(processes: Iterable[int]) -> list[int]:
+    """Those that run no more."""
+    return [pid for pid in processes if not _runs(pid)]
 
 
 def _runs(pid: int) -> bool:
@@ -62,6 +68,15 @@ def _runs(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _name(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        for argument in process.cmdline():
+            if argument.endswith("/1/model.py"):
+                return Path(argument).parents[1].name
+        return process.name()
+    return "unknown"
 
 
 @contextmanager

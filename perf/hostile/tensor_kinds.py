@@ -151,11 +151,11 @@ def names(dice: random.Random) -> Case:
     def edit(request: Any) -> None:
         match chosen:
             case 0:
-                request.model_name = dice.choice(("", "no_such", "../x", "m" * 10_000, "image_generation\0", "é"))
+                request.model_name = dice.choice(("", "no_such", "../x", "m" * 2000, "é"))
             case 1:
                 request.model_version = dice.choice(("7", "0", "-1", "abc", "9" * 30, " "))
             case 2:
-                request.outputs.add(name=dice.choice(("", "frames", "no_such", "o" * 10_000)))
+                request.outputs.add(name=dice.choice(("", "frames", "no_such", "o" * 2000)))
             case 3:
                 request.inputs[0].parameters["shared_memory_region"].string_param = "region"
                 request.inputs[0].parameters["shared_memory_byte_size"].int64_param = dice.choice((8, -8, 2**62))
