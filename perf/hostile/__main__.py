@@ -38,7 +38,7 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="perf/hostile", description="Send hostile requests to a server.")
     parser.add_argument("--requests", type=int, default=Settings.requests, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=Settings.seed, help="of everything that chance decides")
-    parser.add_argument("--only", default="", metavar="KIND[:INDEX]", help="one kind, or one case of it")
+    parser.add_argument("--only", default="", metavar="KIND[:INDEX]", help="kinds that begin so, or one case")
     parser.add_argument("--model", type=Path, default=BUNDLED, help="folder of a diffusers checkpoint")
     parser.add_argument(
         "--at",

@@ -6,7 +6,7 @@ import random
 
 
 def mutated(dice: random.Random, data: bytes, most_changes: int = 4) -> bytes:
-    """`data` with one to `most_changes` changes: bits flipped, bytes set, removed, doubled, moved, or the end cut off."""
+    """`data` with up to `most_changes` changes: bits flipped, bytes set, removed, doubled, moved, the end cut off."""
     changed = bytearray(data)
     for _ in range(dice.randint(1, most_changes)):
         if not changed:

@@ -112,7 +112,7 @@ def triton_route(dice: random.Random) -> HttpCase:
         *("/v2/systemsharedmemory/region/x/register", "/v2/cudasharedmemory/region/x/register", f"{STREAM}/infer"),
         *(
             f"{STREAM}/generate",
-            f"/v2/models/{'m' * 5000}/generate",
+            f"/v2/models/{'m' * 2000}/generate",
             f"{UNARY}/load",
             f"{UNARY}/generate/x",
             "/v2/health",

@@ -50,10 +50,10 @@ class Kind:
 def kinds(surroundings: Surroundings) -> dict[str, Kind]:
     """Every kind by name."""
     named: dict[str, Kind] = {
-        "valid/openai": Kind(valid_kinds.by_openai, 0.8),
-        "valid/generate": Kind(valid_kinds.by_generate, 0.4),
-        "valid/infer": Kind(valid_kinds.by_infer, 0.3),
-        "valid/grpc": Kind(valid_kinds.by_grpc, 0.5),
+        "valid/openai": Kind(valid_kinds.by_openai, 1.2),
+        "valid/generate": Kind(valid_kinds.by_generate, 0.6),
+        "valid/infer": Kind(valid_kinds.by_infer, 0.4),
+        "valid/grpc": Kind(valid_kinds.by_grpc, 0.8),
         "openai-json/wrong-field": Kind(json_kinds.openai_field, 4),
         "openai-json/values-at-their-edges": Kind(json_kinds.openai_unlikely, 0.7),
         "openai-json/no-fields": Kind(json_kinds.openai_body, 2),

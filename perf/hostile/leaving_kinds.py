@@ -1,4 +1,4 @@
-"""Clients that leave in the middle of valid requests: while they send, while the image is generated, while they read."""
+"""Clients that leave in the middle of valid requests: while they send, while they wait, while they read."""
 
 from __future__ import annotations
 

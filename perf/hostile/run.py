@@ -30,7 +30,7 @@ class Settings:
         seed: of everything that chance decides.
         connections: at the same time.
         deadline_s: after which a request counts as hung.
-        only: the one case, as KIND:INDEX, or the one kind, as KIND; empty for all.
+        only: the one case, as KIND:INDEX, or the kinds that begin so; empty for all.
     """
 
     requests: int = 10_000
@@ -128,9 +128,8 @@ def chosen(named: dict[str, Kind], settings: Settings) -> list[tuple[str, int]]:
     Raises:
         KeyError: there is no kind as `settings.only` names it.
     """
-    if not settings.only:
-        return list(sequence(named, settings.requests, settings.seed))
     kind, colon, index = settings.only.partition(":")
-    if kind not in named:
+    wanted = {name: made for name, made in named.items() if name == kind or (not colon and name.startswith(kind))}
+    if not wanted:
         raise KeyError(f"there is no kind {kind}; there are {', '.join(named)}")
-    return [(kind, int(index))] if colon else [(kind, number) for number in range(settings.requests)]
+    return [(kind, int(index))] if colon else list(sequence(wanted, settings.requests, settings.seed))

@@ -1,4 +1,4 @@
-"""What a plain connection can carry that no HTTP library sends: broken heads, chunks, lengths, and clients that stall."""
+"""What a plain connection can carry and no HTTP library sends: broken heads, chunks, lengths; clients that stall."""
 
 from __future__ import annotations
 

@@ -119,7 +119,8 @@ OWN_RESPONSES = (
         "",
         r"^(\[request id: [^\]]*\] )?((All input dimensions|Request for unknown|Unable to find shared memory|input '|"
         r"input byte size|inference input|unexpected |unable to find data|expected |failed to get model version|"
-        r"invalid value|invalid model version|contents field|parameter keys|incomplete string|'shared_memory_byte_size'|"
+        r"invalid value|invalid model version|contents field|"
+        r"parameter keys|incomplete string|'shared_memory_byte_size'|"
         r"in ensemble '\w+', incomplete string))",
         "tensors that break the model's configuration, in `ModelStreamInfer`",
         "an error of a stream is a message that has a text and no status",

@@ -97,6 +97,6 @@ def running_target(addresses: Addresses) -> Target:
     listening = (
         connection.pid
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port in ports
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port in ports
     )
     return Target(addresses, tuple(sorted({pid for pid in listening if pid is not None})))

@@ -108,6 +108,6 @@ def unlikely_fields(dice: random.Random) -> dict[str, str]:
 
 
 def json_text(fields: dict[str, str]) -> bytes:
-    """An object of values that are JSON texts already; characters up to U+00FF that are no ASCII become single bytes."""
+    """An object of values that are JSON texts already; the text "\xff" becomes a byte that is no UTF-8."""
     text = "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"
     return text.replace('"\xff"', '"\udcff"').encode("utf-8", "surrogateescape")
