@@ -13,7 +13,8 @@ if __name__ == "__main__" and not __package__:  # called as a folder: its module
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from checkpoint import BUNDLED
-from perf.hostile.run import Settings
+from perf.hostile.kinds import Surroundings, kinds
+from perf.hostile.run import Settings, chosen
 from perf.hostile.send import Addresses
 from perf.hostile.summary import measure, measure_at
 from perf.hostile.targets import running_target
@@ -23,6 +24,11 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; the exit status."""
     arguments = _parse_arguments(argv)
     settings = Settings(arguments.requests, arguments.seed, only=arguments.only)
+    try:
+        chosen(kinds(Surroundings()), settings)
+    except KeyError as error:
+        print(f"perf/hostile: {error.args[0]}", file=sys.stderr)
+        return 2
     if arguments.at is None:
         found = measure(settings, arguments.model.resolve())
     else:

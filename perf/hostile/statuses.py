@@ -112,7 +112,11 @@ OWN_RESPONSES = (
         "the gRPC library's own; Triton does not see them",
     ),
     OwnResponse(
-        Way.GRPC, "UNIMPLEMENTED", r"decoupled transaction policy|^$", "`ModelInfer` of the stream; no such method", ""
+        Way.GRPC,
+        "UNIMPLEMENTED",
+        r"decoupled transaction policy|^$",
+        "`ModelInfer` of `image_generation_stream`; a method that there is not",
+        _NOT_OURS,
     ),
     OwnResponse(
         Way.GRPC,
@@ -128,13 +132,14 @@ OWN_RESPONSES = (
 )
 """Named one by one: nothing else that differs from the documented statuses is accepted."""
 
-CLOSES: dict[Way, str] = {
-    Way.OPENAI: "",
-    Way.HTTP: "what is no HTTP/1.1 (a wrong version or length, a broken header or chunk, 80 kB of headers): Triton's"
-    " parser closes the connection without a response. Of requests that are pipelined some get none",
-    Way.GRPC: "bytes that are no message, as first message of `ModelStreamInfer`: the call ends without a response",
-}
-"""Where no response at all is Triton's own way to refuse."""
+CLOSES = (
+    (
+        "what is no HTTP/1.1: a wrong version or length, a broken header or chunk, 80 kB of headers; some of requests that"
+        " are pipelined",
+        "Triton's parser closes the connection",
+    ),
+)
+"""Where no response at all is Triton's own way over HTTP: (of what, why). Cases of it are `Expected.CLOSED`."""
 
 LEFT_OUT = (
     (

@@ -13,7 +13,7 @@ from perf.hostile.run import Settings, chosen
 from perf.hostile.socket_kinds import stalled
 
 KINDS = kinds(Surroundings("http://127.0.0.1:9", body_timeout_s=2.0))
-EACH = 40
+EACH = 20
 
 
 def cases(kind: str) -> list[Case]:
