@@ -134,8 +134,8 @@ OWN_RESPONSES = (
 
 CLOSES = (
     (
-        "what is no HTTP/1.1: a wrong version or length, a broken header or chunk, 80 kB of headers; some of requests that"
-        " are pipelined",
+        "what is no HTTP/1.1: a wrong version or length, a broken header or chunk, 80 kB of headers; some of several"
+        " requests that are pipelined",
         "Triton's parser closes the connection",
     ),
 )
