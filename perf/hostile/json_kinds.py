@@ -147,7 +147,6 @@ def openai_route(dice: random.Random) -> HttpCase:
             f"/v1/models/{'m' * 5000}",
             "/metrics/x",
             "/health",
-            "//",
         ),
     )
     method = dice.choice(("GET", "DELETE", "PUT", "PATCH"))

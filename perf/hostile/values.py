@@ -60,7 +60,8 @@ WRONG: dict[str, tuple[str, ...]] = {
 
 WRONG_FOR_OPENAI: dict[str, tuple[str, ...]] = {
     **{name: (*values, *(("[1]", "true") if name != "seed" else ())) for name, values in WRONG.items()},
-    "n": (*WRONG["n"], "4294967297", "1.0", "1e0", "[1]", "[[1]]"),
+    "n": (*WRONG["n"], "4294967297", "[1]", "[[1]]"),
+    "user": WRONG["user"][1:],  # an empty one counts as absent there
     "quality": _NO_CHOICES,
     "background": (*_NO_CHOICES, '"transparent"'),
     "moderation": _NO_CHOICES,
@@ -82,14 +83,14 @@ UNLIKELY: dict[str, tuple[str, ...]] = {
         json.dumps("\U0001f525" * 3000, ensure_ascii=False),
         '"%s%n{0}"',
     ),
-    "n": ("2", "10", "4294967297", "-4294967295", "null"),
+    "n": ("2", "10", "1.0", "1e0", "4294967297", "-4294967295", "null"),
     "size": ('"auto"', '"64X64"', '"064x64"', '" 64x64"', '"8x8"', '"8x128"', "null"),
     "num_inference_steps": ("4294967297", "2", "null"),
     "guidance_scale": ("0", "-0.0", "1e-45", "30", "null"),
     "seed": ("0", "9223372036854775807", "4294967296", "[9223372036854775807]", "null"),
     "output_format": ('"jpg"', '"JPEG"', '"webp"', "null"),
     "output_compression": ("0", "100", "null"),
-    "user": ('"..\\/..\\/x"', '"a\\u0000b"', '"\\u202e"', "null"),
+    "user": ('""', '"..\\/..\\/x"', '"a\\u0000b"', '"\\u202e"', "null"),
     "timeout_ms": ("3600000", "null"),
 }
 """Values at an edge, which one way may accept and another refuse: both is right, an error inside the server is not."""
