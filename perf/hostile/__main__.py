@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parse_arguments(argv)
     settings = Settings(arguments.requests, arguments.seed, only=arguments.only)
     try:
-        chosen(kinds(Surroundings()), settings)
+        chosen(kinds(Surroundings(bad_url=None if arguments.at else "")), settings)
     except KeyError as error:
         print(f"perf/hostile: {error.args[0]}", file=sys.stderr)
         return 2

@@ -14,6 +14,8 @@ class Way(Enum):
     OPENAI = "OpenAI"
     HTTP = "Triton HTTP"
     GRPC = "Triton gRPC"
+    FETCH = "image_preprocess alone"
+    """A second server, which may fetch from private addresses: only so it can be sent to bad hosts on loopback."""
 
 
 class Expected(Enum):

@@ -8,6 +8,7 @@ import random
 import struct
 
 from perf.hostile import tensor_bytes, values
+from perf.hostile.bad_host import BAD_PATHS
 from perf.hostile.case import Case, Expected, GrpcCase, HttpCase, Way
 from perf.hostile.http_bytes import EDITS, FORM_TYPE, UNARY, VARIATIONS, file_part, form, post, text_part
 from perf.hostile.image_files import doubtful_file, wrong_file
@@ -108,10 +109,22 @@ def by_address(dice: random.Random, host_url: str) -> Case:
     )
     kind = dice.random()
     if kind < 0.7:
-        address = f"http://{dice.choice(hosts)}:{port}/{dice.choice(('scene.png', 'loop', 'endless', 'slow'))}"
+        address = f"http://{dice.choice(hosts)}:{port}/{dice.choice(('image.png', 'a/b', '?q'))}"
     else:
         address = dice.choice(schemes if kind < 0.8 else malformed)
     return _either_json(dice, address, Expected.REFUSED)
+
+
+def from_bad_host(dice: random.Random, host_url: str) -> GrpcCase:
+    """Addresses of a host that loops, is silent, slow or endless, or sends what is no image.
+
+    Args:
+        dice: chooses.
+        host_url: of `bad_host`.
+    """
+    address = f"{host_url}/{dice.choice(sorted(BAD_PATHS))}".encode()
+    data = tensor_bytes.message(tensor_bytes.cheap() | {"image": tensor_bytes.texts([address])}, "image_preprocess")
+    return GrpcCase(Way.FETCH, Expected.REFUSED, messages=(data,))
 
 
 def too_many(dice: random.Random) -> Case:

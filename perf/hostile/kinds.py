@@ -26,11 +26,13 @@ class Surroundings:
     """What cases need to know of where they are sent.
 
     Attributes:
-        host_url: of a host on loopback whose images the server must not fetch.
+        private_url: of a host on loopback that the server must not connect to.
+        bad_url: of `bad_host`, for the server that may; None where there is no such server.
         body_timeout_s: the frontend's time for a body to arrive; None where it is not known.
     """
 
-    host_url: str = "http://127.0.0.1:9"
+    private_url: str = "http://127.0.0.1:9"
+    bad_url: str | None = None
     body_timeout_s: float | None = None
 
 
@@ -74,7 +76,7 @@ def kinds(surroundings: Surroundings) -> dict[str, Kind]:
         "image/data-url": Kind(image_kinds.as_data_url, 2),
         "image/text-that-is-none": Kind(image_kinds.as_text),
         "image/tensor": Kind(image_kinds.as_tensor, 2),
-        "image/private-address": Kind(partial(image_kinds.by_address, host_url=surroundings.host_url), 2),
+        "image/private-address": Kind(partial(image_kinds.by_address, host_url=surroundings.private_url), 2),
         "image/too-many": Kind(image_kinds.too_many, 0.3),
         "image/too-large": Kind(image_kinds.too_large, 0.2),
         "tensors/wrong": Kind(tensor_kinds.wrong_tensor, 4),
@@ -91,6 +93,8 @@ def kinds(surroundings: Surroundings) -> dict[str, Kind]:
         "client-leaves/grpc": Kind(leaving_kinds.calls, 0.5),
         "openai-socket/stalled-body": Kind(partial(socket_kinds.stalled, timeout_s=surroundings.body_timeout_s), 0.1),
     }
+    if surroundings.bad_url is not None:
+        named["image/bad-host"] = Kind(partial(image_kinds.from_bad_host, host_url=surroundings.bad_url), 0.5)
     for way, prefix in ((Way.OPENAI, "openai"), (Way.HTTP, "triton")):
         for name, make, weight in (
             ("odd-head", socket_kinds.odd_head, 0.5),

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from perf.hostile.bad_host import bad_host
+from perf.hostile.bad_host import bad_host, private_host
 from perf.hostile.case import Expected, Reply
 from perf.hostile.kinds import Kind, Numbered, Surroundings, kinds, numbered, sequence
 from perf.hostile.send import Sender
@@ -18,7 +18,7 @@ from perf.result_check import ResultCheck
 
 _SAMPLES = 100
 _LOOK_EVERY = 20  # requests, to see whether a process has ended
-_WARM_UP_SHARE = 0.2  # of the requests: by then every kind has come several times
+_WARM_UP_SHARE = 0.4  # of the requests: caches are full then, and so are the arenas of Triton's 2,600 threads
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Findings:
         hung: cases that had no response within the deadline.
         rss_bytes: (requests so far, resident memory of the server's processes).
         warm_up: requests before memory counts.
-        host_connections: to the host that must see none.
+        private_connections: to the host that must see none.
         ended: processes of the server that have ended, by name; nothing more is sent then.
         suspects: the cases that were under way at that time, and those before.
     """
@@ -64,7 +64,7 @@ class Findings:
     hung: list[str] = field(default_factory=list)
     rss_bytes: list[tuple[int, int]] = field(default_factory=list)
     warm_up: int = 0
-    host_connections: int = 0
+    private_connections: int = 0
     ended: list[str] = field(default_factory=list)
     suspects: list[str] = field(default_factory=list)
 
@@ -87,8 +87,13 @@ async def attack(target: Target, settings: Settings) -> Findings:
     """
     findings = Findings(warm_up=round(settings.requests * _WARM_UP_SHARE))
     check = ResultCheck()
-    async with bad_host() as host, Sender(target.addresses, settings.deadline_s) as sender:
-        named = kinds(Surroundings(host.url, target.body_timeout_s))
+    async with (
+        private_host() as private,
+        bad_host() as bad,
+        Sender(target.addresses, settings.deadline_s) as sender,
+    ):
+        bad_url = bad.url if target.addresses.fetch else None
+        named = kinds(Surroundings(private.url, bad_url, target.body_timeout_s))
         order = iter(chosen(named, settings))
         recent: deque[str] = deque(maxlen=2 * settings.connections + _LOOK_EVERY)
         processes = target.processes()
@@ -118,7 +123,7 @@ async def attack(target: Target, settings: Settings) -> Findings:
 
             await asyncio.gather(*(one_connection() for _ in range(settings.connections)))
             look()
-        findings.host_connections = host.connections
+        findings.private_connections = private.connections
     return findings
 
 

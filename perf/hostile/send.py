@@ -21,11 +21,12 @@ _READ_BYTES = 1 << 18
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the server is, as `host:port` each."""
+    """Where the server is, as `host:port` each; `fetch` is empty where there is no server that fetches."""
 
     openai: str
     http: str
     grpc: str
+    fetch: str = ""
 
     def of(self, way: Way) -> tuple[str, int]:
         """Host and port of a way over plain connections."""
@@ -47,11 +48,16 @@ class Sender:
 
     async def __aenter__(self) -> Sender:
         unlimited = [(f"grpc.max_{way}_message_length", -1) for way in ("receive", "send")]
-        self._channel = grpc.aio.insecure_channel(self._addresses.grpc, unlimited)
+        self._channels = {
+            way: grpc.aio.insecure_channel(address, unlimited)
+            for way, address in ((Way.GRPC, self._addresses.grpc), (Way.FETCH, self._addresses.fetch))
+            if address
+        }
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._channel.close()
+        for channel in self._channels.values():
+            await channel.close()
 
     async def send(self, case: Case) -> Reply:
         """What came back."""
@@ -86,7 +92,8 @@ class Sender:
 
     async def _call(self, case: GrpcCase) -> Reply:
         method = f"{_SERVICE}/{case.method or ('ModelStreamInfer' if case.stream else 'ModelInfer')}"
-        kind = self._channel.stream_stream if case.stream else self._channel.unary_unary
+        channel = self._channels[case.way]
+        kind = channel.stream_stream if case.stream else channel.unary_unary
         try:
             call = kind(method)() if case.stream else kind(method)(case.messages[0])
             if case.end is not End.CANCEL:

@@ -23,14 +23,18 @@ def _openai_refusals() -> frozenset[int | str]:
     return frozenset(at_fault)
 
 
+_GRPC_REFUSALS: frozenset[int | str] = frozenset(
+    row.grpc_status for row in ERROR_CODES.values() if row.triton_code == AT_FAULT
+)
 REFUSALS: dict[Way, frozenset[int | str]] = {
     Way.OPENAI: _openai_refusals(),
     Way.HTTP: frozenset(row.http_status for row in ERROR_CODES.values() if row.triton_code == AT_FAULT),
-    Way.GRPC: frozenset(row.grpc_status for row in ERROR_CODES.values() if row.triton_code == AT_FAULT),
+    Way.GRPC: _GRPC_REFUSALS,
+    Way.FETCH: _GRPC_REFUSALS,
 }
 """The documented statuses of a request that is at fault."""
 
-SUCCESS: dict[Way, int | str] = {Way.OPENAI: 200, Way.HTTP: 200, Way.GRPC: "OK"}
+SUCCESS: dict[Way, int | str] = {Way.OPENAI: 200, Way.HTTP: 200, Way.GRPC: "OK", Way.FETCH: "OK"}
 
 
 @dataclass(frozen=True)

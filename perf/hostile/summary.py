@@ -12,9 +12,9 @@ from perf.hostile.run import Findings, Settings, attack
 from perf.hostile.targets import Target as Server
 from perf.hostile.targets import own_target
 from perf.report import Section, Target, table
+from perf.soak import MAX_RSS_GROWTH_PERCENT
 
-MAX_RSS_GROWTH_PERCENT = 5.0
-_LEAST_FOR_VERDICT = 5000
+_LEAST_FOR_VERDICT = 8000
 """Requests, below which memory has no verdict: allocators still grow to what the worst moment needs."""
 _MIB = 2**20
 QUICK = Settings(requests=300)
@@ -52,8 +52,8 @@ def section(settings: Settings, findings: Findings, versions: Mapping[str, str])
     before_after = "not measured" if memory is None else f"{memory[0]:.0f} MiB before, {memory[1]:.0f} MiB after"
     faults = [f"`--only '{name}' --seed {settings.seed}`: {problem}" for name, problem in findings.unexpected]
     faults += [f"`--only '{name}' --seed {settings.seed}`: hung" for name in findings.hung]
-    if findings.host_connections:
-        faults.append(f"{findings.host_connections} connections to a host on loopback, which is private")
+    if findings.private_connections:
+        faults.append(f"{findings.private_connections} connections to a host on loopback, which is private")
     if findings.ended:
         faults.append(f"{', '.join(findings.ended)} ended during or after one of: {'; '.join(findings.suspects)}")
     enough = settings.requests >= _LEAST_FOR_VERDICT and growth is not None

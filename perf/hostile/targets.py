@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 import psutil
 
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
+from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from perf.hostile.send import Addresses
 from perf.own_server import own_server
 from perf.process_tree import holding, tree
@@ -79,16 +82,36 @@ def _name(process: psutil.Process) -> str:
     return "unknown"
 
 
+_FETCHING_MODEL = "image_preprocess"
+_FETCHING = {
+    "image_preprocess.allow_private_addresses": "true",
+    "image_preprocess.max_image_bytes": str(MAX_IMAGE_BYTES),
+    "image_preprocess.connect_timeout_s": "1",
+    "image_preprocess.read_timeout_s": "1",
+    "image_preprocess.fetch_timeout_s": "3",
+}
+
+
+@contextmanager
+def _fetching_server() -> Iterator[EmbeddedServer]:
+    """`image_preprocess` alone, which may fetch from loopback, and gives up soon."""
+    with tempfile.TemporaryDirectory(prefix="imagegen-perf-") as folder:
+        (Path(folder) / _FETCHING_MODEL).symlink_to(MODEL_REPOSITORY / _FETCHING_MODEL)
+        with EmbeddedServer(Path(folder), parameters=_FETCHING) as server:
+            yield server
+
+
 @contextmanager
 def own_target(checkpoint: Path) -> Iterator[Target]:
-    """Triton and the frontend, started and ended here."""
+    """Triton, the frontend, and `image_preprocess` alone for what has to be fetched; started and ended here."""
     options = _OPTIONS | {"tokenizer": str(checkpoint)}
     with (
+        _fetching_server() as fetching,
         own_server(checkpoint, caches=True, more=_PARAMETERS) as server,
         EmbeddedFrontend(server.grpc_url, options=options) as frontend,
     ):
-        addresses = Addresses(frontend.url.removeprefix("http://"), server.http_url, server.grpc_url)
-        yield Target(addresses, (server.pid, frontend.pid), BODY_TIMEOUT_S)
+        addresses = Addresses(frontend.url.removeprefix("http://"), server.http_url, server.grpc_url, fetching.grpc_url)
+        yield Target(addresses, (server.pid, frontend.pid, fetching.pid), BODY_TIMEOUT_S)
 
 
 def running_target(addresses: Addresses) -> Target:

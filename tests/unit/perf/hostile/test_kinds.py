@@ -12,7 +12,7 @@ from perf.hostile.kinds import Surroundings, kinds, numbered, sequence
 from perf.hostile.run import Settings, chosen
 from perf.hostile.socket_kinds import stalled
 
-KINDS = kinds(Surroundings("http://127.0.0.1:9", body_timeout_s=2.0))
+KINDS = kinds(Surroundings("http://127.0.0.1:9", "http://127.0.0.1:10", body_timeout_s=2.0))
 EACH = 20
 
 
@@ -34,7 +34,7 @@ def test_a_case_is_owed_what_its_client_can_see(kind: str) -> None:
     for case in cases(kind):
         assert (case.expected is Expected.SERVED) == (case.request is not None)
         assert (case.expected is Expected.NOTHING) == (case.end in (End.RESET, End.CANCEL))
-        assert isinstance(case, GrpcCase) == (case.way is Way.GRPC)
+        assert isinstance(case, GrpcCase) == (case.way in (Way.GRPC, Way.FETCH))
         if isinstance(case, HttpCase):
             assert case.pieces
 

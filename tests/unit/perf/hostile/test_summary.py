@@ -17,9 +17,9 @@ def summary(findings: Findings, requests: int = 10_000) -> Section:
 
 def findings(growth: float = 0.0) -> Findings:
     samples = [
-        (done, round((1000 if done < 2000 else 2000 + growth * done / 10_000) * MIB)) for done in range(0, 10_001, 100)
+        (done, round((1000 if done < 4000 else 2000 + growth * done / 10_000) * MIB)) for done in range(0, 10_001, 100)
     ]
-    return Findings(rss_bytes=samples, warm_up=2000)
+    return Findings(rss_bytes=samples, warm_up=4000)
 
 
 def test_memory_before_and_after_are_medians_behind_the_warm_up() -> None:
@@ -51,7 +51,7 @@ def test_what_is_unexpected_or_hung_comes_with_its_command() -> None:
 
 def test_a_process_that_ended_and_a_private_host_that_was_asked_fail_it() -> None:
     noted = findings()
-    noted.ended, noted.suspects, noted.host_connections = ["diffusion"], ["kind/a:1", "kind/b:2"], 3
+    noted.ended, noted.suspects, noted.private_connections = ["diffusion"], ["kind/a:1", "kind/b:2"], 3
     faults = summary(noted).faults
     assert any("3 connections" in fault for fault in faults)
     assert any(fault.startswith("diffusion ended") and "kind/a:1; kind/b:2" in fault for fault in faults)
