@@ -103,10 +103,12 @@ async def _host(respond: _Respond) -> AsyncIterator[Host]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host.connections += 1
-        with contextlib.suppress(OSError, ValueError, IndexError):  # they leave when they have had enough
-            await respond(host, reader, writer)
-            await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, ValueError, IndexError):  # they leave when they have had enough
+                await respond(host, reader, writer)
+                await writer.drain()
+        finally:
+            writer.close()
 
     def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(serve(reader, writer))
@@ -122,3 +124,4 @@ async def _host(respond: _Respond) -> AsyncIterator[Host]:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.sleep(0)  # for the connections to close

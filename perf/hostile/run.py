@@ -18,7 +18,7 @@ from perf.result_check import ResultCheck
 
 _SAMPLES = 100
 _LOOK_EVERY = 20  # requests, to see whether a process has ended
-_WARM_UP_SHARE = 0.4  # of the requests: caches are full then, and so are the arenas of Triton's 2,600 threads
+_WARM_UP_SHARE = 0.5  # of the requests: caches are full then, and so are the arenas of Triton's 2,600 threads
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ _SMALL: dict[str, Any] = {
     "stages": stages.Settings(requests=2, steps=1, side_px=64),
     "scaling": scaling.Settings(rounds=1, side_px=64),
     "soak": soak.Settings(seconds=2.0, clients=2),
-    "hostile": HostileSettings(requests=200, seed=1),
+    "hostile": HostileSettings(requests=120, seed=1),
     "frontend": frontend.Settings(rounds=2, steps=1, streams=4, stream_steps=1),
     "image_inputs": image_inputs.Settings(requests=2, side_px=64),
 }
