@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from imagegen_client.error_codes import classify
-from perf.hostile.case import Case, Expected, HttpCase, Reply, Response, Way
+from perf.hostile.case import NO_HTTP, Case, Expected, HttpCase, Reply, Response, Way
 from perf.hostile.served import NoImages, check_images, images_of
 from perf.hostile.statuses import AT_FAULT, REFUSALS, SUCCESS, own_response
 from perf.result_check import ResultCheck, WrongResult
@@ -66,7 +66,7 @@ def status_name(case: Case, reply: Reply) -> str:
     if not reply.responses:
         return f"{case.way.value}: closed"
     last = reply.responses[-1]
-    status = last.status
+    status = "no HTTP" if last.status == NO_HTTP else last.status
     if status == "":
         row = classify(last.body.decode("utf-8", "replace"), None).error
         status = f"{row.grpc_status} in a stream" if row.triton_code == AT_FAULT else "Triton's text in a stream"
