@@ -7,7 +7,7 @@ import random
 from perf.hostile.bytes_mutation import mutated
 from perf.hostile.case import Expected, HttpCase, Way
 from perf.hostile.http_bytes import BOUNDARY, EDITS, FORM_TYPE, VARIATIONS, Part, file_part, form, post, text_part
-from perf.workload import mask_png, scene_png
+from perf.workload import scene_png
 
 _WRONG_TEXTS = {
     "n": ("0", "11", "two", "1.5", "-1", "1e1", "0x1", "nan", "١", "9" * 5000, "true"),
@@ -120,10 +120,6 @@ def damaged(dice: random.Random) -> HttpCase:
 def _cheap() -> list[Part]:
     texts = {"prompt": "x", "size": "64x64", "num_inference_steps": "2"}
     return [*(text_part(name, text) for name, text in texts.items()), file_part("image", scene_png())]
-
-
-def _masked() -> list[Part]:
-    return [*_cheap(), file_part("mask", mask_png())]
 
 
 def _case(body: bytes, expected: Expected, content_type: str = FORM_TYPE, path: str = EDITS) -> HttpCase:
