@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from perf import baseline_comparison, frontend, image_inputs, png, scaling, soak
 from perf import baseline_section as baselines
 from perf.environment import environment, results_folder
 from perf.gpu import measure as gpu
+from perf.hostile import summary as hostile
+from perf.hostile.run import Settings as HostileSettings
 from perf.report import Outcome, Section, write_report
 
 
@@ -57,6 +59,12 @@ PARTS = {
         scaling.QUICK,
     ),
     "soak": Part("do memory, threads or sockets grow while it works?", soak.measure, soak.Settings(), soak.QUICK),
+    "hostile": Part(
+        "does anything in thousands of hostile requests get more than a refusal?",
+        hostile.measure,
+        HostileSettings(),
+        hostile.QUICK,
+    ),
     "frontend": Part("what does the OpenAI frontend cost?", frontend.measure, frontend.Settings(), frontend.QUICK),
     "image_inputs": Part(
         "what does image_preprocess cost?", image_inputs.measure, image_inputs.Settings(), image_inputs.QUICK
@@ -64,6 +72,8 @@ PARTS = {
     "png": Part("how fast are PNG encoders, how large their files?", png.measure, png.Settings(), png.QUICK),
     "gpu": Part("how fast are SD 1.5, SDXL and Flux on this GPU?", gpu.measure, gpu.Settings(), gpu.QUICK),
 }
+
+_COUNTED = [name for name, part in PARTS.items() if hasattr(part.full, "requests")]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for name in names:
             console.rule(f"{name}: {PARTS[name].question}")
-            outcomes.append(run_part(name, arguments.model.resolve(), arguments.quick))
+            outcomes.append(run_part(name, arguments.model.resolve(), arguments.quick, arguments.requests))
     except KeyboardInterrupt:
         return 130
     folder = (arguments.out or results_folder(about)).resolve()
@@ -95,13 +105,14 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def run_part(name: str, checkpoint: Path, quick: bool = False) -> Outcome:
+def run_part(name: str, checkpoint: Path, quick: bool = False, requests: int | None = None) -> Outcome:
     """Measure one part; what goes wrong becomes its outcome, so that the others are not lost."""
     part = PARTS[name]
     started_s = time.monotonic()
     section, error = None, ""
     try:
-        section = part.measure(part.quick if quick else part.full, checkpoint)
+        settings = part.quick if quick else part.full
+        section = part.measure(settings if requests is None else replace(settings, requests=requests), checkpoint)
     except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"
     return Outcome(name, time.monotonic() - started_s, section, error)
@@ -116,11 +127,14 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
     parser.add_argument("--quick", action="store_true", help="only show that it runs; the numbers mean nothing")
+    parser.add_argument("--requests", type=int, metavar="N", help=f"how many, of {', '.join(_COUNTED)}")
     parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
     parser.add_argument("--model", type=Path, default=BUNDLED, help="folder of a diffusers checkpoint")
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if arguments.requests is not None and (uncounted := set(arguments.parts or PARTS) - set(_COUNTED)):
+        parser.error(f"--requests is for {', '.join(_COUNTED)}, not for {', '.join(sorted(uncounted))}")
     return arguments
 
 

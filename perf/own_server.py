@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 
 
-def own_server(checkpoint: Path, caches: bool = False) -> EmbeddedServer:
+def own_server(checkpoint: Path, caches: bool = False, more: Mapping[str, str] | None = None) -> EmbeddedServer:
     """A server on loopback with one torch thread in float32, to be entered as a context.
 
     Args:
         checkpoint: folder of a diffusers checkpoint.
         caches: whether prompts and input images are cached, as in production.
+        more: further parameters, `{"model.parameter": value}`.
 
     Raises:
         ServerError: on entering, when it does not start.
@@ -21,4 +23,4 @@ def own_server(checkpoint: Path, caches: bool = False) -> EmbeddedServer:
     parameters = other_checkpoint(str(checkpoint)) | {"diffusion.dtype": "float32", "diffusion.cpu_threads": "1"}
     if not caches:
         parameters |= {"diffusion.prompt_cache_bytes": "0", "diffusion.image_cache_bytes": "0"}
-    return EmbeddedServer(MODEL_REPOSITORY, parameters=parameters)
+    return EmbeddedServer(MODEL_REPOSITORY, parameters=parameters | dict(more or {}))

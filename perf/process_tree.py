@@ -34,7 +34,7 @@ class Holding:
 def holding(pid: int, shm_prefix: str) -> Holding:
     """What the process `pid` and its descendants hold now, and the files in /dev/shm whose names begin so."""
     rss_bytes = threads = sockets = processes = 0
-    for process in _tree(pid):
+    for process in tree(pid):
         with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
             rss_bytes += process.memory_info().rss
             threads += process.num_threads()
@@ -47,7 +47,8 @@ def holding(pid: int, shm_prefix: str) -> Holding:
     return Holding(rss_bytes, threads, sockets, processes, shm_bytes)
 
 
-def _tree(pid: int) -> Iterator[psutil.Process]:
+def tree(pid: int) -> Iterator[psutil.Process]:
+    """The process `pid` and its descendants."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         yield process

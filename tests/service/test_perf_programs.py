@@ -24,6 +24,7 @@ from perf import frontend, image_inputs, scaling, soak, stages
 from perf.baselines.server import BaselineServer
 from perf.baselines.triton_server import PlainTritonServer
 from perf.environment import ROOT
+from perf.hostile.run import Settings as HostileSettings
 from perf.result_check import ResultCheck
 from perf.traces import own_request
 from perf.tree_comparison import NEW, OLD, compare, comparison_text
@@ -33,6 +34,7 @@ _SMALL: dict[str, Any] = {
     "stages": stages.Settings(requests=2, steps=1, side_px=64),
     "scaling": scaling.Settings(rounds=1, side_px=64),
     "soak": soak.Settings(seconds=2.0, clients=2),
+    "hostile": HostileSettings(requests=120, seed=1),
     "frontend": frontend.Settings(rounds=2, steps=1, streams=4, stream_steps=1),
     "image_inputs": image_inputs.Settings(requests=2, side_px=64),
 }
@@ -59,6 +61,22 @@ def test_one_run_gives_one_report(tmp_path: Path, random_checkpoint: str) -> Non
     for part in ("- cpu: ", "- commit: ", "isal 1.", "| ours (isal) |", "| png |", "| gpu |", "photo-like"):
         assert part in report
     assert list(json.loads((tmp_path / "png-gpu.json").read_text())["parts"]) == ["png", "gpu"]
+
+
+def test_hostile_is_a_program_of_its_own() -> None:
+    command = [
+        sys.executable,
+        "perf/hostile",
+        "--requests",
+        "1",
+        "--only",
+        "no such kind",
+        "--at",
+        *["127.0.0.1:9"] * 3,
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "there is no kind no such kind" in done.stderr
+    assert done.returncode == 2
 
 
 def test_a_part_that_fails_does_not_lose_the_others(

@@ -21,6 +21,8 @@ from imagegen.openai.openai_values import RULES, UNSUPPORTED_FIELDS
 from imagegen.triton.diffusion_settings import DiffusionSettings
 from imagegen.triton.stream_settings import StreamSettings
 from imagegen_client import ERROR_CODES
+from perf.hostile.case import NO_HTTP
+from perf.hostile.statuses import CLOSES, LEFT_OUT, OWN_RESPONSES
 from tests.monitoring_queries import alerts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +100,19 @@ SUPERVISOR = [
 ]
 
 
+def own_response_rows() -> list[str]:
+    statuses = {NO_HTTP: "405, 404", "": "no status"}
+    rows = [
+        f"| {row.way.value} | {statuses.get(row.status, row.status)} | {row.meaning} | {row.reason} |"
+        for row in OWN_RESPONSES
+    ]
+    return rows + [f"| Triton HTTP | closed | {what} | {why} |" for what, why in CLOSES]
+
+
+def left_out_rows() -> list[str]:
+    return [f"| {what} | {why} |" for what, why in LEFT_OUT]
+
+
 TABLES = {
     ("api.md", "| input | type, shape | default | rule |"): input_rows,
     ("api.md", "| output | type, shape | meaning |"): output_rows,
@@ -107,6 +122,8 @@ TABLES = {
     ("operations.md", "| parameter | default | meaning |"): parameter_rows,
     ("operations.md", "| option | value | given | why |"): option_rows,
     ("operations.md", "| metric | kind | meaning |"): metric_rows,
+    ("../perf/README.md", "| way | response | of what | why |"): own_response_rows,
+    ("../perf/README.md", "| not sent | why |"): left_out_rows,
 }
 
 
