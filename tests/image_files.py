@@ -25,6 +25,14 @@ def chunk(name: bytes, content: bytes = b"", *, sum_off_by: int = 0, length: int
     return struct.pack(">I", len(content) if length is None else length) + name + content + struct.pack(">I", checksum)
 
 
+def png_of(size: tuple[int, int], pixels: bytes, kind: tuple[int, int, int] = (8, 0, 0), before: bytes = b"") -> bytes:
+    """A PNG of any pixel data, as IDAT; `kind` is bit depth, colour type and interlacing."""
+    depth, colour_type, interlaced = kind
+    header = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, interlaced)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before
+    return start + chunk(b"IDAT", pixels) + chunk(b"IEND")
+
+
 def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     """The (name, content) of all chunks of a PNG that is in order."""
     chunks, at = [], len(PNG_SIGNATURE)

@@ -1,14 +1,9 @@
-"""`image_preprocess` in a real server, fetching from a host that misbehaves.
-
-Each failure has its code and the image's index in the message, and leaves the server able to serve.
-"""
+"""`image_preprocess` in a real server, fetching from a host that misbehaves: each failure has its code and index."""
 
 from __future__ import annotations
 
 import base64
 import gzip
-import io
-import json
 import threading
 import urllib.request
 import zlib
@@ -25,56 +20,18 @@ from tritonclient.utils import InferenceServerException
 
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY
-from tests.image_files import animated_webp, chunk, png_with, webp_frame
+from tests.image_files import animated_webp, chunk, encoded, png_with, webp_frame
 from tests.image_server import ImageServer, image_server
+from tests.service.preprocess_client import LONGEST_WAIT_S, Preprocess
 from tests.service.server_metrics import wait_until
 
-_LONGEST_WAIT_S = 60  # far above every deadline of the server, so that only a hang reaches it
 _MAX_URL_REQUESTS = 100
 RED = (255, 0, 0)
 
 
 def image(colour: tuple[int, int, int] = RED, **options: Any) -> bytes:
     """A PNG of 16x8 pixels."""
-    file = io.BytesIO()
-    Image.new("RGB", (16, 8), colour).save(file, "PNG", **options)
-    return file.getvalue()
-
-
-class Preprocess:
-    """Sends requests to `image_preprocess` alone. Safe from any thread."""
-
-    def __init__(self, client: triton_grpc.InferenceServerClient) -> None:
-        self._client = client
-
-    def __call__(self, *images: bytes | str, **texts: str) -> tuple[Any, dict[str, Any]]:
-        """The pixels, None without images, and the report."""
-        arrays: dict[str, list[bytes | str]] = {"prompt": ["x"], **{name: [text] for name, text in texts.items()}}
-        if images:
-            arrays["image"] = list(images)
-        inputs = []
-        for name, items in arrays.items():
-            data = np.array([i.encode() if isinstance(i, str) else i for i in items], dtype=np.object_)
-            tensor = triton_grpc.InferInput(name, list(data.shape), "BYTES")
-            tensor.set_data_from_numpy(data)
-            inputs.append(tensor)
-        result = self._client.infer("image_preprocess", inputs, client_timeout=_LONGEST_WAIT_S)
-        return result.as_numpy("pixels"), json.loads(result.as_numpy("preprocess_report")[0])
-
-    def refusal(self, *images: bytes | str) -> str:
-        """The message of an INVALID_ARGUMENT."""
-        with pytest.raises(InferenceServerException) as refused:
-            self(*images)
-        assert refused.value.status() == "StatusCode.INVALID_ARGUMENT", refused.value
-        return str(refused.value.message()).partition("image_rejected: ")[2]
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with `image_preprocess` alone."""
-    folder = tmp_path_factory.mktemp("repository")
-    (folder / "image_preprocess").symlink_to(MODEL_REPOSITORY / "image_preprocess")
-    return folder
+    return encoded(Image.new("RGB", (16, 8), colour), "PNG", **options)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +40,10 @@ def inputs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(repository: Path, inputs_folder: Path) -> Iterator[EmbeddedServer]:
-    """May reach loopback, with short timeouts."""
+def server(tmp_path_factory: pytest.TempPathFactory, inputs_folder: Path) -> Iterator[EmbeddedServer]:
+    """`image_preprocess` alone; may reach loopback, with short timeouts."""
+    repository = tmp_path_factory.mktemp("repository")
+    (repository / "image_preprocess").symlink_to(MODEL_REPOSITORY / "image_preprocess")
     parameters = {
         "allow_private_addresses": "true",
         "max_image_bytes": "1000000",
@@ -206,13 +165,12 @@ def test_a_wrong_type_is_told(preprocess: Preprocess, host: ImageServer) -> None
 
 
 def test_metadata_do_not_cost_an_image(preprocess: Preprocess) -> None:
-    jpeg = io.BytesIO()
-    Image.new("RGB", (16, 8), RED).save(jpeg, "JPEG", quality=95)
+    jpeg = encoded(Image.new("RGB", (16, 8), RED), "JPEG", quality=95)
     text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2 << 20)))
     files = [
         png_with(image(), text, b"IDAT"),
         png_with(image(), chunk(b"tEXt", b"Comment\0x", sum_off_by=1), b"IDAT"),
-        jpeg.getvalue()[:-2],
+        jpeg[:-2],
         animated_webp((16, 8), webp_frame(Image.new("RGB", (8, 8), RED), (8, 0), lossless=True)),
     ]
     pixels, _ = preprocess(*files)
@@ -290,7 +248,7 @@ def test_32_requests_with_32_urls_are_fetched_at_the_same_time(preprocess: Prepr
         respond = host.responses[f"/{index}.png"]
 
         def respond_together(handler: Any, respond: Any = respond, released: threading.Event = released) -> None:
-            together.wait(_LONGEST_WAIT_S)
+            together.wait(LONGEST_WAIT_S)
             released.set()
             respond(handler)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import imagegen
 
-ALLOWED = {"api", "engine", "pipelines", "metrics", "malloc"}
+ALLOWED = {"api", "engine", "pipelines", "metrics", "malloc", "file_names"}
 
 
 def imported(path: Path) -> set[str]:

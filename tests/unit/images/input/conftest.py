@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imagegen.images.input.errors import ImageError
+from imagegen.images.input.fetch import Fetcher
 from imagegen.images.input.load import ImageLoader
 from imagegen.images.input.settings import InputSettings
 from tests.image_server import ImageServer, image_server
+
+LIMIT_BYTES = 200_000  # of the fetcher
 
 
 @pytest.fixture
@@ -54,3 +58,25 @@ def loader(no_metrics: Any) -> Iterator[ImageLoader]:
     loader = ImageLoader(settings, no_metrics)
     yield loader
     loader.close()
+
+
+@pytest.fixture
+def fetcher() -> Iterator[Fetcher]:
+    """May reach the loopback server, in one attempt, with a limit on bytes."""
+    fetcher = Fetcher(
+        InputSettings(
+            allow_private_addresses=True,
+            max_image_bytes=LIMIT_BYTES,
+            read_timeout_s=5.0,
+            fetch_timeout_s=10.0,
+            fetch_attempts=1,
+        )
+    )
+    yield fetcher
+    fetcher.close()
+
+
+def refusal(fetcher: Fetcher, url: str) -> str:
+    with pytest.raises(ImageError) as caught:
+        fetcher.fetch(url)
+    return str(caught.value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,81 +15,11 @@ from PIL import Image, PngImagePlugin
 from imagegen.images.input.decode import Header, decode_image, decode_mask, read_header
 from imagegen.images.input.errors import ImageError
 from imagegen.images.input.png_chunks import MAX_OTHER_CHUNKS, MAX_PIXEL_CHUNKS
-from imagegen.images.input.png_rows import has_all_rows
 from imagegen.images.input.settings import InputSettings
+from tests.image_files import chunk, png_of
 
 SETTINGS = InputSettings()
 Write = Callable[..., bytes]
-DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-
-
-def chunk(name: bytes, data: bytes = b"") -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def png(size: tuple[int, int], pixels: bytes, kind: tuple[int, int, int] = (8, 0, 0), before: bytes = b"") -> bytes:
-    """A PNG with `pixels` as IDAT; `kind` is bit depth, colour type and interlacing."""
-    depth, colour_type, interlaced = kind
-    header = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, interlaced)
-    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before
-    return start + chunk(b"IDAT", pixels) + chunk(b"IEND")
-
-
-def blank_rows(size: tuple[int, int], kind: tuple[int, int, int]) -> bytes:
-    """All-zero pixel data, laid out by sorting each pixel into its Adam7 pass: not by the formula of the code."""
-    depth, colour_type, interlaced = kind
-    pattern = ["16462646", "77777777", "56565656", "77777777", "36463646", "77777777", "56565656", "77777777"]
-    rows: dict[tuple[str, int], int] = {}
-    for y, x in itertools.product(range(size[1]), range(size[0])):
-        row = (pattern[y % 8][x % 8] if interlaced else "", y)
-        rows[row] = rows.get(row, 0) + 1
-    return b"".join(bytes(1 + (pixels * depth * CHANNELS[colour_type] + 7) // 8) for pixels in rows.values())
-
-
-@pytest.mark.parametrize("interlaced", [0, 1])
-@pytest.mark.parametrize(("colour_type", "depth"), [(c, d) for c, depths in DEPTHS.items() for d in depths])
-def test_black_images_of_every_kind_are_accepted_if_complete(colour_type: int, depth: int, interlaced: int) -> None:
-    palette = chunk(b"PLTE", bytes(6)) if colour_type == 3 else b""
-    kind = depth, colour_type, interlaced
-    for size in itertools.product((1, 2, 3, 5, 8, 9), (1, 2, 4, 5, 7, 17)):
-        rows = blank_rows(size, kind)
-        whole = png(size, zlib.compress(rows), kind, palette)
-        assert decode_image(whole, SETTINGS).shape == (size[1], size[0], 3)
-        assert has_all_rows(whole)
-        assert not has_all_rows(png(size, zlib.compress(rows[:-1]), kind, palette))
-
-
-@pytest.mark.parametrize("decode", [decode_image, decode_mask])
-@pytest.mark.parametrize("rows", [0, 1, 4, 7])
-def test_a_png_of_too_few_rows_is_refused(decode: Callable[..., object], rows: int) -> None:
-    """Every checksum is right, and Pillow leaves the other rows black."""
-    pixels = b"".join(b"\0" + bytes([50 + row] * 4) for row in range(rows))
-    with pytest.raises(ImageError, match=r"^invalid_image: is a damaged or incomplete PNG file"):
-        decode(png((4, 8), zlib.compress(pixels)), SETTINGS)
-
-
-@pytest.mark.parametrize("height", [8, 9])
-def test_an_interlaced_png_without_its_last_pass_is_refused(height: int) -> None:
-    """Its last row may be filled all the same."""
-    rows = bytearray(blank_rows((8, height), (8, 0, 1)))
-    last_pass = 9 * (height // 2)
-    with pytest.raises(ImageError, match="damaged or incomplete"):
-        decode_image(png((8, height), zlib.compress(bytes(rows[:-last_pass])), (8, 0, 1)), SETTINGS)
-
-
-def test_every_cut_of_the_zlib_stream_is_refused() -> None:
-    """Up to its checksum, before which all pixels are there."""
-    noise = np.random.default_rng(0).integers(1, 256, (8, 40), dtype=np.uint8)
-    stream = zlib.compress(b"".join(b"\0" + row.tobytes() for row in noise))
-    for kept in range(len(stream) - 5):
-        with pytest.raises(ImageError, match="damaged or incomplete"):
-            decode_image(png((40, 8), stream[:kept]), SETTINGS)
-
-
-def test_the_check_of_rows_stays_small_for_a_stream_that_does_not() -> None:
-    bomb = zlib.compress(bytes(1 << 28), 9)
-    assert has_all_rows(png((1000, 1000), bomb))
 
 
 def test_a_first_frame_that_leaves_a_part_out_is_read_as_far_as_it_goes(encoded: Write) -> None:
@@ -113,7 +42,7 @@ def exif(orientation: int) -> bytes:
 @pytest.mark.parametrize("before", [b"", chunk(b"eXIf", exif(6))])
 def test_the_header_is_read_without_the_pixels(before: bytes) -> None:
     size = (8, 4) if before else (4, 8)
-    assert read_header(png((4, 8), b"garbage", before=before), SETTINGS) == Header("PNG", size, 1)
+    assert read_header(png_of((4, 8), b"garbage", before=before), SETTINGS) == Header("PNG", size, 1)
 
 
 def test_pixels_are_decoded_once(encoded: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +62,7 @@ def test_pixels_are_decoded_once(encoded: Write, monkeypatch: pytest.MonkeyPatch
 
 
 def test_exif_behind_the_pixels_counts() -> None:
-    data = png((4, 8), zlib.compress(blank_rows((4, 8), (8, 0, 0))))
+    data = png_of((4, 8), zlib.compress(bytes(8 * 5)))
     turned = data[:-12] + chunk(b"eXIf", exif(6)) + data[-12:]
     assert read_header(turned, SETTINGS).size == (8, 4)
     assert decode_image(turned, SETTINGS).shape == (4, 8, 3)
@@ -142,7 +71,7 @@ def test_exif_behind_the_pixels_counts() -> None:
 
 def test_metadata_behind_the_pixels_cannot_turn_what_the_header_said() -> None:
     xmp = b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>'
-    data = png((4, 8), zlib.compress(blank_rows((4, 8), (8, 0, 0))))
+    data = png_of((4, 8), zlib.compress(bytes(8 * 5)))
     data = data[:-12] + chunk(b"iTXt", xmp) + data[-12:]
     assert read_header(data, SETTINGS).size == (4, 8)
     assert decode_image(data, SETTINGS).shape == (8, 4, 3)
@@ -159,24 +88,24 @@ def test_metadata_behind_the_pixels_cannot_turn_what_the_header_said() -> None:
 )
 def test_a_profile_that_pillow_stops_at_is_ignored(profile: bytes) -> None:
     rows = zlib.compress(b"\0\x07")
-    data = png((1, 1), rows, before=chunk(b"iCCP", b"name\0" + profile))
+    data = png_of((1, 1), rows, before=chunk(b"iCCP", b"name\0" + profile))
     assert decode_image(data, SETTINGS).tolist() == [[[7, 7, 7]]]
     assert read_header(data, SETTINGS).size == (1, 1)
 
 
 def test_a_png_of_countless_chunks_is_refused_at_once() -> None:
     empty, rows = chunk(b"teSt"), zlib.compress(b"\0\x07")
-    assert decode_image(png((1, 1), rows, before=empty * (MAX_OTHER_CHUNKS - 1)), SETTINGS).shape == (1, 1, 3)
+    assert decode_image(png_of((1, 1), rows, before=empty * (MAX_OTHER_CHUNKS - 1)), SETTINGS).shape == (1, 1, 3)
     with pytest.raises(ImageError, match=r"^too_large: has more than 100000 PNG chunks besides"):
-        read_header(png((1, 1), rows, before=empty * (MAX_OTHER_CHUNKS + 1)), SETTINGS)
+        read_header(png_of((1, 1), rows, before=empty * (MAX_OTHER_CHUNKS + 1)), SETTINGS)
     with pytest.raises(ImageError, match=r"^too_large: has its pixels in more than 100000 PNG chunks"):
-        read_header(png((1, 1), rows, before=chunk(b"IDAT") * MAX_PIXEL_CHUNKS), SETTINGS)
+        read_header(png_of((1, 1), rows, before=chunk(b"IDAT") * MAX_PIXEL_CHUNKS), SETTINGS)
 
 
 def test_a_second_header_is_refused() -> None:
     other = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 0))
     with pytest.raises(ImageError, match="damaged or incomplete"):
-        read_header(png((1, 1), zlib.compress(bytes(6)), before=other), SETTINGS)
+        read_header(png_of((1, 1), zlib.compress(bytes(6)), before=other), SETTINGS)
 
 
 def test_a_real_file_passes_with_many_chunks(encoded: Write) -> None:
@@ -192,7 +121,7 @@ def test_a_real_file_passes_with_many_chunks(encoded: Write) -> None:
 def test_a_method_that_the_specification_does_not_know_is_refused(place: int, method: int) -> None:
     """Pillow takes any interlace method but 0 for Adam7, and decoded garbage."""
     size = (16, 16)
-    whole = png(size, zlib.compress(bytes(4096)), (8, 2, 0))  # as many zeros as any order of rows takes
+    whole = png_of(size, zlib.compress(bytes(4096)), (8, 2, 0))  # as many zeros as any order of rows takes
     header = bytearray(whole[16:29])
     header[place] = method
     with pytest.raises(ImageError, match="damaged"):
