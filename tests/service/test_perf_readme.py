@@ -64,7 +64,7 @@ def test_locust(openai_server: OpenAIServer, tmp_path: Path) -> None:
 
 def test_a_wrong_result_makes_locust_fail(tmp_path: Path) -> None:
     with openai_stand_in(lambda _, body: images(body, (32, 32))) as url:
-        options = ["OpenAIUser", "--headless", "--users", "1", "--run-time", "3s", "--openai-url", url]
+        options = ["OpenAIUser", "--headless", "--users", "1", "--run-time", "6s", "--openai-url", url]
         assert run_locust([*options, "--csv", str(tmp_path / "wrong")], timeout_s=60) == 1
     assert {row["Error"] for row in read_csv(tmp_path / "wrong", "failures")} == {WRONG_SIZE}
 
