@@ -60,7 +60,7 @@ def supervised(checkpoint: Path) -> Iterator[SupervisedServer]:
 
 @pytest.fixture(scope="module")
 def frontend(supervised: SupervisedServer) -> Iterator[EmbeddedFrontend]:
-    with EmbeddedFrontend(supervised.server.grpc_url, options={"probe-interval-s": "1"}) as running:
+    with EmbeddedFrontend(supervised.server.grpc_url) as running:
         yield running
 
 
