@@ -64,7 +64,7 @@ def measure(settings: Settings, checkpoint: Path) -> Section:
     """Run a server and a frontend, and measure both."""
     with ExitStack() as stack:
         server = stack.enter_context(own_server(checkpoint))
-        options = {"tokenizer": str(checkpoint), "probe-interval-s": "3600"}
+        options = {"tokenizer": str(checkpoint)}
         frontend = stack.enter_context(EmbeddedFrontend(server.grpc_url, options=options))
         ways = {
             STREAM: stack.enter_context(_by_stream(server.grpc_url, settings.steps)),

@@ -28,6 +28,8 @@ class ModelDescription:
         schedulers: the schedulers that a request may name.
         scheduler: the model's own, by that name, or by the name of its class.
         previews: whether `partial_images` has an effect.
+        quiet_s: seconds since the engine last showed that it lives, by a step or, while idle, once a second; None where
+            the server does not tell.
     """
 
     model: str
@@ -38,6 +40,7 @@ class ModelDescription:
     schedulers: tuple[str, ...]
     scheduler: str
     previews: bool
+    quiet_s: float | None = None
 
     def to_json(self) -> bytes:
         """The description as ASCII JSON."""
@@ -61,6 +64,7 @@ class ModelDescription:
                 schedulers=tuple(map(str, given["schedulers"])),
                 scheduler=str(given["scheduler"]),
                 previews=bool(given["previews"]),
+                quiet_s=None if given.get("quiet_s") is None else float(given["quiet_s"]),
             )
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"no description of a model: {error!r}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 import torch
 
@@ -13,6 +14,8 @@ from imagegen.engine.generation_job import GenerationJob
 
 _log = logging.getLogger(__name__)
 
+_IDLE_S = 1.0  # between two signs of life while there is nothing to do
+
 
 class DeviceThread:
     """Runs an executor on a thread of its own.
@@ -21,10 +24,12 @@ class DeviceThread:
 
     Args:
         executor: from now on touched by this thread alone, but for `Executor.submit`.
+        on_alive: called after each tick, and every second while there is nothing to do.
     """
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, on_alive: Callable[[], None] = lambda: None) -> None:
         self._executor = executor
+        self._on_alive = on_alive
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._ended = False
@@ -66,10 +71,11 @@ class DeviceThread:
                 _log.exception("the executor broke; its requests fail and it starts again")
                 self._executor.abandon(InternalError("the engine had to start again; send the request again"))
                 continue
+            self._on_alive()
             if not worked:
                 if self._closing:
                     break
-                self._wake.wait()
+                self._wake.wait(_IDLE_S)
                 self._wake.clear()
         with self._lock:
             self._ended = True

@@ -51,6 +51,8 @@ class Engine:
         pipelines: the checkpoint, where it is loaded already; loaded as `settings` say otherwise.
         new_series: makes a series of your metrics for a family and labels (`imagegen.engine.metrics.FAMILIES` lists
             the families); its `increment`, `set` and `observe` are called a few times a second, on a thread.
+        on_alive: called on the device's thread after each round of steps, and every second while there is nothing to
+            do: who waits for it in vain for longer than a step takes knows that the device hangs.
 
     Raises:
         OSError: there is no such checkpoint.
@@ -58,7 +60,12 @@ class Engine:
     """
 
     def __init__(
-        self, settings: EngineSettings, *, pipelines: Pipelines | None = None, new_series: NewSeries = discard
+        self,
+        settings: EngineSettings,
+        *,
+        pipelines: Pipelines | None = None,
+        new_series: NewSeries = discard,
+        on_alive: Callable[[], None] = lambda: None,
     ) -> None:
         if pipelines is None:
             pipelines = load_pipelines(settings, Path(), "cuda" if torch.cuda.is_available() else "cpu")
@@ -66,7 +73,7 @@ class Engine:
         self.settings = settings
         self.pipelines = with_caches(pipelines, caches)
         self._metrics = EngineMetrics(new_series, caches.by_name(), pipelines.device)
-        self._runner = ModelRunner(settings, self.pipelines, self._metrics)
+        self._runner = ModelRunner(settings, self.pipelines, self._metrics, on_alive)
         self._lifecycle = RequestLifecycle(settings.max_active_requests, self._runner, self.pipelines, self._metrics)
 
     @classmethod
@@ -102,7 +109,9 @@ class Engine:
         return self._lifecycle.slots.waiting
 
     def warm_up(self) -> None:
-        """Generate every task at the configured sizes: one image, and as many as fill each row bucket.
+        """Generate the checkpoint's own task at the configured sizes, one image and as many as fill each row bucket.
+
+        Each other task is generated once.
 
         A task that diffusers derives from the checkpoint and that fails is not offered afterwards.
 
@@ -113,6 +122,7 @@ class Engine:
         largest = (self.settings.max_batch_rows,) if self.pipelines.device.type == "cuda" else ()
         for plan in warmup_plans(self.pipelines, self.settings, self.settings.warmup_sizes):
             started_s = time.monotonic()
+            _log.info("warming up: %s at %dx%d", plan.task, *plan.size)
             with dropping_what_fails(plan, self.pipelines):
                 (image,) = self._runner.run(plan)
                 rows = max(1, image.batch_rows // max(1, image.forwards))

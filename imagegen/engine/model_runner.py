@@ -39,9 +39,16 @@ class ModelRunner:
         settings: the bounds of a forward.
         pipelines: the loaded checkpoint.
         metrics: counts forwards.
+        on_alive: called after each tick, and every second while there is nothing to do; on the device thread.
     """
 
-    def __init__(self, settings: EngineSettings, pipelines: Pipelines, metrics: EngineMetrics) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        pipelines: Pipelines,
+        metrics: EngineMetrics,
+        on_alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._pipelines = pipelines
         self._metrics = metrics
@@ -50,7 +57,7 @@ class ModelRunner:
         limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
         scheduler: Scheduler[PipelineRun] = Scheduler(limits, WeightedShortestProcessingTime(self._costs.fixed_rows))
         self._executor = Executor(self._forward, scheduler, OUT_OF_MEMORY)
-        self._device_thread = DeviceThread(self._executor)
+        self._device_thread = DeviceThread(self._executor, on_alive)
 
     def start(
         self,

@@ -34,6 +34,14 @@ class _Cost:
     def scaled(self, by: float) -> _Cost:
         return _Cost(self.call_s * by, self.share_s * by, self.decode_s * by)
 
+    def beyond(self, other: _Cost, by: float) -> _Cost:
+        """On the straight line from another cost through this one, so many times their distance further."""
+        return _Cost(
+            self.call_s + max(0.0, self.call_s - other.call_s) * by,
+            self.share_s + max(0.0, self.share_s - other.share_s) * by,
+            self.decode_s + max(0.0, self.decode_s - other.decode_s) * by,
+        )
+
 
 class RequestCosts:
     """What images of each size were seen to take, with and without guidance. Safe from any thread.
@@ -107,12 +115,21 @@ def _key(plan: Plan) -> tuple[bool, int]:
 
 
 def _cost_of(pixels: int, seen: dict[int, _Cost]) -> _Cost | None:
-    """The cost at a size, from the nearest known one that is not larger, else from the smallest.
+    """The cost at a size, from the nearest known ones that are not larger, else from the smallest.
 
-    Upwards in proportion to the pixels, downwards to their square: attention lies in between, so both are lower bounds.
+    Upwards by the straight line through two, which leaves out what a step costs whatever its size, or in proportion to
+    the pixels from one; downwards by their square. Attention grows faster than the one and more slowly than the other,
+    so all are lower bounds.
     """
     if not seen:
         return None
-    known = max((size for size in seen if size <= pixels), default=min(seen))
-    ratio = pixels / known
-    return seen[known].scaled(ratio if ratio >= 1 else ratio**2)
+    smaller = sorted(size for size in seen if size <= pixels)
+    if not smaller:
+        smallest = min(seen)
+        return seen[smallest].scaled((pixels / smallest) ** 2)
+    near = smaller[-1]
+    proportional = seen[near].scaled(pixels / near)
+    if len(smaller) == 1:
+        return proportional
+    below = smaller[-2]
+    return proportional.least(seen[near].beyond(seen[below], (pixels - near) / (near - below)))

@@ -38,7 +38,7 @@ class EngineSettings(PipelineSettings):
     warmup_sizes: Annotated[tuple[str, ...], CommaSeparated] = Field(
         default=(),
         description="sizes generated before the model reports ready, as 512x512,1024x1024; none for no warmup; empty"
-        " for the native size",
+        " for the native size on a GPU, and for 64x64 and 256x256 at most on a CPU",
     )
     max_expected_s: float = Field(
         default=300.0,

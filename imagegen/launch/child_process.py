@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import signal
 import subprocess
@@ -32,7 +33,7 @@ class ChildProcess(ABC):
     Args:
         name: of the program, for its log and messages.
         log_file: where its output goes; None for a temporary file, kept when the context ends with an error.
-        ready_timeout_s: longest wait until it is ready.
+        ready_timeout_s: longest wait until it is ready; None for as long as it takes.
         exit_timeout_s: longest wait until it has ended in order.
         inherit_output: its output goes where ours does instead.
 
@@ -45,7 +46,7 @@ class ChildProcess(ABC):
         name: str,
         *,
         log_file: Path | None,
-        ready_timeout_s: float,
+        ready_timeout_s: float | None,
         exit_timeout_s: float,
         inherit_output: bool = False,
     ) -> None:
@@ -56,7 +57,7 @@ class ChildProcess(ABC):
         self._ready_timeout_s = ready_timeout_s
         self._exit_timeout_s = exit_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._deadline_s = 0.0
+        self._deadline_s = math.inf
         self._started_before = False
 
     @property
@@ -87,7 +88,8 @@ class ChildProcess(ABC):
             ServerError: it cannot be started.
         """
         self._start()
-        self._deadline_s = time.monotonic() + self._ready_timeout_s
+        if self._ready_timeout_s is not None:
+            self._deadline_s = time.monotonic() + self._ready_timeout_s
 
     def has_started(self) -> bool:
         """Whether it is ready, after `launch`.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,7 +26,7 @@ class EmbeddedFrontend(ChildProcess):
         log_file: where its output goes; None for a temporary file, kept when the context ends with an error.
         environment: variables on top of this process's.
         drain_timeout_s: how long requests under way may take to finish.
-        ready_timeout_s: longest wait for the first image.
+        ready_timeout_s: longest wait for the first image; None for as long as it takes.
 
     Raises:
         ServerError: on entering, when the port is busy or the frontend does not get ready.
@@ -38,7 +41,7 @@ class EmbeddedFrontend(ChildProcess):
         log_file: Path | None = None,
         environment: Mapping[str, str] | None = None,
         drain_timeout_s: float = 30.0,
-        ready_timeout_s: float = 300.0,
+        ready_timeout_s: float | None = 300.0,
     ) -> None:
         super().__init__(
             "openai",
@@ -59,6 +62,17 @@ class EmbeddedFrontend(ChildProcess):
     def url(self) -> str:
         """`http://host:port`."""
         return f"http://{HOST}:{self.port}"
+
+    def problem(self) -> str:
+        """Why it is not ready, in its own words."""
+        try:
+            with urllib.request.urlopen(self._ready_url, timeout=1):
+                return ""
+        except urllib.error.HTTPError as error:
+            with error:
+                return str(json.loads(error.read())["error"]["message"])
+        except (OSError, ValueError, LookupError):
+            return "it does not respond yet"
 
     def _start(self) -> None:
         self.port = free_port("OpenAI", self._requested_port)

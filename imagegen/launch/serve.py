@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import defaultdict
 from contextlib import ExitStack
 from functools import partial
@@ -18,11 +19,13 @@ from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, other_checkpoint
 from imagegen.launch.serving_loop import StopSignals, keep_serving
+from imagegen.launch.start_log import StartLog
 from imagegen.launch.supervisor import State, Supervisor
 
 _OUTPUT_URL, _PUBLIC_BASE_URL = "image_postprocess.output_url", "image_postprocess.public_base_url"
 _MAX_IMAGE_BYTES = "image_preprocess.max_image_bytes"
 _DRAIN_TIMEOUT_S = 20.0
+_PATIENCE_S = 10.0  # between two words about what takes long
 
 
 def main(argv: list[str]) -> int:
@@ -49,7 +52,7 @@ def main(argv: list[str]) -> int:
         metrics_port=given.metrics_port,
         log_file=given.log_file,
     )
-    supervisor = Supervisor(server, lambda text: print(f"serve: {text}", file=sys.stderr, flush=True))
+    supervisor = Supervisor(server, _say)
     try:
         with ExitStack() as stack:  # the frontend ends before the server: what it has begun may be finished
             stack.push(server)
@@ -65,6 +68,10 @@ def main(argv: list[str]) -> int:
         pass
     print("Stopped.", file=sys.stderr)
     return 0
+
+
+def _say(text: str) -> None:
+    print(f"serve: {text}", file=sys.stderr, flush=True)
 
 
 def _kill_when_interrupted(server: EmbeddedServer, kind: type[BaseException] | None, *_: object) -> None:
@@ -99,6 +106,8 @@ class _Beside:
         self._stack = stack
         self._frontend: EmbeddedFrontend | None = None
         self._is_up = False
+        self._log: StartLog | None = None
+        self._told_s = time.monotonic()
 
     def tick(self) -> None:
         """Start the frontend once the server serves, and say so once both do.
@@ -106,6 +115,8 @@ class _Beside:
         Raises:
             ServerError: the frontend cannot be started, or has ended.
         """
+        if not self._is_up:
+            self._tell()
         if self._is_up:
             if self._frontend is not None and (status := self._frontend.poll()) is not None:
                 log = self._frontend.log_file
@@ -120,6 +131,19 @@ class _Beside:
             else:
                 self._is_up = True
                 self._announce()
+
+    def _tell(self) -> None:
+        """Say what goes on, and from time to time why it still does."""
+        if self._log is None:
+            self._log = StartLog(self._server.log_file)
+            _say(f"starting Triton; its log is {self._server.log_file}")
+        if news := self._log.news():
+            self._told_s = time.monotonic()
+        for text in news:
+            _say(text)
+        if self._frontend is not None and time.monotonic() - self._told_s > _PATIENCE_S:
+            self._told_s = time.monotonic()
+            _say(f"not ready yet: {self._frontend.problem()}")
 
     def _launch_frontend(self) -> EmbeddedFrontend:
         given = self._given
@@ -136,7 +160,11 @@ class _Beside:
             options["max-image-bytes"] = max_image_bytes
         options |= repeated
         frontend = EmbeddedFrontend(
-            self._server.grpc_url, options=options, port=given.openai_port, drain_timeout_s=drain_timeout_s
+            self._server.grpc_url,
+            options=options,
+            port=given.openai_port,
+            drain_timeout_s=drain_timeout_s,
+            ready_timeout_s=None,  # a device that is slow is no failure; what it waits for is told
         )
         self._stack.push(frontend)
         frontend.launch()

@@ -64,6 +64,7 @@ class TritonServer(ChildProcess):
             inherit_output=inherit_output,
         )
         self._repository = repository
+        self._longest_start_s = ready_timeout_s
         self._parameters = dict(parameters or {})
         if (repository / "diffusion").exists():
             self._parameters = PARAMETERS | self._parameters
@@ -73,7 +74,7 @@ class TritonServer(ChildProcess):
         self.shm_prefix = f"imagegen_{os.getpid()}_{id(self):x}_"
         self._workers: Workers | None = None
         self._live_s = 0.0
-        self._has_been_ready = False
+        self._has_been_ready = self._has_ever_been_ready = False
         self._dead_since_s: float | None = None
         self.http_port = 0
 
@@ -85,7 +86,7 @@ class TritonServer(ChildProcess):
     @property
     def ready_timeout_s(self) -> float:
         """Longest wait for every model to be loaded and warm."""
-        return self._ready_timeout_s
+        return self._longest_start_s
 
     @property
     def workers(self) -> Workers:
@@ -113,6 +114,7 @@ class TritonServer(ChildProcess):
         """Whether it says that it is ready to serve."""
         ready = super().is_ready()
         self._has_been_ready |= ready
+        self._has_ever_been_ready |= ready
         return ready
 
     def note_workers(self) -> None:
@@ -194,7 +196,7 @@ class TritonServer(ChildProcess):
         self._choose_ports()
         _remove_stale_segments()
         self._run_folder = Path(tempfile.mkdtemp(prefix="imagegen-", dir=temporary_folder()))
-        repository = stage_repository(self._repository, self._run_folder / "repository", self._parameters)
+        repository = stage_repository(self._repository, self._run_folder / "repository", self._staged_parameters())
         program = self.program(self._run_folder)
         environment = triton_environment(self.environment())
         if self._known_options is None:  # of a server that is started again they are known
@@ -208,6 +210,13 @@ class TritonServer(ChildProcess):
         # Model processes that outlive the server become our children, to be reaped by us: not every init does it.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._launch(command, environment)
+
+    def _staged_parameters(self) -> dict[str, str]:
+        """Those of a first start, or of another one on the same machine: only what is compiled is warmed up again."""
+        compiles = self._parameters.get("diffusion.compile", "").lower() == "true"
+        if self._has_ever_been_ready and not compiles and (self._repository / "diffusion").exists():
+            return self._parameters | {"diffusion.warmup_sizes": "none"}
+        return self._parameters
 
     @abstractmethod
     def _choose_ports(self) -> None:

@@ -200,7 +200,7 @@ class Frontend:
         return _json({"status": "live"})
 
     async def ready(self) -> Response:
-        """An image was really generated lately."""
+        """An image was generated through here, and the engine has lived ever since."""
         problem = self._state.health.problem() if self._state else "starting"
         if problem is not None:
             raise NotAvailable(problem, code="not_ready")

@@ -32,7 +32,9 @@ class FrontendMetrics:
         self.images = Counter("imagegen_frontend_images", "Images sent.", ("route",), registry=registry)
         self.partial_images = Counter("imagegen_frontend_partial_images", "Previews sent.", registry=registry)
         self.ready = Gauge(
-            "imagegen_frontend_ready", "1 when an image was generated lately, else 0.", registry=registry
+            "imagegen_frontend_ready",
+            "1 when images can be generated, by the engine's own life, else 0.",
+            registry=registry,
         )
         self.loop_lag = Histogram(
             "imagegen_frontend_loop_lag_seconds",

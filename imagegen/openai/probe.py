@@ -10,41 +10,35 @@ from PIL import Image
 
 from imagegen_client import INPAINTING, TASKS, TEXT_TO_IMAGE, ModelDescription
 
-_FALLBACK_SIDE_PX = 512  # of an image for a model whose native size is not understood
+_SIDE_PX = 64  # with less, nothing would be left at the lowest level of a UNet
 
 
-def probe_values(description: ModelDescription | None, steps: int, size: str) -> dict[str, Any]:
+def probe_values(description: ModelDescription | None, steps: int) -> dict[str, Any]:
     """The public tensors of a probe, by name.
 
     Args:
         description: of the served model; None where the server does not tell, which is then asked for text-to-image.
         steps: of the denoising loop.
-        size: "WxH" or "auto".
     """
+    granularity_px = 1 if description is None else description.granularity_px
+    side_px = -(-_SIDE_PX // granularity_px) * granularity_px
     values: dict[str, Any] = {
         "prompt": "readiness",
         "num_inference_steps": steps,
-        "size": size,
+        "size": f"{side_px}x{side_px}",
         "response_format": "b64_json",
         "output_format": "jpeg",
     }
     task = TEXT_TO_IMAGE if description is None else next((t for t in TASKS if t in description.tasks), TEXT_TO_IMAGE)
     if description is None or task == TEXT_TO_IMAGE:
         return values
-    width, height = (side // description.upscaling for side in _pixels(description, size))
-    values["image"] = _gradient(width, height)
+    input_side_px = side_px // description.upscaling
+    values["image"] = _gradient(input_side_px, input_side_px)
     if task == INPAINTING:
-        values["mask"] = _white(width, height)
+        values["mask"] = _white(input_side_px, input_side_px)
     if "strength" in description.tasks[task]:
         values["strength"] = 1.0  # all of the steps, of which there are few
     return values
-
-
-def _pixels(description: ModelDescription, size: str) -> tuple[int, int]:
-    width, _, height = (description.native_size if size == "auto" else size).partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        return _FALLBACK_SIDE_PX, _FALLBACK_SIDE_PX
-    return int(width), int(height)
 
 
 @lru_cache(maxsize=2)

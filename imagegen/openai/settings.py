@@ -65,14 +65,11 @@ class Settings(BaseSettings):
     variation_strength: float = Field(
         default=0.6, description="how far a variation moves away from its image, above 0, up to 1"
     )
-    probe_interval_s: float = Field(
-        default=30.0,
+    ready_within_s: float = Field(
+        default=300.0,
         gt=0,
-        description="longest time without an image before a tiny one is generated, to know whether that still works",
+        description="longest time in which the engine, while it works, may finish no step and still count as ready",
     )
-    probe_steps: int = Field(default=1, ge=1, description="denoising steps of it")
-    probe_size: str = Field(default="auto", description='its size, "WxH" or "auto"')
-    ready_within_s: float = Field(default=90.0, gt=0, description="how long one image counts as a proof of being ready")
     drain_timeout_s: float = Field(
         default=30.0, gt=0, description="how long requests under way may take to finish after TERM"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,12 +124,21 @@ def load_pipelines(settings: PipelineSettings, folder: Path, default_device: str
     local = folder / native(settings.model)
     if local.is_dir():
         check_variant(local, settings.variant)
+    _log.info("loading %s%s", Path(settings.model).name, _size_of(local))
+    started_s = time.monotonic()
     with with_plain_name(local) if local.is_dir() else nullcontext(settings.model) as source:
         base = DiffusionPipeline.from_pretrained(
             str(source), revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
         ).to(device)
     tune(base, settings, device)
+    _log.info("loaded %s in %.1f s", type(base).__name__, time.monotonic() - started_s)
     return replace(describe_pipelines(base, settings, device), projection=fit_projection(base))
+
+
+def _size_of(folder: Path) -> str:
+    """How large the weights in a folder are, for a log line; nothing where they are not known."""
+    size_bytes = sum(file.stat().st_size for kind in ("safetensors", "bin") for file in folder.rglob(f"*.{kind}"))
+    return f", {size_bytes / 1e9:.2f} GB" if size_bytes else ""
 
 
 def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.device) -> Pipelines:

@@ -1,7 +1,7 @@
-"""What is generated before a checkpoint counts as ready: every task at every configured size.
+"""What is generated before a checkpoint counts as ready: its own task at every size, each other one at the smallest.
 
 The first forwards of a shape are slow (kernels are chosen, code is compiled, memory is taken) and may fail; during
-warm-up they fail the load instead of a request.
+warm-up they fail the load instead of a request. What only another task needs (an encoder, a mask) is proved once.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from imagegen.pipelines.scheduler_trial import few_steps
 from imagegen.pipelines.settings import PipelineSettings
 
 _NONE = "none"
+_CPU_SIDES_PX = (64, 256)  # with less than 64, nothing would be left at the lowest level of a UNet
 # What a pipeline raises that is called in a way it does not understand. A RuntimeError is torch's for shapes.
 _MISUNDERSTANDINGS = (TypeError, ValueError, AttributeError, LookupError, NotImplementedError, RuntimeError)
 _DEVICE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)  # kinds of RuntimeError
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def warmup_plans(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequence[str]) -> Iterator[Plan]:
-    """A plan of one image for each size and task.
+    """A plan of one image for each size and the checkpoint's own task, then one for each other task.
 
     Args:
         pipelines: the loaded checkpoint.
@@ -40,9 +41,12 @@ def warmup_plans(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequen
         ValueError: a size is malformed.
         InvalidArgument: a size is not allowed.
     """
-    for size in warmup_sizes(pipelines, settings, sizes):
-        for task in tuple(pipelines.tasks):  # one may be dropped meanwhile
-            yield _plan(task, size, pipelines, settings)
+    own, *others = pipelines.tasks
+    found = warmup_sizes(pipelines, settings, sizes)
+    for size in found:
+        yield _plan(own, size, pipelines, settings)
+    for task in others if found else ():
+        yield _plan(task, min(found), pipelines, settings)
 
 
 @contextmanager
@@ -77,7 +81,8 @@ def warmup_sizes(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequen
     Args:
         pipelines: the loaded checkpoint.
         settings: its limits.
-        sizes: as "512x512"; only "none" for no size at all; empty for the native size.
+        sizes: as "512x512"; only "none" for no size at all; empty for the native size on a GPU, and on a CPU, where no
+            kernel is chosen for a size, for two small ones that show what pixels cost.
 
     Raises:
         ValueError: a size is malformed.
@@ -93,7 +98,17 @@ def warmup_sizes(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequen
         parsed.append((int(width), int(height)))
     for size in parsed:
         check_size(size, settings, pipelines.granularity_px)
-    return parsed or [pipelines.native_size]
+    if parsed or pipelines.device.type != "cpu":
+        return parsed or [pipelines.native_size]
+    return sorted({_smaller(pipelines, side_px) for side_px in _CPU_SIDES_PX})
+
+
+def _smaller(pipelines: Pipelines, side_px: int) -> tuple[int, int]:
+    """The native size, or a square of about this side where that is smaller."""
+    grain = pipelines.granularity_px
+    side_px = -(-side_px // grain) * grain
+    width, height = pipelines.native_size
+    return (side_px, side_px) if side_px**2 < width * height else (width, height)
 
 
 def _plan(task: str, size: tuple[int, int], pipelines: Pipelines, settings: PipelineSettings) -> Plan:

@@ -33,7 +33,6 @@ _PARAMETERS = {
 _OPTIONS: dict[str, str | list[str]] = {
     "body-timeout-s": f"{BODY_TIMEOUT_S:g}",
     "max-image-bytes": str(MAX_IMAGE_BYTES),
-    "probe-interval-s": "3600",
     "ready-within-s": "7200",
 }
 

@@ -33,6 +33,8 @@ _DATATYPES = {
     "strength": "FP32",
     "seed": "INT64",
 }
+# Requests that take minutes are what many tests want, and deadlines that pass while images are generated.
+PATIENT = {"diffusion.cpu_threads": "1", "diffusion.max_expected_s": "0"}
 _NUMPY = {"INT32": np.int32, "INT64": np.int64, "FP32": np.float32}
 
 
@@ -120,7 +122,7 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 def server(random_checkpoint: str) -> Iterator[EmbeddedServer]:
     parameters = {
         "image_preprocess.allow_private_addresses": "true",
-        "diffusion.cpu_threads": "1",
+        **PATIENT,
         **other_checkpoint(random_checkpoint),
     }
     with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as running:
@@ -132,9 +134,8 @@ def narrow(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> 
     """A server that runs one request at a time and lets three more wait."""
     repository = repository_with(tmp_path_factory.mktemp("narrow"), "max_queue_size: 1024", "max_queue_size: 3")
     parameters = {
-        "diffusion.cpu_threads": "1",
+        **PATIENT,
         "diffusion.max_active_requests": "1",
-        "diffusion.max_expected_s": "0",  # deadlines shall pass while images are generated
         **other_checkpoint(random_checkpoint),
     }
     with EmbeddedServer(repository, parameters=parameters) as server:
@@ -198,7 +199,7 @@ def openai_server(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: s
         "image_preprocess.allow_private_addresses": "true",
         "image_postprocess.output_url": f"file://{store}",
         "image_postprocess.public_base_url": f"http://127.0.0.1:{port}/v1/images/files",
-        "diffusion.cpu_threads": "1",
+        **PATIENT,
         **other_checkpoint(random_checkpoint),
     }
     options: dict[str, str | list[str]] = {"files-folder": str(store), "tokenizer": random_checkpoint}

@@ -15,6 +15,7 @@ from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen_client import Cancelled, HttpImageClient, ImageClient
+from tests.service.conftest import PATIENT
 from tests.service.load_balancer import NGINX, LoadBalancer, load_balancer
 from tests.service.locust_run import read_csv, run_locust
 from tests.service.server_metrics import active, metric, wait_until
@@ -26,7 +27,7 @@ LOAD_S = 25
 
 def _server(checkpoint: str) -> EmbeddedServer:
     parameters = {
-        "diffusion.cpu_threads": "1",
+        **PATIENT,
         "diffusion.warmup_sizes": "none",
         "image_preprocess.allow_private_addresses": "true",
         **other_checkpoint(checkpoint),

@@ -26,6 +26,7 @@ from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen.launch.supervisor import Backoff, State
 from imagegen_client import HttpImageClient, ImageClient, Unavailable
+from tests.service.conftest import PATIENT
 from tests.service.supervised_server import SupervisedServer
 
 KILLS = int(os.environ.get("IMAGEGEN_KILLS", "4"))
@@ -44,7 +45,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def supervised(checkpoint: Path) -> Iterator[SupervisedServer]:
     parameters = {
-        "diffusion.cpu_threads": "1",
+        **PATIENT,
         "diffusion.warmup_sizes": "none",
         **other_checkpoint(str(checkpoint)),
     }
@@ -60,7 +61,7 @@ def supervised(checkpoint: Path) -> Iterator[SupervisedServer]:
 
 @pytest.fixture(scope="module")
 def frontend(supervised: SupervisedServer) -> Iterator[EmbeddedFrontend]:
-    with EmbeddedFrontend(supervised.server.grpc_url, options={"probe-interval-s": "1"}) as running:
+    with EmbeddedFrontend(supervised.server.grpc_url) as running:
         yield running
 
 

@@ -27,7 +27,7 @@ from imagegen_client import (
     ImageClient,
     Progress,
 )
-from tests.service.conftest import repository_with, tensors
+from tests.service.conftest import PATIENT, repository_with, tensors
 from tests.service.http_pieces import reset
 from tests.service.resettable_connection import ResettableConnection
 from tests.service.server_metrics import active, let_metrics_arrive, metric, news, steps, wait_until
@@ -40,7 +40,7 @@ LONG: dict[str, Any] = {"num_inference_steps": STEPS, "size": "768x768"}  # a st
 def two_slots(random_checkpoint: str) -> Iterator[EmbeddedServer]:
     """A server that generates two requests at a time."""
     parameters = {
-        "diffusion.cpu_threads": "1",
+        **PATIENT,
         "diffusion.max_active_requests": "2",
         **other_checkpoint(random_checkpoint),
     }
@@ -226,7 +226,7 @@ def drain(address: str) -> None:
 
 def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_checkpoint: str) -> None:
     repository = repository_with(tmp_path, "KIND_AUTO, count: 1", "KIND_AUTO, count: 2")
-    parameters = {"diffusion.cpu_threads": "1", **other_checkpoint(random_checkpoint)}
+    parameters = {**PATIENT, **other_checkpoint(random_checkpoint)}
     with EmbeddedServer(repository, parameters=parameters) as server:
 
         async def generate() -> list[Any]:

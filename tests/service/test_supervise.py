@@ -21,6 +21,7 @@ from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen.launch.ports import free_ports
 from imagegen_client import HttpImageClient, ImageClient, Unavailable
+from tests.service.conftest import PATIENT
 from tests.service.server_metrics import wait_long_until
 from tests.service.test_openai_operation import post
 
@@ -65,7 +66,7 @@ def container(random_checkpoint: str, tmp_path_factory: pytest.TempPathFactory) 
     command = [sys.executable, "-m", "imagegen.launch.supervise", f"--model-repository={MODEL_REPOSITORY}"]
     command += [f"--tritonserver={program}", "--status-address=127.0.0.1", "--drain-timeout-s=120"]
     command += [f"--{name}-port={port}" for name, port in named]
-    parameters = {"diffusion.cpu_threads": "1", "diffusion.warmup_sizes": "none", **other_checkpoint(random_checkpoint)}
+    parameters = {**PATIENT, "diffusion.warmup_sizes": "none", **other_checkpoint(random_checkpoint)}
     command += [f"--set={key}={value}" for key, value in parameters.items()]
     command += ["--", *(option for option in options if "-port=" not in option)]
     environment = EmbeddedServer(MODEL_REPOSITORY).environment()

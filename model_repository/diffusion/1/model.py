@@ -13,6 +13,7 @@ from imagegen.engine import Engine
 from imagegen.pipelines.checkpoint import load_pipelines
 from imagegen.triton.admission import Admission
 from imagegen.triton.diffusion_settings import DiffusionSettings
+from imagegen.triton.heartbeat import Heartbeat
 from imagegen.triton.metric_series import TritonSeries
 from imagegen.triton.parameters import read_parameters
 from imagegen.triton.process import end_process, start_process
@@ -33,7 +34,8 @@ class TritonPythonModel:
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
         pipelines = load_pipelines(settings, Path(__file__).parent, device)
         series = TritonSeries(instance=args["model_instance_name"], device=device)
-        self._engine = Engine(settings, pipelines=pipelines, new_series=series)
+        self._heartbeat = Heartbeat(folder)
+        self._engine = Engine(settings, pipelines=pipelines, new_series=series, on_alive=self._heartbeat.beat)
         self._engine.warm_up()
         publish_diffusion(folder, settings, self._engine.pipelines.description())
         self._events = EventSender(folder)
@@ -59,6 +61,7 @@ class TritonPythonModel:
         """Finish what is being generated, refuse the rest."""
         self._waker.close()
         self._engine.close()
+        self._heartbeat.close()
         self._cancels.close()
         self._events.close()
         end_process(self._folder)

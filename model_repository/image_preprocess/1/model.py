@@ -5,6 +5,7 @@ public inputs -> Preprocessor -> pixels uint8 [N,H,W,3], mask_pixels uint8 [1,H,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from imagegen.images.input.preprocess import Preprocessor
 from imagegen.images.input.settings import InputSettings
 from imagegen.malloc import return_freed_memory
 from imagegen.triton.drain import is_draining
+from imagegen.triton.heartbeat import quiet_s
 from imagegen.triton.metric_series import TritonSeries
 from imagegen.triton.parameters import read_parameters
 from imagegen.triton.process import end_process, start_process
@@ -59,4 +61,5 @@ class TritonPythonModel:
         description = self._rules.description()
         if description is None:
             raise Unavailable("the model is not loaded yet")
-        return {DESCRIPTION_OUTPUT: np.array([description.to_json()], dtype=np.object_)}
+        described = replace(description, quiet_s=quiet_s(self._folder))
+        return {DESCRIPTION_OUTPUT: np.array([described.to_json()], dtype=np.object_)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -28,13 +28,13 @@ class Step:
 class Bench:
     """A device thread whose forwards can be held back, and the outcomes of its jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_alive: Callable[[], None] = lambda: None) -> None:
         self.may_forward = threading.Event()
         self.may_forward.set()
         self.in_forward = threading.Event()
         self.breaks_with: BaseException | None = None
         self.executor = executor_of(self._forward, Limits())
-        self.thread = DeviceThread(self.executor)
+        self.thread = DeviceThread(self.executor, on_alive)
 
     def generate(self, steps: int, count: int = 1) -> Outcome:
         outcome = Outcome()
@@ -163,3 +163,27 @@ def test_a_job_that_comes_after_the_end_is_refused_at_once() -> None:
     with pytest.raises(Unavailable, match="shutting down"):
         bench.generate(steps=1)
     assert bench.executor.active == 0
+
+
+def test_it_shows_that_it_lives_after_each_tick_and_while_there_is_nothing_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("imagegen.engine.device_thread._IDLE_S", 0.01)
+    beats = [threading.Event() for _ in range(3)]
+    left = list(beats)
+
+    def beat() -> None:
+        if left:
+            left.pop(0).set()
+
+    bench = Bench(beat)
+    assert all(each.wait(TIMEOUT_S) for each in beats), "idle"
+    bench.may_forward.clear()
+    bench.generate(steps=1)
+    assert bench.in_forward.wait(TIMEOUT_S)
+    after = threading.Event()
+    left.append(after)
+    assert not after.wait(0.1), "a forward that hangs shows no life"
+    bench.may_forward.set()
+    assert after.wait(TIMEOUT_S)
+    bench.thread.close(TIMEOUT_S)

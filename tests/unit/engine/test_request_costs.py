@@ -76,8 +76,11 @@ def test_other_sizes_are_estimated_from_below() -> None:
     taught.note(plan(64), [seen(0.1)])
     assert taught.expected_s(plan(128)) == pytest.approx(4.0), "in proportion to the pixels"
     assert taught.expected_s(plan(32)) == pytest.approx(1 / 16), "to their square"
-    taught.note(plan(128), [seen(1.0)])
-    assert taught.expected_s(plan(256)) == pytest.approx(40), "from the nearest that is not larger"
+    taught.note(plan(128), [seen(0.25)])
+    step_s = 0.25 + (0.25 - 0.1) * (256**2 - 128**2) / (128**2 - 64**2)
+    assert taught.expected_s(plan(256)) == pytest.approx(10 * step_s), "without what a step costs whatever its size"
+    taught.note(plan(256), [seen(0.2)])
+    assert taught.expected_s(plan(512)) == pytest.approx(2.0), "larger is never cheaper"
 
 
 def test_without_guidance_it_takes_half_as_long_until_it_was_seen() -> None:

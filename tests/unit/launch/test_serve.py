@@ -21,7 +21,9 @@ from tests.unit.launch.test_supervisor import Server
 class Frontend:
     """What the frontend was started with, ready when the test says so."""
 
-    def __init__(self, triton_url: str, *, options: Mapping[str, Any], port: int, drain_timeout_s: float) -> None:
+    def __init__(
+        self, triton_url: str, *, options: Mapping[str, Any], port: int, drain_timeout_s: float, ready_timeout_s: None
+    ) -> None:
         self.given = (triton_url, dict(options), port, drain_timeout_s)
         self.url = f"http://127.0.0.1:{port}"
         self.log_file = Path("frontend.log")
@@ -34,6 +36,9 @@ class Frontend:
 
     def has_started(self) -> bool:
         return self.is_up
+
+    def problem(self) -> str:
+        return "no image has been generated yet"
 
     def poll(self) -> int | None:
         return self.status
@@ -89,6 +94,26 @@ def test_the_frontend_starts_once_the_server_serves_and_both_are_announced_once_
     ]
     stack.close()
     assert frontend.did == ["launch", "stop"]
+
+
+def test_what_goes_on_is_told_and_why_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It said nothing for minutes, and then ended a server that was well."""
+    monkeypatch.setattr(Triton, "log_file", tmp_path / "log")
+    beside, supervisor, _ = _beside(monkeypatch)
+    beside.tick()
+    (tmp_path / "log").write_text("INFO imagegen.pipelines.checkpoint: loading sdxl, 6.94 GB\n")
+    beside.tick()
+    supervisor.state = State.SERVING
+    beside.tick()
+    monkeypatch.setattr(serve, "_PATIENCE_S", 0)
+    beside.tick()
+    assert capsys.readouterr().err.splitlines() == [
+        f"serve: starting Triton; its log is {tmp_path / 'log'}",
+        "serve: loading sdxl, 6.94 GB",
+        "serve: not ready yet: no image has been generated yet",
+    ]
 
 
 def test_without_a_frontend_the_server_alone_is_announced(
@@ -193,4 +218,8 @@ def test_a_second_signal_during_the_drain_ends_everything_at_once(
     monkeypatch.setattr("imagegen.launch.serving_loop.TICK_S", 0)
     assert serve.main([]) == 0
     assert server.did[-2:] == (["note", "stop"] if further is None else ["kill", "stop"])
-    assert capsys.readouterr().err.splitlines() == ["serve: the server is ready", "Stopped."]
+    assert capsys.readouterr().err.splitlines() == [
+        "serve: the server is ready",
+        "serve: starting Triton; its log is triton.log",
+        "Stopped.",
+    ]

@@ -65,7 +65,7 @@ class Exchange:
         settings = Settings()
         self.tokens, self.metrics, self.triton = CountingTokens(), FrontendMetrics(), ScriptedTriton(*script)
         triton = cast(TritonImages, self.triton)
-        self.health = Health(triton, settings, self.metrics, clock=lambda: self.triton.now_s)
+        self.health = Health(triton, settings, self.metrics)
         self.limiter = ConcurrencyLimiter(1)
         tokens = cast(TokenCounter, self.tokens)
         self.state = AppState(triton, self.limiter, tokens, self.health, self.metrics, clock=lambda: self.triton.now_s)

@@ -40,9 +40,8 @@ def test_the_documented_table_is_that_of_the_fields() -> None:
     [
         {"max_body_bytes": 0},
         {"max_image_bytes": -1},
-        {"probe_steps": 0},
         {"body_timeout_s": 0.0},
-        {"probe_interval_s": float("nan")},
+        {"ready_within_s": float("nan")},
         {"ready_within_s": -1},
         {"drain_timeout_s": 0},
         {"max_concurrent_per_key": -1},

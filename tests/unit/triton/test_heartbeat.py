@@ -1,0 +1,44 @@
+"""Whoever asks learns how long ago an engine of this server last showed that it lives."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from imagegen.triton.heartbeat import Heartbeat, quiet_s
+
+
+def test_where_no_engine_is_nothing_is_known(tmp_path: Path) -> None:
+    assert quiet_s(tmp_path) is None
+
+
+def test_a_beat_is_recent_and_grows_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = time.monotonic()
+    monkeypatch.setattr("imagegen.triton.heartbeat.time.monotonic", lambda: now_s)
+    heartbeat = Heartbeat(tmp_path)
+    assert quiet_s(tmp_path) == 0
+    now_s += 7
+    assert quiet_s(tmp_path) == 7
+    heartbeat.beat()
+    assert quiet_s(tmp_path) == 0
+    heartbeat.close()
+    assert quiet_s(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_several_engines_the_quietest_counts_and_none_of_a_dead_process(tmp_path: Path) -> None:
+    heartbeat = Heartbeat(tmp_path)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for pid, quiet in ((os.getppid(), 50), (ended.pid, 900)):
+        (tmp_path / f"{pid}.alive").write_bytes(struct.pack("<d", time.monotonic() - quiet))
+    (tmp_path / "1.alive").write_bytes(b"")  # just being made
+    found = quiet_s(tmp_path)
+    assert found is not None
+    assert 50 <= found < 900
+    heartbeat.close()
