@@ -70,7 +70,7 @@ PARTS = {
         "what does image_preprocess cost?", image_inputs.measure, image_inputs.Settings(), image_inputs.QUICK
     ),
     "png": Part("how fast are PNG encoders, how large their files?", png.measure, png.Settings(), png.QUICK),
-    "gpu": Part("how fast are SD 1.5, SDXL and Flux on this GPU?", gpu.measure, gpu.Settings(), gpu.QUICK),
+    "gpu": Part("how fast are SD 1.5, SDXL, Flux and Qwen-Image on this GPU?", gpu.measure, gpu.Settings(), gpu.QUICK),
 }
 
 _COUNTED = [name for name, part in PARTS.items() if hasattr(part.full, "requests")]

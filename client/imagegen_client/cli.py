@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=sorted(commands), metavar="command", help="one of those below")
     if words[:1] in (["-h"], ["--help"]):
-        lines = (f"  {name:<12}{_summary(command)}" for name, command in sorted(commands.items()))
+        width = max(10, *map(len, commands)) + 2
+        lines = (f"  {name:<{width}}{_summary(command)}" for name, command in sorted(commands.items()))
         parser.epilog = "\n".join(["commands:", *lines])
     command = commands[parser.parse_args(words[:1]).command]
     try:

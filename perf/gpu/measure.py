@@ -1,4 +1,4 @@
-"""The part `gpu`: how fast are the shapes of SD 1.5, SDXL and Flux here, and what does batching buy?
+"""The part `gpu`: how fast are the shapes of SD 1.5, SDXL, Flux and Qwen-Image here, and what does batching buy?
 
 Where there is no GPU it says so.
 """
@@ -163,12 +163,12 @@ def section(settings: Settings, timed: Sequence[Timed], peak: float | None) -> S
         "% of limit",
     )
     return Section(
-        title="GPU: the shapes of SD 1.5, SDXL and Flux",
+        title="GPU: the shapes of SD 1.5, SDXL, Flux and Qwen-Image",
         settings=settings,
         paragraphs=[
             "Random weights. A step is one denoiser forward for all images, with guidance two rows an image but for "
-            "Flux; an image is its usual steps (50, 30, 28) and its share of the VAE, without the text encoders. Gain: "
-            f"images/s against one at a time. FLOP limit: {limit}.",
+            "Flux; an image is its usual steps (50, 30, 28, 50) and its share of the VAE, without the text encoders. "
+            f"Gain: images/s against one at a time. FLOP limit: {limit}.",
             table(columns, rows) if rows else "No GPU here: nothing was measured.",
         ],
         raw={"peak_tflops": peak, "timed": [asdict(one) for one in timed]},

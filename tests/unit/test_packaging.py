@@ -58,7 +58,7 @@ def test_hatchling_is_the_one_that_builds() -> None:
         assert required == [f"hatchling=={version('hatchling')}"]
 
 
-@pytest.mark.parametrize("verb", ["serve", "demo", "supervise"])
+@pytest.mark.parametrize("verb", ["serve", "demo", "supervise", "random-checkpoint"])
 def test_a_verb_of_the_command_is_a_function_with_a_summary(verb: str) -> None:
     (command,) = entry_points(group="imagegen.commands", name=verb)
     summary, _, _ = (command.load().__doc__ or "").partition("\n")

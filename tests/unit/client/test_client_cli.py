@@ -56,6 +56,13 @@ def test_help_lists_every_verb_with_the_first_line_of_its_docstring(
     assert "not for the summary" not in printed
 
 
+def test_help_leaves_room_for_the_longest_verb(install: Callable[..., None], capsys: Captured) -> None:
+    install(**{"serve": f"{__name__}:serve", "serve-for-a-while": f"{__name__}:serve"})
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "  serve              Serve images.\n  serve-for-a-while  Serve images.\n" in capsys.readouterr().out
+
+
 def test_a_verb_whose_package_is_missing_leaves_the_others_usable(
     install: Callable[..., None], capsys: Captured
 ) -> None:

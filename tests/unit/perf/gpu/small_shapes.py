@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from perf.gpu.shapes import SHAPES, Inputs, Shape, flux_inputs, sd_inputs, sdxl_inputs
+from perf.gpu.shapes import SHAPES, Inputs, Shape, flux_inputs, qwen_inputs, sd_inputs, sdxl_inputs
+from tests.unit.pipelines.random_checkpoint.small_architectures import SMALL_ARCHITECTURES
 
 
-def _small(name: str, config: Mapping[str, Any], inputs: Inputs) -> Shape:
-    shape = SHAPES[name]
-    vae = {**shape.vae, "block_out_channels": (8, 8, 16, 16), "norm_num_groups": 8}
-    return replace(shape, config={**shape.config, **config}, inputs=inputs, vae=vae)
+def _small(name: str, architecture: str, inputs: Inputs) -> Shape:
+    return replace(SHAPES[name], architecture=SMALL_ARCHITECTURES[architecture].cut(2), inputs=inputs)
 
 
 SMALL_SHAPES = {
-    "SD 1.5": _small(
-        "SD 1.5",
-        {"block_out_channels": (16, 16, 32, 32), "cross_attention_dim": 16, "norm_num_groups": 8},
-        sd_inputs(16),
-    ),
-    "SDXL": _small(
-        "SDXL",
-        {
-            "block_out_channels": (16, 32, 64),
-            "transformer_layers_per_block": (1, 1, 2),
-            "attention_head_dim": (2, 2, 4),
-            "cross_attention_dim": 16,
-            "norm_num_groups": 8,
-            "addition_time_embed_dim": 8,
-            "projection_class_embeddings_input_dim": 16 + 6 * 8,
-        },
-        sdxl_inputs(16, 16),
-    ),
-    "Flux": _small(
-        "Flux",
-        {
-            "num_layers": 1,
-            "num_single_layers": 2,
-            "attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "joint_attention_dim": 16,
-            "pooled_projection_dim": 16,
-            "axes_dims_rope": (4, 6, 6),
-        },
-        flux_inputs(64, 16, 16, 8),
-    ),
+    "SD 1.5": _small("SD 1.5", "sd15", sd_inputs(32)),
+    "SDXL": _small("SDXL", "sdxl", sdxl_inputs(64, 32)),
+    "Flux": _small("Flux", "flux", flux_inputs(64, 64, 32, 8)),
+    "Qwen-Image": _small("Qwen-Image", "qwen-image", qwen_inputs(64, 64, 8)),
 }

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from imagegen.pipelines.random_checkpoint.architecture import Network
 from perf.gpu.flops import forward_flops, peak_tflops, share_percent
 from perf.gpu.shapes import SHAPES, Shape
 from tests.unit.perf.gpu.small_shapes import SMALL_SHAPES
 
 META = torch.device("meta")
-MILLIONS = {"SD 1.5": 859.52, "SDXL": 2567.46, "Flux": 11901.41}
-VAE_MILLIONS = {"SD 1.5": 83.65, "SDXL": 83.65, "Flux": 83.82}
+MILLIONS = {"SD 1.5": 859.52, "SDXL": 2567.46, "Flux": 11901.41, "Qwen-Image": 20430.40}
+VAE_MILLIONS = {"SD 1.5": 83.65, "SDXL": 83.65, "Flux": 83.82, "Qwen-Image": 126.89}
 
 
 def millions(model: torch.nn.Module) -> float:
@@ -40,14 +42,9 @@ class Product(torch.nn.Module):
 
 
 def test_a_multiply_add_counts_as_two_operations() -> None:
+    product = replace(SMALL_SHAPES["Flux"].architecture, networks={"transformer": Network(Product, {})})
     shape = Shape(
-        Product,
-        {},
-        lambda rows, side, device, dtype: {"x": torch.ones(rows, 3, device=device, dtype=dtype)},
-        1,
-        {},
-        4,
-        1,
+        product, lambda rows, side, device, dtype: {"x": torch.ones(rows, 3, device=device, dtype=dtype)}, 1, 1, 1
     )
     assert forward_flops(shape, 64) == 2 * 3 * 5
 

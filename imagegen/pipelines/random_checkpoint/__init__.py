@@ -1,0 +1,1 @@
+"""Whole diffusers checkpoints in the true shapes of published models, with random weights: images are noise."""
