@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -20,11 +20,14 @@ DESCRIPTION = ModelDescription(
     previews=True,
 )
 
+REQUIRED = [name for name in asdict(DESCRIPTION) if name != "quiet_s"]
+
 
 def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> None:
     assert ModelDescription.from_json(DESCRIPTION.to_json()) == DESCRIPTION
     more = json.dumps(json.loads(DESCRIPTION.to_json()) | {"a_later_field": 1})
     assert ModelDescription.from_json(more.encode()) == DESCRIPTION
+    assert ModelDescription.from_json(replace(DESCRIPTION, quiet_s=1.5).to_json()).quiet_s == 1.5
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,8 @@ def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> Non
         "",
         "[]",
         "null",
-        *(json.dumps({n: v for n, v in asdict(DESCRIPTION).items() if n != gone}) for gone in asdict(DESCRIPTION)),
+        *(json.dumps({n: v for n, v in asdict(DESCRIPTION).items() if n != gone}) for gone in REQUIRED),
+        json.dumps(asdict(DESCRIPTION) | {"quiet_s": "long"}),
         json.dumps(asdict(DESCRIPTION) | {"tasks": ["inpainting"]}),
         json.dumps(asdict(DESCRIPTION) | {"granularity_px": "many"}),
     ],
