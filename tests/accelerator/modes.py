@@ -16,7 +16,7 @@ from tests.accelerator.device import DEVICE, NAME
 from tests.accelerator.operations import run, run_as_one
 from tests.accelerator.tensor import PretendTensor
 
-_ONE_KERNEL = (scaled_dot_product_attention, torch.linalg.solve)
+_ONE_KERNEL = (scaled_dot_product_attention, torch.linalg.solve, torch.quantile)
 _PRODUCTS = (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__)  # those of vectors change a shape in place
 
 
@@ -41,8 +41,6 @@ class _Functions(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in (torch.tensor, torch.as_tensor, torch.asarray):
             return _from_data(func, args, kwargs)
-        if func is torch.Tensor.pin_memory:
-            return args[0]
         if args and isinstance(args[0], PretendTensor):
             if func is torch.Tensor.numpy:
                 raise TypeError(f"can't convert {NAME} device type tensor to numpy; copy it to the host first")
