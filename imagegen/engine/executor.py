@@ -188,9 +188,9 @@ class Executor:
 
     def _resume_arrived(self, wait: bool) -> None:
         """Resume the runs whose arrival has come. `wait`: for the first of them, where there is nothing else to do."""
-        for run in list(self._arriving):
+        for index, run in enumerate(list(self._arriving)):
             assert run.arrival is not None
-            if wait and run is self._arriving[0]:
+            if wait and not index:
                 run.arrival.wait()
             if run.arrival.arrived():
                 self._arriving.remove(run)

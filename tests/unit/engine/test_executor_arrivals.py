@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from imagegen.engine.executor import Executor, PipelineRun
@@ -34,7 +35,12 @@ def test_others_go_on_until_it_has_come() -> None:
     executor = executor_of(Model(), Limits())
     copy = Copy(3)
     outcomes: list[Any] = []
-    submitted(executor, lambda: (executor.suspend_until(copy), "came")[1], outcomes)
+
+    def receives() -> str:
+        executor.suspend_until(copy)
+        return "came"
+
+    submitted(executor, receives, outcomes)
     submitted(executor, lambda: [executor.call(Toy()) for _ in range(5)], outcomes)
     ticks = 0
     while executor.tick():
@@ -50,7 +56,7 @@ def test_where_there_is_nothing_else_to_do_it_is_waited_for() -> None:
     copies = [Copy(100), Copy(100)]
     outcomes: list[Any] = []
     for copy in copies:
-        submitted(executor, lambda copy=copy: executor.suspend_until(copy), outcomes)
+        submitted(executor, partial(executor.suspend_until, copy), outcomes)
     assert executor.tick()
     assert [copy.waits for copy in copies] == [1, 0]
     assert executor.tick()
@@ -60,7 +66,7 @@ def test_where_there_is_nothing_else_to_do_it_is_waited_for() -> None:
 def test_one_that_is_abandoned_meanwhile_ends_with_the_error() -> None:
     executor = executor_of(Model(), Limits())
     outcomes: list[Any] = []
-    submitted(executor, lambda: executor.suspend_until(Copy(100)), outcomes)
+    submitted(executor, partial(executor.suspend_until, Copy(100)), outcomes)
     submitted(executor, lambda: [executor.call(Toy()) for _ in range(5)], outcomes)
     executor.tick()
     error = RuntimeError("broken")
