@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from imagegen.api.events import Preview
 from imagegen.engine import Engine, denoiser_proxy
 from imagegen.engine.collate import describe, forward
 from imagegen.pipelines.checkpoint import Pipelines
+from imagegen.pipelines.previews import fit_projection
 from tests.accelerator import DEVICE, Kind, device_on_this_thread, move_pipeline
 from tests.unit import tiny_pipelines as tiny
 from tests.unit.accelerator import budgets
@@ -65,6 +68,29 @@ def test_other_tasks_synchronise_no_tick_either(engine: Engine, stable_diffusion
         cost = budgets.cost_of(engine, module, scheduler=scheduler, strength=1.0, **options)
         assert cost.tick[Kind.SYNCHRONISATION] == {}
         assert cost.tick[Kind.TO_HOST] == {}
+
+
+def test_previews_synchronise_no_tick(stable_diffusion: Pipelines) -> None:
+    with device_on_this_thread():
+        projection = fit_projection(stable_diffusion.tasks["text-to-image"].pipeline)
+    assert projection is not None
+    with engine_of(replace(stable_diffusion, projection=projection)) as engine:
+        list(engine.stream("a cat", seed=1, num_inference_steps=8, partial_images=3))
+        gate = Gate()
+        remove = gate.put_before(denoiser(stable_diffusion))
+        gate.close()
+        with ThreadPoolExecutor(2) as pool:
+            long = pool.submit(engine.generate, "a cat", seed=2, num_inference_steps=20)
+            assert gate.reached.wait(20)
+            followed = pool.submit(list, engine.stream("a cat", seed=1, num_inference_steps=8, partial_images=3))
+            wait_until(lambda: engine.active_requests == 2)
+            DEVICE.counters.reset()
+            gate.open()
+            events = followed.result()
+            long.result()
+        remove()
+    assert sum(isinstance(event, Preview) for event in events) == 3
+    assert not [line for line in DEVICE.counters.by_line(Kind.SYNCHRONISATION) if line.startswith("imagegen/")]
 
 
 def planted_synchronisation(latents: Any) -> None:
