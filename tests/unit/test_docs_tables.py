@@ -21,6 +21,7 @@ from imagegen.triton.diffusion_settings import DiffusionSettings
 from imagegen.triton.stream_settings import StreamSettings
 from imagegen_client import ERROR_CODES
 from tests.monitoring_queries import alerts
+from tests.unit.accelerator import budgets
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -96,6 +97,7 @@ TABLES = {
     ("api.md", "| output | type, shape | meaning |"): output_rows,
     ("api.md", "| further input | type, shape | default | rule |"): stream_input_rows,
     ("api.md", "| output of the stream | type, shape | meaning |"): stream_output_rows,
+    ("engine.md", "| with | calls | launches | noise | copies to the host |"): budgets.rows,
     ("operations.md", "| parameter | default | meaning |"): parameter_rows,
     ("operations.md", "| option | value | since | why |"): option_rows,
     ("operations.md", "| metric | kind | meaning |"): metric_rows,

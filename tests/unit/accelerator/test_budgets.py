@@ -20,6 +20,7 @@ from imagegen.pipelines.previews import fit_projection
 from tests.accelerator import DEVICE, Kind, device_on_this_thread, move_pipeline
 from tests.unit import tiny_pipelines as tiny
 from tests.unit.accelerator import budgets
+from tests.unit.accelerator.costs import cost_of
 from tests.unit.accelerator.families import SIZE, denoiser, engine_of, on_device
 from tests.unit.tiny_engine import Gate, image, mask, wait_until
 
@@ -43,7 +44,7 @@ def test_every_scheduler_that_is_offered_keeps_its_budget(engine: Engine, stable
     over = {
         name: found
         for name, budget in budgets.SCHEDULERS.items()
-        if (found := budgets.cost_of(engine, module, scheduler=name).over(budget))
+        if (found := cost_of(engine, module, scheduler=name).over(budget))
     }
     assert over == {}
 
@@ -52,7 +53,7 @@ def test_every_scheduler_that_is_offered_keeps_its_budget(engine: Engine, stable
 def test_every_family_keeps_its_budget(family: str) -> None:
     pipelines = on_device(family)
     with engine_of(pipelines) as engine:
-        assert budgets.cost_of(engine, denoiser(pipelines), size=SIZE).over(budgets.FAMILIES[family]) == []
+        assert cost_of(engine, denoiser(pipelines), size=SIZE).over(budgets.FAMILIES[family]) == []
 
 
 def test_the_table_has_no_more_than_is_right() -> None:
@@ -65,7 +66,7 @@ def test_the_table_has_no_more_than_is_right() -> None:
 def test_other_tasks_synchronise_no_tick_either(engine: Engine, stable_diffusion: Pipelines, scheduler: str) -> None:
     module = denoiser(stable_diffusion)
     for options in ({"images": image()}, {"images": image(), "mask": mask()}):
-        cost = budgets.cost_of(engine, module, scheduler=scheduler, strength=1.0, **options)
+        cost = cost_of(engine, module, scheduler=scheduler, strength=1.0, **options)
         assert cost.tick[Kind.SYNCHRONISATION] == {}
         assert cost.tick[Kind.TO_HOST] == {}
 
@@ -110,7 +111,7 @@ def test_what_is_put_into_the_engine_breaks_the_budget_with_its_line(
         return describe(module, args, *rest)
 
     monkeypatch.setattr(denoiser_proxy, "describe", planted)
-    over = budgets.cost_of(engine, denoiser(stable_diffusion), scheduler="ddim").over(budgets.SCHEDULERS["ddim"])
+    over = cost_of(engine, denoiser(stable_diffusion), scheduler="ddim").over(budgets.SCHEDULERS["ddim"])
     (line,) = [n for n, text in enumerate(HERE.read_text().splitlines(), 1) if text.endswith(f"# {mark}")]
     assert over
     assert all(f"{HERE.name}:{line}'" in problem for problem in over)
