@@ -97,7 +97,7 @@ TABLES = {
     ("api.md", "| output | type, shape | meaning |"): output_rows,
     ("api.md", "| further input | type, shape | default | rule |"): stream_input_rows,
     ("api.md", "| output of the stream | type, shape | meaning |"): stream_output_rows,
-    ("engine.md", "| with | calls | launches | noise | copies to the host |"): budgets.rows,
+    ("engine.md", "| with | calls | launches | noise | copies to the host | waits of a forward |"): budgets.rows,
     ("operations.md", "| parameter | default | meaning |"): parameter_rows,
     ("operations.md", "| option | value | since | why |"): option_rows,
     ("operations.md", "| metric | kind | meaning |"): metric_rows,

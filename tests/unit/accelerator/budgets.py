@@ -15,12 +15,14 @@ class Budget:
         calls: denoiser calls a tick: each merged forward has one more copy to the device, the timesteps of all.
         to_host: copies to the host in all: the image, what the pipeline itself reads, and what only it knew of the
             content of keys (rope ids, masks).
+        forward_waits: synchronisations in the model's own forward, for each call.
     """
 
     launches: int
     noise: int = 0
     calls: int = 1
     to_host: int = 1
+    forward_waits: int = 0
 
 
 MOST_LAUNCHES = 20  # a denoiser call
@@ -45,7 +47,7 @@ FAMILIES: dict[str, Budget] = {  # with the checkpoint's own scheduler
     "flux": Budget(2, to_host=3),
     "pixart-sigma": Budget(15),
     "sana": Budget(6),
-    "lumina2": Budget(10, calls=2),
+    "lumina2": Budget(10, calls=2, forward_waits=4),
     "qwen-image": Budget(5, to_host=3),
     "z-image": Budget(8, to_host=3),
 }
@@ -55,6 +57,6 @@ def rows() -> list[str]:
     """The rows of the table in the document."""
     families = [(name, budget) for name, budget in FAMILIES.items() if name != "sd"]
     return [
-        f"| {name} | {budget.calls} | {budget.launches} | {budget.noise} | {budget.to_host} |"
+        f"| {name} | {budget.calls} | {budget.launches} | {budget.noise} | {budget.to_host} | {budget.forward_waits} |"
         for name, budget in (*SCHEDULERS.items(), *families)
     ]

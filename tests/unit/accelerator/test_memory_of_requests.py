@@ -24,7 +24,7 @@ from tests.unit.tiny_engine import SETTINGS, Gate, image, levels, mask, wait_unt
 
 MEMORY = DEVICE.memory
 FORGETFUL = SETTINGS.model_copy(update={"prompt_cache_bytes": 0, "image_cache_bytes": 0, "max_active_requests": 8})
-REQUESTS = 96  # of a few steps; a thousand were run once, with the same result
+REQUESTS = 56  # of a few steps; a thousand were run once, with the same result
 
 
 @pytest.fixture(scope="module")
