@@ -10,7 +10,7 @@ from imagegen.engine import Engine
 from tests.accelerator import DEVICE, Counters, Kind
 from tests.unit.accelerator.budgets import Budget
 
-FEW_STEPS, MORE_STEPS = 6, 10  # so many that all solvers have all their orders in the steps between
+FEW_STEPS, MORE_STEPS = 5, 7  # so many that all solvers have all their orders in the steps between
 _TICKS = MORE_STEPS - FEW_STEPS
 
 
