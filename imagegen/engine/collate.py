@@ -18,6 +18,7 @@ import torch
 
 from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE
 from imagegen.engine.merge_rules import MAIN, PER_ROW, CannotMergeError, MergeRule, merge, per_row, rule_of
+from imagegen.engine.transfer import to_device
 
 
 @dataclass(eq=False)
@@ -32,6 +33,7 @@ class DenoiserCall:
         batch_key: calls of equal batch key may share a forward.
         rows: length of the batch dimension, 1 or more.
         pixels: rows times pixels per row.
+        device: where the module computes; arguments may lie on the host.
         around: entered for a forward that runs alone: cache contexts and the like.
         forward_rows: rows of the forward that the call took part in, without padding; 0 before it.
     """
@@ -41,6 +43,7 @@ class DenoiserCall:
     given: dict[str, Any]
     rows: int
     pixels: int
+    device: torch.device
     kwargs: dict[str, Any] = field(default_factory=dict)
     rules: tuple[tuple[str, MergeRule], ...] | None = None
     batch_key: Hashable = field(default_factory=object)
@@ -67,7 +70,8 @@ def describe(
     bound = dict(zip(names, args, strict=False)) | kwargs
     main = next((bound[name] for name in (*names[:1], *MAIN) if bound.get(name) is not None), None)
     rows = _rows(main)
-    call = DenoiserCall(module, tuple(args), kwargs, rows, rows * pixels_per_row, around=around or nullcontext)
+    pixels = rows * pixels_per_row
+    call = DenoiserCall(module, tuple(args), kwargs, rows, pixels, _device(main), around=around or nullcontext)
     if around is not None or main is None or len(args) > len(names):
         return call
     rules = []
@@ -76,7 +80,7 @@ def describe(
         bound = PREPARE.get(family, dict)(bound)
         for name, value in bound.items():
             if name in PER_ROW and value is not None:
-                bound[name] = value = per_row(value, rows, main)
+                bound[name] = value = per_row(value, rows)
             rules.append((name, rule_of(name, value, rows, SAMPLE_LENGTH_MULTIPLE.get((family, name), 1))))
     except CannotMergeError:
         return call
@@ -111,7 +115,7 @@ def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = ()) -> l
         return [_run_alone(call) for call in calls]
     total = next((bucket for bucket in row_buckets if bucket >= rows), rows)
     merged = {name: merge(part, [call.kwargs[name] for call in calls], total) for name, part in first.rules}
-    output = first.module(**merged)
+    output = first.module(**to_device(merged, first.device))
     spans, start = [], 0
     for call in calls:
         spans.append(slice(start, start + call.rows))
@@ -122,7 +126,7 @@ def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = ()) -> l
 
 def _run_alone(call: DenoiserCall) -> Any:
     with call.around():
-        return call.module(*call.args, **call.given)
+        return call.module(*to_device(call.args, call.device), **to_device(call.given, call.device))
 
 
 _names_of: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
@@ -146,6 +150,12 @@ def _rows(main: Any) -> int:
     if isinstance(main, torch.Tensor) and main.ndim:
         return max(1, main.shape[0])
     return max(1, len(main)) if isinstance(main, (list, tuple)) else 1
+
+
+def _device(main: Any) -> torch.device:
+    """Where the main argument is, a tensor or a list of them; the host for anything else."""
+    first = main[0] if isinstance(main, (list, tuple)) and main else main
+    return first.device if isinstance(first, torch.Tensor) else torch.device("cpu")
 
 
 def _split(output: Any, spans: Sequence[slice], total: int, samples: bool) -> list[Any]:

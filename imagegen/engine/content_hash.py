@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from imagegen.engine.host_tensor import origin_of
+from imagegen.engine.transfer import receive
+
 _DIGEST_BYTES = 16
 _SCALARS = (bool, int, float, str, bytes, torch.dtype, torch.device, type(None))
 
@@ -20,7 +23,8 @@ _row_keys: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 def tensor_key(tensor: torch.Tensor) -> Hashable:
     """Shape, dtype, device and a 128-bit hash of the content; 0-d tensors and empty ones too.
 
-    The key of an unchanged tensor object is remembered. Reads the tensor back from its device otherwise.
+    The key of an unchanged tensor object is remembered. The content is read back from a device only where it is not
+    known from the host that it came from; a run of an executor lets others go on meanwhile.
     """
     return _remembered(_keys, tensor, _key)
 
@@ -64,11 +68,19 @@ def _key(tensor: torch.Tensor) -> Hashable:
 
 
 def _key_of_equal_rows(tensor: torch.Tensor) -> Hashable | None:
-    return _key(tensor[0]) if bool((tensor == tensor[:1]).all()) else None
+    host = _on_host(tensor)
+    if not bool((host == host[:1]).all()):
+        return None
+    return (tuple(tensor.shape[1:]), tensor.dtype, tensor.device, _digest(host[0]))
+
+
+def _on_host(tensor: torch.Tensor) -> torch.Tensor:
+    known = origin_of(tensor)
+    return known if known is not None else receive(tensor.detach())[0]
 
 
 def _digest(tensor: torch.Tensor) -> bytes:
-    flat = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    flat = _on_host(tensor).detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
     if flat.is_complex():
         flat = torch.view_as_real(flat).reshape(-1)
     return hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=_DIGEST_BYTES).digest()

@@ -14,6 +14,7 @@ import torch
 from imagegen.engine.attention_swap import AttentionSwap
 from imagegen.engine.collate import DenoiserCall, describe
 from imagegen.engine.finite_check import CheckedVae, FiniteCheck
+from imagegen.engine.host_scheduler import own_scheduler
 from imagegen.engine.module_proxy import ModuleProxy, unwrapped
 from imagegen.engine.prompt_truncation import PromptTruncation, WatchedTokenizer
 from imagegen.pipelines.denoisers import DENOISERS
@@ -25,6 +26,8 @@ RunCall = Callable[[DenoiserCall], Any]
 # call, which can be kept apart. The second also hooks into its layers or differentiates through it.
 _SWAPS_ATTENTION = ("PAG", "LEdits")
 _UNSUPPORTED = ("SAGPipeline", "AttendAndExcite", "Pix2PixZero", "TextToVideoZero")
+
+_CPU = torch.device("cpu")
 
 _run_numbers = itertools.count()
 
@@ -110,6 +113,8 @@ def attach(
     pixels_per_row: int,
     check: FiniteCheck | None = None,
     truncation: PromptTruncation | None = None,
+    scheduler: Any = None,
+    device: torch.device = _CPU,
 ) -> Any:
     """A pipeline for one image whose denoiser calls go through `run_call`.
 
@@ -121,6 +126,8 @@ def attach(
         pixels_per_row: pixels of the image.
         check: looks at what the VAE decodes; None for nobody.
         truncation: is told what the tokenizers read; None for nobody.
+        scheduler: takes the place of the pipeline's own; None to keep that.
+        device: of the pipeline's modules.
 
     Returns:
         A shallow copy that shares all modules and has its own schedulers.
@@ -140,10 +147,10 @@ def attach(
         elif check is not None and isinstance(value, torch.nn.Module) and hasattr(value, "decode"):
             attached.__dict__[name] = CheckedVae(value, check)
         elif truncation is not None and name.startswith("tokenizer") and callable(value):
-            attached.__dict__[name] = WatchedTokenizer(value, name, truncation)
-        elif "scheduler" in name:
-            # Not from_config: it drops what the pipeline patched at load.
-            attached.__dict__[name] = copy.deepcopy(value)
+            attached.__dict__[name] = WatchedTokenizer(value, name, truncation, device)
+        elif "scheduler" in name and value is not None:
+            chosen = scheduler if scheduler is not None and name == "scheduler" else value
+            attached.__dict__[name] = own_scheduler(chosen, device)
     return attached
 
 

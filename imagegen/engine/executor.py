@@ -4,7 +4,7 @@ Where a pipeline calls its denoiser, its greenlet is suspended with the call tha
 that share a forward; the executor runs it and resumes each greenlet with its part of the output. Images join and leave
 at any step.
 
-    tick = start new runs · end runs that are to stop · forward one batch · resume its runs
+    tick = start new runs · end runs that are to stop · forward one batch · resume its runs, and those whose copies came
 
 No Triton, no I/O, no clock, no torch. One thread drives it; only `submit` may be called from others.
 """
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import greenlet
 
@@ -25,6 +25,16 @@ from imagegen.engine.scheduler import Scheduler
 _log = logging.getLogger(__name__)
 
 Forward = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+class Arrival(Protocol):
+    """Something that comes from the device."""
+
+    def arrived(self) -> bool:
+        """Whether it is there; does not wait."""
+
+    def wait(self) -> None:
+        """Wait until it is there."""
 
 
 @dataclass(eq=False)
@@ -36,7 +46,8 @@ class PipelineRun:
         done: called exactly once, on the executor's thread, with the result of `run` or the exception that ended it.
         stop: asked before every forward; an exception ends the run with it, None lets it go on.
         expected_calls: denoiser calls that `run` will make, as well as is known; 1 or more.
-        call: the denoiser call that it waits for; None while it runs.
+        call: the denoiser call that it waits for; None while it runs, or waits for an arrival.
+        arrival: what it waits for instead; see `Executor.suspend_until`.
         waiting_since: set by the scheduler.
     """
 
@@ -45,6 +56,7 @@ class PipelineRun:
     stop: Callable[[], Exception | None] = lambda: None
     expected_calls: int = 1
     call: Any = field(default=None, init=False, repr=False)
+    arrival: Arrival | None = field(default=None, init=False, repr=False)
     waiting_since: int = field(default=0, init=False, repr=False)
     _greenlet: Any = field(default=None, init=False, repr=False)
     _calls_done: int = field(default=0, init=False, repr=False)
@@ -83,6 +95,7 @@ class Executor:
         self._out_of_memory = out_of_memory
         self._submitted: deque[PipelineRun] = deque()
         self._live: set[PipelineRun] = set()  # started and not ended
+        self._arriving: deque[PipelineRun] = deque()  # of those, the ones that wait for an arrival
         self._running: PipelineRun | None = None
         self._greenlet: Any = None
         self.row_limit = scheduler.limits.max_batch_rows
@@ -111,6 +124,17 @@ class Executor:
         run.call = call
         return self._greenlet.switch()
 
+    def suspend_until(self, arrival: Arrival) -> None:
+        """Let the other runs go on until something has come, from inside `PipelineRun.run`.
+
+        Its greenlet has this method as an attribute, so that whoever works for a run can find it.
+        """
+        run = self._running
+        assert run is not None
+        assert run._greenlet is greenlet.getcurrent()
+        run.arrival = arrival
+        self._greenlet.switch()
+
     def tick(self) -> bool:
         """Do one round. Returns False when there was nothing to do."""
         if not self.active:
@@ -122,6 +146,7 @@ class Executor:
         batch = self._scheduler.next_batch(self.row_limit)
         for run, outcome in zip(batch, self._isolated([run.call for run in batch]), strict=True):
             self._resume(run, outcome)
+        self._resume_arrived(wait=not batch)
         return True
 
     def abandon(self, error: Exception) -> None:
@@ -129,9 +154,10 @@ class Executor:
         self._greenlet = greenlet.getcurrent()
         while self._submitted:
             self._end(self._submitted.popleft(), None, error)
-        for run in self._scheduler.take_all():
+        for run in (*self._scheduler.take_all(), *self._arriving):
             self._resume(run, _Failure(error))
         self._scheduler.take_all()
+        self._arriving.clear()
         for run in list(self._live):  # went on although told to end, or was lost by what broke the tick
             self._end(run, None, error)
 
@@ -141,10 +167,11 @@ class Executor:
         if error is not None:
             return self._end(run, None, error)
         run._greenlet = greenlet.greenlet(run.run)
+        run._greenlet.suspend_until = self.suspend_until
         self._resume(run, None)
 
     def _end(self, run: PipelineRun, result: Any, error: BaseException | None) -> None:
-        run._greenlet = run.call = None
+        run._greenlet = run.call = run.arrival = None
         self._live.discard(run)
         try:
             run.done(result, error)
@@ -159,10 +186,20 @@ class Executor:
             else:
                 self._resume(run, _Failure(error))
 
+    def _resume_arrived(self, wait: bool) -> None:
+        """Resume the runs whose arrival has come. `wait`: for the first of them, where there is nothing else to do."""
+        for index, run in enumerate(list(self._arriving)):
+            assert run.arrival is not None
+            if wait and not index:
+                run.arrival.wait()
+            if run.arrival.arrived():
+                self._arriving.remove(run)
+                self._resume(run, None)
+
     def _resume(self, run: PipelineRun, outcome: Any) -> None:
         """Let a run go on until it is suspended again or ends."""
         run._calls_done += run.call is not None
-        run.call = None
+        run.call = run.arrival = None
         self._running = run
         try:
             if isinstance(outcome, _Failure):
@@ -180,6 +217,8 @@ class Executor:
             self._running = None
         if run._greenlet.dead:
             self._end(run, result, None)
+        elif run.arrival is not None:
+            self._arriving.append(run)
         else:
             self._scheduler.add(run)
 

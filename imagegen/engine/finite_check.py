@@ -1,8 +1,8 @@
 """Finds values that are not finite numbers, which would end as black pixels in an image that looks like a success.
 
 What an image is made of is looked at on its device, in three places: what the first denoiser call is given (text
-embeddings, encoded images), the latents that the VAE decodes, and what it decodes them to. The device is waited for
-once an image, behind its decode.
+embeddings, encoded images), the latents that the VAE decodes, and what it decodes them to. What was found is read
+together with the image.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from imagegen.api.errors import NonFinite
 from imagegen.engine.collate import DenoiserCall
 from imagegen.engine.module_proxy import ModuleProxy, unwrapped
+from imagegen.engine.transfer import receive
 
 ENCODE, DENOISE, DECODE = "encode", "denoise", "decode"
 
@@ -40,50 +41,76 @@ class FiniteCheck:
 
     def __init__(self, tolerate: bool) -> None:
         self._tolerate = tolerate
-        self._conditions: torch.Tensor | None = None
+        self._flags: list[tuple[str, torch.Tensor]] = []  # by stage, in order, bool [] on the device
         self._decoded = False
         self.warnings: list[str] = []
         self.stages: list[str] = []
 
     def called(self, call: DenoiserCall) -> None:
         """The first denoiser call is about to be made; nothing is waited for."""
-        self._conditions = _all_finite((*call.args, *call.given.values()))
+        self._look(ENCODE, (*call.args, *call.given.values()))
 
     def decode(self, vae: Any, latents: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """What `vae.decode` gives for these arguments; computed again in float32 if the VAE alone is at fault.
 
+        Only in float16 can that help, whose range is smaller: there the image's run waits for what was found.
+
         Raises:
-            NonFinite: the latents, or the decoded image in float32 too, are not finite.
+            NonFinite: in float16 the latents, or the decoded image in float32 too, are not finite.
         """
         self._decoded = True
         decoded = vae.decode(latents, *args, **kwargs)
-        stage = self._first_stage([(DENOISE, _all_finite(latents)), (DECODE, _all_finite(decoded))])
-        if stage is None:
+        self._look(DENOISE, latents)
+        self._look(DECODE, decoded)
+        if vae.dtype != torch.float16:
             return decoded
-        if stage == DECODE and vae.dtype != torch.float32:
+        stage = self._first_stage(receive(self.flags())[0])
+        self._flags.clear()
+        if stage == DECODE:
             again = _in_float32(vae).decode(latents.float(), *args, **kwargs)
-            if bool(_all_finite(again)):
+            self._look(DECODE, again)
+            if bool(receive(self.flags())[0].all()):
                 self.stages.append(DECODE)
                 self.warnings.append(f"the VAE overflows in {_name(vae.dtype)}; the image was decoded in float32")
-                return again
-        self._found(stage)
+                decoded = again
+            else:
+                self._found(stage)
+            self._flags.clear()
+        elif stage is not None:
+            self._found(stage)
         return decoded
 
     def finished(self, image: torch.Tensor) -> None:
-        """The image is there, [3, H, W]; of a pipeline without a VAE it has not been looked at yet.
+        """The image is there, [3, H, W]; of a pipeline without a VAE it has not been looked at yet."""
+        if not self._decoded:
+            self._look(DENOISE, image)
+
+    def flags(self) -> torch.Tensor:
+        """What is to be read with the image: bool [number of looks], on the device; True is finite."""
+        return torch.stack([flag for _, flag in self._flags]) if self._flags else torch.empty(0, dtype=torch.bool)
+
+    def read(self, flags: torch.Tensor) -> None:
+        """Judge the image by its flags, which have come to the host.
 
         Raises:
-            NonFinite: it is not finite.
+            NonFinite: something is not finite.
         """
-        if not self._decoded and (stage := self._first_stage([(DENOISE, _all_finite(image))])) is not None:
+        stage = self._first_stage(flags)
+        if stage is not None:
             self._found(stage)
 
-    def _first_stage(self, flags: list[tuple[str, torch.Tensor]]) -> str | None:
-        """The first stage whose flag is down, the conditions' before those given. Waits for the device."""
-        if self._conditions is not None:
-            flags = [(ENCODE, self._conditions), *flags]
-        finite = torch.stack([flag for _, flag in flags]).tolist()
-        return next((stage for (stage, _), good in zip(flags, finite, strict=True) if not good), None)
+    def _look(self, stage: str, value: Any) -> None:
+        """Look at the floating-point tensors in a value, containers included, that are on the model's device."""
+        tensors = [tensor for tensor in _tensors(value) if tensor.is_floating_point()]
+        there = [tensor for tensor in tensors if not tensor.is_cpu] or tensors  # beside those: timesteps
+        flags = [tensor.isfinite().all() for tensor in there]
+        if flags:
+            self._flags.append((stage, flags[0] if len(flags) == 1 else torch.stack(flags).all()))
+
+    def _first_stage(self, finite: torch.Tensor) -> str | None:
+        """The first stage whose flag is down."""
+        pairs = zip(self._flags, finite.tolist(), strict=True)
+        return next((stage for (stage, _), good in pairs if not good), None)
 
     def _found(self, stage: str) -> None:
         if not self.stages:  # of an image that is handed over all the same, later stages show nothing new
@@ -120,14 +147,6 @@ class CheckedVae(ModuleProxy):
 def _in_float32(vae: Any) -> Any:
     """A copy of a VAE; not the VAE itself, whose weights others may refer to."""
     return copy.deepcopy(unwrapped(vae)).float()
-
-
-def _all_finite(value: Any) -> torch.Tensor:
-    """Whether all floating-point tensors in a value, containers included, are finite: a bool [] on their device."""
-    flags = [tensor.isfinite().all() for tensor in _tensors(value) if tensor.is_floating_point()]
-    if not flags:
-        return torch.tensor(True)
-    return flags[0] if len(flags) == 1 else torch.stack([flag.to(flags[0].device) for flag in flags]).all()
 
 
 def _tensors(value: Any) -> Iterable[torch.Tensor]:

@@ -45,15 +45,14 @@ class CannotMergeError(Exception):
     """An argument is of an unknown kind: its call has to run alone."""
 
 
-def per_row(value: Any, rows: int, main: Any) -> Any:
-    """A number a row: number, 0-d, [1] or [B] -> [B] on the device of the main argument."""
+def per_row(value: Any, rows: int) -> Any:
+    """A number a row: number, 0-d, [1] or [B] -> [B]. Numbers of the host stay there until all calls' are merged."""
     if isinstance(value, (int, float)):
         value = torch.tensor(value, dtype=torch.float32)
     if not isinstance(value, torch.Tensor):
         raise CannotMergeError
     if value.numel() == 1:
-        device = main.device if isinstance(main, torch.Tensor) else main[0].device
-        value = value.reshape(1).to(device).expand(rows)
+        value = value.reshape(1).expand(rows)
     if value.dtype in _FLOAT32_EXACT:  # schedulers differ; timestep embeddings are computed in float32 anyway
         value = value.to(torch.float32)
     return value

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from imagegen.engine.collate import DenoiserCall
@@ -18,6 +16,7 @@ from imagegen.engine.device_clock import mark, seconds_between
 from imagegen.engine.finite_check import FiniteCheck
 from imagegen.engine.prompt_truncation import PromptTruncation
 from imagegen.engine.seeded_generator import seeded_generator
+from imagegen.engine.transfer import receive, to_device
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.plan import Pixels, Plan
 from imagegen.pipelines.steps import Step, followed
@@ -86,9 +85,9 @@ def generate_image(
     width, height = plan.size
     task = pipelines.tasks[plan.task]
     truncation = PromptTruncation(plan.prompt, plan.negative_prompt, task.defaults.get("max_sequence_length"))
-    pipeline = attach(task.pipeline, timer.run_call, width * height, check, truncation)
-    if plan.scheduler is not None:
-        pipeline.__dict__["scheduler"] = copy.deepcopy(pipelines.schedulers[plan.scheduler])
+    scheduler = None if plan.scheduler is None else pipelines.schedulers[plan.scheduler]
+    pixels = width * height
+    pipeline = attach(task.pipeline, timer.run_call, pixels, check, truncation, scheduler, pipelines.device)
     image = mask = None
     if plan.images is not None:
         input_size = width // pipelines.upscaling, height // pipelines.upscaling
@@ -96,8 +95,8 @@ def generate_image(
     if plan.mask is not None:
         mask = _mask(plan.mask, plan.size)
         if image is not None and not mask.any():
-            return timer.image(_pixels(image[0]), (_REPAINTS_NOTHING,), ())
-        mask = mask.to(pipelines.device)
+            return timer.image(_received(image[0], check), (_REPAINTS_NOTHING,), ())
+        mask = to_device(mask, pipelines.device)
     asked = {
         "prompt": plan.prompt,
         "negative_prompt": plan.negative_prompt,
@@ -120,10 +119,11 @@ def generate_image(
     check.finished(sample)
     if image is not None and mask is not None:
         sample = torch.where(mask[0] >= 0.5, sample.float(), image[0])
+    frame = _received(sample, check)
     warnings = truncation.warnings
     if any(getattr(output, "nsfw_content_detected", None) or ()):
         warnings += (f"image {index} was blacked out by the checkpoint's safety checker",)
-    return timer.image(_pixels(sample), (*warnings, *check.warnings), check.stages)
+    return timer.image(frame, (*warnings, *check.warnings), check.stages)
 
 
 class _StageTimer:
@@ -176,7 +176,7 @@ class _StageTimer:
 
 def _to_device(image: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:
     """uint8 [H, W, 3] to float32 [1, 3, height, width] in 0..1."""
-    tensor = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float().div(255)
+    tensor: torch.Tensor = to_device(torch.from_numpy(image), device).permute(2, 0, 1)[None].float().div(255)
     width, height = size
     if tensor.shape[-2:] == (height, width):
         return tensor
@@ -184,10 +184,18 @@ def _to_device(image: Pixels, size: tuple[int, int], device: torch.device) -> to
     return resized.clamp(0, 1)
 
 
-def _pixels(image: torch.Tensor) -> Pixels:
-    """[3, H, W] in 0..1 to uint8 [H, W, 3]."""
-    frame = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy())
+def _received(image: torch.Tensor, check: FiniteCheck) -> Pixels:
+    """[3, H, W] in 0..1 to uint8 [H, W, 3] on the host, in one copy with what the check has found.
+
+    Raises:
+        NonFinite: as `FiniteCheck.read`.
+    """
+    frame = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0)
+    flags = check.flags()
+    (received,) = receive(torch.cat([flags.to(image.device, torch.uint8), frame.reshape(-1)]))
+    check.read(received[: len(flags)])
+    pixels: Pixels = received[len(flags) :].reshape(frame.shape).numpy()
+    return pixels
 
 
 def _mask(mask: Pixels, size: tuple[int, int]) -> torch.Tensor:

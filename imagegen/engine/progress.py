@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from imagegen.api.events import Ended, Event, Preview, Progress
+from imagegen.engine.transfer import receive
 from imagegen.pipelines.previews import Projection
 from imagegen.pipelines.steps import Step
 
@@ -50,12 +51,12 @@ class ProgressPublisher:
         if self._projection is None or step.number not in chosen:
             return
         try:
-            pixels = self._projection.pixels(step.latents, self._size)
+            (pixels,) = receive(self._projection.pixels(step.latents, self._size))
         except Exception:  # an image is worth more than its previews
             _log.exception("a preview could not be made; there will be no more of this request")
             self._projection = None
         else:
-            self._send(Preview(progress, chosen.index(step.number), image_index, self._size, pixels))
+            self._send(Preview(progress, chosen.index(step.number), image_index, self._size, pixels.numpy()))
 
     def ended(self) -> None:
         """Nothing more will come; of no effect the second time, and maybe on another thread."""

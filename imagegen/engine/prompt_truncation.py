@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
+from imagegen.engine.host_tensor import HostTensor
 from imagegen.engine.module_proxy import ModuleProxy
 
+_CPU = torch.device("cpu")
 _SPECIAL_TOKENS = 2  # begin and end, of which tokenizers add one or both
 
 
@@ -68,12 +72,14 @@ class WatchedTokenizer(ModuleProxy):
         tokenizer: the real one.
         name: of the pipeline's attribute.
         truncation: told of each text that is read with a bound.
+        device: where the text encoder is, which will be given the tokens.
     """
 
-    __slots__ = ("_name", "_truncation")
+    __slots__ = ("_device", "_name", "_truncation")
 
-    def __init__(self, tokenizer: Any, name: str, truncation: PromptTruncation) -> None:
+    def __init__(self, tokenizer: Any, name: str, truncation: PromptTruncation, device: torch.device = _CPU) -> None:
         super().__init__(tokenizer)
+        self._device = device
         self._name = name
         self._truncation = truncation
 
@@ -85,7 +91,12 @@ class WatchedTokenizer(ModuleProxy):
             for each in (text,) if isinstance(text, str) else text or ():
                 if isinstance(each, str):
                     self._truncation.read(self._module, self._name, each, max_length, special)
-        return self._module(text, *args, **kwargs)
+        tokens = self._module(text, *args, **kwargs)
+        if self._device.type != "cpu":
+            for part, value in tokens.items():
+                if isinstance(value, torch.Tensor):
+                    tokens[part] = value.as_subclass(HostTensor)
+        return tokens
 
     def __len__(self) -> int:
         """The size of its vocabulary."""

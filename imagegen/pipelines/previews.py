@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
@@ -37,7 +35,7 @@ class Projection:
         self._weight = weight
         self._bias = bias
 
-    def pixels(self, latents: torch.Tensor, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    def pixels(self, latents: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Pixels of one image.
 
         Args:
@@ -45,12 +43,11 @@ class Projection:
             size: (width, height) of the image in pixels.
 
         Returns:
-            uint8 RGB [h, w, 3], a pixel for each place of the latents.
+            uint8 RGB [h, w, 3] on the device of the latents, a pixel for each place of theirs.
         """
         spatial = _spatial(self._pipeline, latents, size)[0].float()
         colours = torch.einsum("chw,cr->hwr", spatial, self._weight) + self._bias
-        pixels: npt.NDArray[np.uint8] = colours.nan_to_num().round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-        return pixels
+        return colours.nan_to_num().round().clamp(0, 255).to(torch.uint8)
 
 
 def fit_projection(pipeline: Any) -> Projection | None:

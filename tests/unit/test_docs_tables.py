@@ -23,6 +23,7 @@ from imagegen.triton.stream_settings import StreamSettings
 from imagegen_client import ERROR_CODES
 from perf.hostile.case import NO_HTTP
 from perf.hostile.statuses import CLOSES, LEFT_OUT, OWN_RESPONSES
+from tests.accelerator import budgets
 from tests.monitoring_queries import alerts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,6 +119,7 @@ TABLES = {
     ("api.md", "| output | type, shape | meaning |"): output_rows,
     ("api.md", "| further input | type, shape | default | rule |"): stream_input_rows,
     ("api.md", "| output of the stream | type, shape | meaning |"): stream_output_rows,
+    ("engine.md", "| with | calls | launches | noise | copies to the host | waits of a forward |"): budgets.rows,
     ("openai.md", "| field | value | here | meaning |"): openai_value_rows,
     ("operations.md", "| parameter | default | meaning |"): parameter_rows,
     ("operations.md", "| option | value | given | why |"): option_rows,

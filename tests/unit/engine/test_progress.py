@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from imagegen.api.events import Ended, Event, Preview, Progress
 from imagegen.engine.progress import ProgressPublisher, preview_steps
@@ -18,7 +19,7 @@ class Projected:
     def pixels(self, latents: Any, size: tuple[int, int]) -> Any:
         if latents is None:
             raise ValueError("no latents")
-        return np.full((2, 2, 3), latents, np.uint8)
+        return torch.full((2, 2, 3), latents, dtype=torch.uint8)
 
 
 def publisher_of(count: int = 1, previews: int = 0, projection: Any = None) -> tuple[ProgressPublisher, list[Event]]:

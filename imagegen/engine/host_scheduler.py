@@ -1,0 +1,115 @@
+"""Keeps the numbers of an image's scheduler on the host, where reading one waits for nothing.
+
+A scheduler of diffusers computes with a few numbers a step, looked up by timestep. On a device each look-up waits for
+all that is queued there, and each number costs a launch. On the host they cost neither: an operation of the device
+takes a number of the host, [], along with its launch.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from functools import cache, wraps
+from typing import Any
+
+import torch
+
+from imagegen.engine.host_numbers import HostNumbers, computed
+from imagegen.engine.host_tensor import HostTensor
+from imagegen.engine.transfer import to_device
+
+_HOST = torch.device("cpu")
+_NOISERS = ("add_noise", "scale_noise")  # mix an image and noise as a timestep says
+_STEPS_WATCHED = 2  # a scheduler that neither makes numbers on the device nor draws noise by then never does
+
+
+def own_scheduler(scheduler: Any, device: torch.device) -> Any:
+    """A copy for one image. Beside a device other than the CPU its tables, timesteps and numbers stay on the host.
+
+    Args:
+        scheduler: any of diffusers' schedulers; stays as it is.
+        device: where latents are.
+    """
+    own = copy.deepcopy(scheduler)  # not from_config: it drops what the pipeline patched at load
+    if device.type != "cpu":
+        kind: Any = type(own)
+        own.__class__ = _on_host(kind)
+    return own
+
+
+@cache
+def _on_host(kind: Any) -> Any:
+    """A subclass with the methods that would put numbers on a device. A class, because a method that is set on the
+    object itself would refer to it: a cycle, which would keep latents until garbage is collected."""
+    changed: dict[str, Any] = {"__module__": kind.__module__, "__doc__": kind.__doc__}
+    for name in ("set_timesteps", "step", *_NOISERS):
+        method = getattr(kind, name, None)
+        if method is not None:
+            changed[name] = (
+                _timesteps(method)
+                if name == "set_timesteps"
+                else _step(method)
+                if name == "step"
+                else (_noiser(method))
+            )
+    return type(kind.__name__, (kind,), changed)
+
+
+def _timesteps(method: Any) -> Any:
+    signature = inspect.signature(method)
+
+    @wraps(method)  # pipelines look at the signatures of these methods
+    def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(self, *args, **kwargs)
+        if "device" in signature.parameters:
+            bound.arguments["device"] = _HOST
+        result = method(*bound.args, **bound.kwargs)
+        if isinstance(self.timesteps, torch.Tensor):
+            self.timesteps = self.timesteps.as_subclass(HostTensor)
+        return result
+
+    return set_timesteps
+
+
+def _noiser(method: Any) -> Any:
+    signature = inspect.signature(method)
+    image_name = next(name for name in signature.parameters if "sample" in name)
+
+    @wraps(method)
+    def mix(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """The weights of image and noise, found by mixing one with nothing, then the mixture itself."""
+        bound = signature.bind(self, *args, **kwargs)
+        image, noise = bound.arguments[image_name], bound.arguments["noise"]
+        if image.device.type == "cpu":
+            return method(*bound.args, **bound.kwargs)
+        for name, value in bound.arguments.items():
+            if "timestep" in name and isinstance(value, torch.Tensor):
+                bound.arguments[name] = value.to(_HOST)
+        weights = []
+        for of_image in (1, 0):
+            shape = (len(image), *(1 for _ in image.shape[1:]))
+            bound.arguments[image_name] = torch.full(shape, of_image, dtype=image.dtype)
+            bound.arguments["noise"] = torch.full(shape, 1 - of_image, dtype=noise.dtype)
+            weight = method(*bound.args, **bound.kwargs)
+            weights.append(weight.reshape(()) if weight.numel() == 1 else to_device(weight, image.device))
+        return image * weights[0] + noise * weights[1]
+
+    return mix
+
+
+def _step(method: Any) -> Any:
+    @wraps(method)
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        watched = self.__dict__.get("_steps_watched", 0)
+        if watched >= _STEPS_WATCHED:
+            return method(self, *args, **kwargs)
+        with HostNumbers() as numbers:
+            result = method(self, *args, **kwargs)
+        for name, value in vars(self).items():
+            self.__dict__[name] = computed(value)
+        self._steps_watched = 0 if numbers.needed else watched + 1
+        if isinstance(result, tuple):
+            return computed(result)
+        return type(result)(**{name: computed(value) for name, value in result.items()})
+
+    return step
