@@ -17,7 +17,9 @@ import torch
 from imagegen.engine.host_numbers import HostNumbers, computed
 from imagegen.engine.host_tensor import HostTensor
 from imagegen.engine.transfer import to_device
+from imagegen.pipelines.schedulers import CLASS_NAMES
 
+_KNOWN = CLASS_NAMES | {"FlowMatchHeunDiscreteScheduler"}
 _HOST = torch.device("cpu")
 _NOISERS = ("add_noise", "scale_noise")  # mix an image and noise as a timestep says
 _STEPS_WATCHED = 2  # a scheduler that neither makes numbers on the device nor draws noise by then never does
@@ -26,13 +28,15 @@ _STEPS_WATCHED = 2  # a scheduler that neither makes numbers on the device nor d
 def own_scheduler(scheduler: Any, device: torch.device) -> Any:
     """A copy for one image. Beside a device other than the CPU its tables, timesteps and numbers stay on the host.
 
+    That is so for the classes whose arithmetic is known (a test steps each of them); another one is left as it is.
+
     Args:
         scheduler: any of diffusers' schedulers; stays as it is.
         device: where latents are.
     """
     own = copy.deepcopy(scheduler)  # not from_config: it drops what the pipeline patched at load
-    if device.type != "cpu":
-        kind: Any = type(own)
+    kind: Any = type(own)
+    if device.type != "cpu" and kind.__name__ in _KNOWN:
         own.__class__ = _on_host(kind)
     return own
 

@@ -27,6 +27,9 @@ _CLASSES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "unipc": (("UniPCMultistepScheduler",), {}),
 }
 
+CLASS_NAMES = frozenset(name for names, _ in _CLASSES.values() for name in names)
+"""The classes of diffusers that a request may choose among."""
+
 
 def fitting_schedulers(scheduler: Any, most_steps: int) -> dict[str, Any]:
     """Schedulers that fit a pipeline, by their public name, each to be deep-copied per image.

@@ -111,3 +111,11 @@ def test_a_scheduler_goes_with_its_image() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_class_that_is_not_known_is_left_as_it_is() -> None:
+    """Its arithmetic may hold what is not expected, which only a device would show."""
+    other = diffusers.DPMSolverSinglestepScheduler()
+    own = own_scheduler(other, TORCH_DEVICE)
+    assert type(own) is type(other)
+    assert own is not other
