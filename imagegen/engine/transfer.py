@@ -17,12 +17,14 @@ def to_device(value: Any, device: torch.device) -> Any:
 
     Args:
         value: a tensor, a list, tuple or dict of values, or anything else.
-        device: where the others are; with the CPU nothing is done.
+        device: where the others are; with the CPU nothing is done. For `meta`, without values, no memory is pinned.
     """
     if device.type == "cpu":
         return value
     if isinstance(value, torch.Tensor):
-        return value.pin_memory().to(device, non_blocking=True) if value.device.type == "cpu" else value
+        if value.device.type != "cpu":
+            return value
+        return value.to(device) if device.type == "meta" else value.pin_memory().to(device, non_blocking=True)
     if type(value) is dict:
         return {name: to_device(part, device) for name, part in value.items()}
     if type(value) in (list, tuple):

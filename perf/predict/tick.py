@@ -20,6 +20,7 @@ _META = torch.device("meta")
 _DTYPE = torch.bfloat16
 _STEPS = 8  # of the loop that is counted: the last one counts, since multistep schedulers begin differently
 _TRUE_GUIDANCE = 4.0
+_IDS = ("img_ids", "txt_ids")
 
 
 @dataclass(frozen=True)
@@ -94,20 +95,25 @@ def _kernels(compute: Callable[[], object]) -> tuple[Kernel, ...]:
 def _step_of_a_request(shape: Shape, side_px: int) -> tuple[tuple[Kernel, ...], DenoiserCall]:
     """What one request computes in a step beside its denoiser calls, and one of these."""
     count = KernelCount()
-    marks: list[int] = []
+    begins: list[int] = []  # of the kernels of each denoiser call
+    ends: list[int] = []
     calls: list[DenoiserCall] = []
 
     def run_call(call: DenoiserCall) -> Any:
-        marks.append(len(count.kernels))
+        for given in (call.given, call.kwargs):  # real ids lie on the device
+            given |= {name: given[name].to(_META) for name in _IDS if name in given}
+        begins.append(len(count.kernels))
         calls.append(call)
         [output] = forward([call])
+        ends.append(len(count.kernels))
         return output
 
     pipeline = _pipeline(shape, run_call, side_px)
     arguments = _arguments(shape, side_px, pipeline)
     with torch.no_grad(), count:
         pipeline(**arguments)
-    return tuple(count.kernels[marks[-1 - shape.calls_per_step] : marks[-1]]), calls[-1]
+    between = list(zip(ends[:-1], begins[1:], strict=True))[-shape.calls_per_step :]
+    return tuple(kernel for end, begin in between for kernel in count.kernels[end:begin]), calls[-1]
 
 
 def _pipeline(shape: Shape, run_call: Callable[[DenoiserCall], Any], side_px: int) -> Any:
@@ -133,7 +139,7 @@ class _Proxy(DenoiserProxy):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # The engine compares rope ids by content, once an image; on `meta` there is none.
-        ids = {name: torch.zeros(value.shape) for name, value in kwargs.items() if name in ("img_ids", "txt_ids")}
+        ids = {name: torch.zeros(value.shape) for name, value in kwargs.items() if name in _IDS}
         return super().__call__(*args, **kwargs | ids)
 
 

@@ -9,6 +9,7 @@ import json
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -193,7 +194,10 @@ def test_the_server_says_what_its_model_does(server: EmbeddedServer, random_chec
         async with AsyncImageClient(server.grpc_url) as client:
             return await client.describe()
 
-    assert asyncio.run(ask()) == description
+    def lasting(said: ModelDescription) -> ModelDescription:
+        return replace(said, quiet_s=None)
+
+    assert lasting(asyncio.run(ask())) == lasting(description)
     assert description.model == Path(random_checkpoint).name
     assert set(description.tasks) == set(TASKS)
     assert "strength" in description.tasks["inpainting"]
@@ -202,4 +206,4 @@ def test_the_server_says_what_its_model_does(server: EmbeddedServer, random_chec
     body = json.dumps({"inputs": [], "outputs": [{"name": "model_description"}]}).encode()
     with urllib.request.urlopen(f"http://{server.http_url}/v2/models/image_preprocess/infer", body, 30) as response:
         (output,) = json.load(response)["outputs"]
-    assert ModelDescription.from_json(output["data"][0].encode()) == description
+    assert lasting(ModelDescription.from_json(output["data"][0].encode())) == lasting(description)

@@ -256,7 +256,13 @@ def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_
         folder_of_server = [path for path in run_folders() if f"-{server.pid}-" in path.name]
         assert len(folder_of_server) == 1
         assert folder_of_server[0].stat().st_mode & 0o777 == 0o700
-        assert {path.suffix for path in folder_of_server[0].iterdir()} == {".events", ".cancels", ".open", ".json"}
+        assert {path.suffix for path in folder_of_server[0].iterdir()} == {
+            ".events",
+            ".cancels",
+            ".open",
+            ".json",
+            ".alive",
+        }
         assert len(list(folder_of_server[0].glob("*.cancels"))) == 2
         pid = server.pid
     assert not [path for path in run_folders() if f"-{pid}-" in path.name]

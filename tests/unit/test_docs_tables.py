@@ -23,8 +23,8 @@ from imagegen.triton.stream_settings import StreamSettings
 from imagegen_client import ERROR_CODES
 from perf.hostile.case import NO_HTTP
 from perf.hostile.statuses import CLOSES, LEFT_OUT, OWN_RESPONSES
-from tests.accelerator import budgets
 from tests.monitoring_queries import alerts
+from tests.on_accelerator import budgets
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

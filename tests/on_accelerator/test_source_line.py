@@ -21,4 +21,4 @@ def test_torchs_own_lines_are_passed_over() -> None:
     with device_on_this_thread():
         torch.nn.functional.one_hot(torch.zeros(1, dtype=torch.long).to(NAME), 3)
     (file,) = {line.partition(":")[0] for line in DEVICE.counters.by_line(Kind.LAUNCH)}
-    assert file == "tests/accelerator/test_source_line.py"
+    assert file == "tests/on_accelerator/test_source_line.py"

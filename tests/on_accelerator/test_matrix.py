@@ -10,7 +10,7 @@ import pytest
 from imagegen.pipelines.checkpoint import IMAGE_TO_IMAGE, INPAINTING, Pipelines
 from imagegen.pipelines.previews import fit_projection
 from tests.accelerator import DEVICE, device_on_this_thread
-from tests.accelerator.families import FAMILIES, SIZE, engine_of, on_cpu, on_device, together
+from tests.on_accelerator.families import FAMILIES, SIZE, engine_of, on_cpu, on_device, together
 from tests.unit.tiny_engine import image, levels, mask
 
 STEPS = 4

@@ -8,7 +8,7 @@ from typing import Any
 
 from imagegen.engine import Engine
 from tests.accelerator import DEVICE, Counters, Kind
-from tests.accelerator.budgets import Budget
+from tests.on_accelerator.budgets import Budget
 
 FEW_STEPS, MORE_STEPS = 5, 7  # so many that all solvers have all their orders in the steps between
 _TICKS = MORE_STEPS - FEW_STEPS

@@ -17,9 +17,10 @@ from imagegen.engine import Engine, denoiser_proxy
 from imagegen.engine.collate import describe, forward
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.previews import fit_projection
-from tests.accelerator import DEVICE, Kind, budgets, device_on_this_thread, move_pipeline
-from tests.accelerator.costs import cost_of
-from tests.accelerator.families import SIZE, denoiser, engine_of, on_device
+from tests.accelerator import DEVICE, Kind, device_on_this_thread, move_pipeline
+from tests.on_accelerator import budgets
+from tests.on_accelerator.costs import cost_of
+from tests.on_accelerator.families import SIZE, denoiser, engine_of, on_device
 from tests.unit import tiny_pipelines as tiny
 from tests.unit.tiny_engine import Gate, image, mask, wait_until
 

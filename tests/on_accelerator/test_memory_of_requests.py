@@ -19,7 +19,7 @@ from imagegen.engine import Engine
 from imagegen.engine.forward_costs import ForwardCosts
 from imagegen.pipelines.checkpoint import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Pipelines
 from tests.accelerator import DEVICE
-from tests.accelerator.families import denoiser, engine_of, on_device
+from tests.on_accelerator.families import denoiser, engine_of, on_device
 from tests.unit.tiny_engine import SETTINGS, Gate, image, levels, mask, wait_until
 
 MEMORY = DEVICE.memory

@@ -17,7 +17,7 @@ KEPT: list[torch.Tensor] = []
 
 def line_of(mark: str) -> str:
     (number,) = [n for n, line in enumerate(HERE.read_text().splitlines(), 1) if line.endswith(f"# {mark}")]
-    return f"tests/accelerator/{HERE.name}:{number}"
+    return f"tests/on_accelerator/{HERE.name}:{number}"
 
 
 def planted_leak() -> None:

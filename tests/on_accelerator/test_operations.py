@@ -18,7 +18,7 @@ HERE = Path(__file__)
 def line_of(mark: str) -> str:
     """The line of this file that ends with a mark."""
     (number,) = [n for n, line in enumerate(HERE.read_text().splitlines(), 1) if line.endswith(f"# {mark}")]
-    return f"tests/accelerator/{HERE.name}:{number}"
+    return f"tests/on_accelerator/{HERE.name}:{number}"
 
 
 def there(*shape: int) -> torch.Tensor:
