@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from imagegen.pipelines.classes import (
     takes_its_own_scheduler_only,
     upscaling,
 )
+from imagegen.pipelines.loading import load_base
 from imagegen.pipelines.previews import Projection, fit_projection
 from imagegen.pipelines.schedulers import fitting_schedulers
 from imagegen.pipelines.settings import PipelineSettings
@@ -122,17 +124,32 @@ def load_pipelines(settings: PipelineSettings, folder: Path, default_device: str
     """
     device = torch.device(default_device if settings.device == "auto" else settings.device)
     local = folder / native(settings.model)
-    if local.is_dir():
-        check_variant(local, settings.variant)
-    _log.info("loading %s%s", Path(settings.model).name, _size_of(local))
     started_s = time.monotonic()
-    with with_plain_name(local) if local.is_dir() else nullcontext(settings.model) as source:
-        base = DiffusionPipeline.from_pretrained(
-            str(source), revision=settings.revision, variant=settings.variant, dtype=_dtype(settings.dtype, device)
-        ).to(device)
+    with _checkpoint_folder(local, settings) as source:
+        base = load_base(source, variant=settings.variant, dtype=_dtype(settings.dtype, device), device=device)
     tune(base, settings, device)
     _log.info("loaded %s in %.1f s", type(base).__name__, time.monotonic() - started_s)
     return replace(describe_pipelines(base, settings, device), projection=fit_projection(base))
+
+
+@contextmanager
+def _checkpoint_folder(local: Path, settings: PipelineSettings) -> Iterator[Path]:
+    """Where the checkpoint lies while the block runs: a folder of ours, or that of a download.
+
+    Raises:
+        OSError: the hub has no such checkpoint, or does not respond.
+        ValueError: it is no folder and can be no hub id, or has not the variant.
+    """
+    if local.is_dir():
+        check_variant(local, settings.variant)
+        _log.info("loading %s%s", local.name, _size_of(local))
+        with with_plain_name(local) as plain:
+            yield plain
+    elif settings.model.count("/") > 1:
+        raise ValueError(f"parameter model: {settings.model} is neither a folder that is there nor a hub id")
+    else:
+        _log.info("loading %s", settings.model)
+        yield Path(DiffusionPipeline.download(settings.model, revision=settings.revision, variant=settings.variant))
 
 
 def _size_of(folder: Path) -> str:

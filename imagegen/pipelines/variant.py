@@ -32,6 +32,13 @@ def check_variant(folder: Path, variant: str | None) -> None:
         raise ValueError(f"{folder} has no weights of the variant {variant}; {instead}")
 
 
+def weight_files(part: Path, variant: str | None) -> list[Path]:
+    """The weight files of one component in one variant, None for the plain ones; safetensors where there are any."""
+    matches = ((_WEIGHTS.fullmatch(file.name), file) for file in part.iterdir())
+    files = [file for match, file in matches if match and match[1] == variant]
+    return [file for file in files if file.suffix == ".safetensors"] or files
+
+
 def _components(folder: Path) -> list[Path]:
     """The folders of what is loaded: a checkpoint may hold others, such as a safety checker that it does not use."""
     index = folder / "model_index.json"

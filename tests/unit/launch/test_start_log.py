@@ -14,10 +14,11 @@ def test_what_model_processes_say_of_the_start_is_told_once(tmp_path: Path) -> N
     log.write_text(
         "I1129 18:00:00.1 1 server.cc:674] \n"
         "INFO imagegen.pipelines.checkpoint: loading sd15, 2.1 GB\n"
+        "INFO imagegen.pipelines.loading: loading unet, 1.7 GB\n"
         "INFO httpx: HTTP Request\n"
         "INFO imagegen.engine.engine: warming up: text-to-im"
     )
-    assert start_log.news() == ["loading sd15, 2.1 GB"]
+    assert start_log.news() == ["loading sd15, 2.1 GB", "loading unet, 1.7 GB"]
     assert start_log.news() == []
     with log.open("a") as file:
         file.write("age at 64x64\nINFO imagegen.engine.engine: warmed up\n")

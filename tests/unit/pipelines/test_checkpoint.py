@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMPipeline
+from diffusers import DDPMPipeline, DiffusionPipeline
 
 from checkpoint.random_checkpoint import make_checkpoint
 from imagegen.pipelines.checkpoint import (
@@ -191,8 +191,21 @@ def test_weights_have_the_dtype_of_the_settings(folder: Path, dtype: str, expect
 
 def test_a_checkpoint_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    with pytest.raises((OSError, ValueError), match=str(missing)):
+    with pytest.raises(ValueError, match=f"parameter model: {missing} is neither a folder that is there nor a hub id"):
         load_pipelines(PipelineSettings(model=str(missing)), tmp_path, "cpu")
+
+
+def test_a_hub_id_is_downloaded_and_keeps_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def download(model: str, **options: Any) -> str:
+        asked.append((model, options))
+        return str(folder)
+
+    monkeypatch.setattr(DiffusionPipeline, "download", download)
+    pipelines = load_pipelines(PipelineSettings(model="org/name", revision="v1"), Path("elsewhere"), "cpu")
+    assert asked == [("org/name", {"revision": "v1", "variant": None})]
+    assert (pipelines.name, set(pipelines.tasks)) == ("name", ALL_TASKS)
 
 
 def test_a_pipeline_that_no_request_can_use_is_refused_by_its_class() -> None:

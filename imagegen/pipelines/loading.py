@@ -1,0 +1,88 @@
+"""Loads a checkpoint's pipeline one network at a time, each straight into its dtype and onto its device.
+
+The largest goes first: what is needed only while it is read is gone when the others come. The host never holds a whole
+model that is for another device, nor one in two dtypes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline, ModelMixin
+from transformers import PreTrainedModel
+
+from imagegen.pipelines.mapped_weights import reading_in_pieces
+from imagegen.pipelines.variant import weight_files
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A component with weights that its own class loads."""
+
+    name: str
+    kind: type[Any]
+    variant: str | None
+    size_bytes: int
+
+
+def load_base(folder: Path, *, variant: str | None, dtype: torch.dtype, device: torch.device) -> Any:
+    """The diffusers pipeline that a checkpoint was saved as.
+
+    Args:
+        folder: of the checkpoint.
+        variant: of its weight files, where a component has it.
+        dtype: of the weights, but for those that their model keeps in float32.
+        device: where they come to lie.
+
+    Raises:
+        OSError: files are missing or damaged.
+        ValueError: the checkpoint does not fit diffusers.
+    """
+    networks = sorted(_networks(folder, variant), key=lambda network: network.size_bytes, reverse=True)
+    # Only another device needs a map: for the host it would change nothing.
+    place = {} if device.type == "cpu" else {"device_map": str(device)}
+    loaded = {}
+    for network in networks:
+        _log.info("loading %s, %.2f GB", network.name, network.size_bytes / 1e9)
+        with reading_in_pieces():
+            loaded[network.name] = network.kind.from_pretrained(
+                str(folder), subfolder=network.name, variant=network.variant, dtype=dtype, **place
+            )
+    return DiffusionPipeline.from_pretrained(str(folder), variant=variant, dtype=dtype, **loaded).to(device)
+
+
+def _networks(folder: Path, variant: str | None) -> Iterator[_Network]:
+    """The components to be loaded here; the pipeline itself loads all others."""
+    config: Mapping[str, Any] = DiffusionPipeline.load_config(str(folder))
+    pipeline = getattr(diffusers, str(config["_class_name"]), None)
+    # The networks that a combined pipeline is given would go to those that it is connected with too.
+    if pipeline is None or getattr(pipeline, "_load_connected_pipes", False):
+        return
+    takes = inspect.signature(pipeline.__init__).parameters
+    for name, value in config.items():
+        if name not in takes or not isinstance(value, (list, tuple)) or value[0] is None:
+            continue
+        kind, part = _kind(*value), folder / name
+        if kind is None or not part.is_dir():
+            continue
+        own = variant if variant is not None and weight_files(part, variant) else None
+        yield _Network(name, kind, own, sum(file.stat().st_size for file in weight_files(part, own)))
+
+
+def _kind(library: str, name: str) -> type[Any] | None:
+    """The class of a component as `model_index.json` has it; None unless it is a network of a library that we know."""
+    if library not in ("diffusers", "transformers") and not hasattr(diffusers.pipelines, library):
+        return None
+    module = getattr(diffusers.pipelines, library, None) or importlib.import_module(library)
+    kind = getattr(module, name, None)
+    return kind if isinstance(kind, type) and issubclass(kind, (ModelMixin, PreTrainedModel)) else None
