@@ -20,6 +20,7 @@ from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, other_checkpoint
 from imagegen.launch.serving_loop import StopSignals, keep_serving
 from imagegen.launch.start_log import StartLog
+from imagegen.launch.status_line import StatusLine
 from imagegen.launch.supervisor import State, Supervisor
 
 _OUTPUT_URL, _PUBLIC_BASE_URL = "image_postprocess.output_url", "image_postprocess.public_base_url"
@@ -52,14 +53,16 @@ def main(argv: list[str]) -> int:
         metrics_port=given.metrics_port,
         log_file=given.log_file,
     )
-    supervisor = Supervisor(server, _say)
+    line = StatusLine("serve", sys.stderr)
+    supervisor = Supervisor(server, line.say)
     try:
         with ExitStack() as stack:  # the frontend ends before the server: what it has begun may be finished
             stack.push(server)
             stack.push(partial(_kill_when_interrupted, server))
             try:
-                keep_serving(supervisor, _Beside(given, store, server, supervisor, stack).tick, stop)
+                keep_serving(supervisor, _Beside(given, store, server, supervisor, stack, line).tick, stop)
             finally:
+                line.clear()
                 stop.interrupt_at_next()
     except (ServerError, ValueError) as error:
         print(f"serve: {error}", file=sys.stderr)
@@ -68,10 +71,6 @@ def main(argv: list[str]) -> int:
         pass
     print("Stopped.", file=sys.stderr)
     return 0
-
-
-def _say(text: str) -> None:
-    print(f"serve: {text}", file=sys.stderr, flush=True)
 
 
 def _kill_when_interrupted(server: EmbeddedServer, kind: type[BaseException] | None, *_: object) -> None:
@@ -89,6 +88,7 @@ class _Beside:
         server: the supervised server.
         supervisor: says when it serves.
         stack: ends the frontend.
+        line: tells what goes on until both are up.
     """
 
     def __init__(
@@ -98,8 +98,10 @@ class _Beside:
         server: EmbeddedServer,
         supervisor: Supervisor,
         stack: ExitStack,
+        line: StatusLine,
     ) -> None:
         self._given = given
+        self._line = line
         self._store = store
         self._server = server
         self._supervisor = supervisor
@@ -127,6 +129,7 @@ class _Beside:
                 self._announce()
         elif self._supervisor.state is State.SERVING:
             if self._given.openai_port:
+                self._line.now("starting the OpenAI frontend")
                 self._frontend = self._launch_frontend()
             else:
                 self._is_up = True
@@ -136,14 +139,16 @@ class _Beside:
         """Say what goes on, and from time to time why it still does."""
         if self._log is None:
             self._log = StartLog(self._server.log_file)
-            _say(f"starting Triton; its log is {self._server.log_file}")
+            self._line.say(f"Triton's log is {self._server.log_file}")
+            self._line.now("starting Triton")
         if news := self._log.news():
             self._told_s = time.monotonic()
         for text in news:
-            _say(text)
+            self._line.now(text)
         if self._frontend is not None and time.monotonic() - self._told_s > _PATIENCE_S:
             self._told_s = time.monotonic()
-            _say(f"not ready yet: {self._frontend.problem()}")
+            self._line.now(f"not ready yet: {self._frontend.problem()}")
+        self._line.tick()
 
     def _launch_frontend(self) -> EmbeddedFrontend:
         given = self._given
@@ -172,6 +177,7 @@ class _Beside:
 
     def _announce(self) -> None:
         server, frontend = self._server, self._frontend
+        self._line.clear()
         print(f"HTTP     http://{server.http_url}")
         print(f"gRPC     {server.grpc_url}")
         print(f"metrics  {server.metrics_url}")

@@ -242,9 +242,15 @@ class TritonServer(ChildProcess):
         loading = r"failed to load (?:model )?'([^']+)'(?: version \d+)?: (.*?)(?=\n[EIW]\d{4} |\Z)"
         failures = re.findall(loading, text, re.DOTALL)
         if failures:
-            return "; ".join(f"model {model}: {' '.join(message.split())}" for model, message in failures)
+            return "; ".join(f"model {model}: {_one_line(message)}" for model, message in failures)
         errors = re.findall(r"^E\d{4} [^\]]*\] (.*)$", text, re.MULTILINE)
         return " · ".join(errors[-3:] or text.splitlines()[-5:]) + f" (log: {self.log_file})"
+
+
+def _one_line(message: str) -> str:
+    """What a model raised, without the trace and the escapes that the python backend puts around it."""
+    said, _, _ = message.replace("\\n", "\n").partition("\n\nAt:\n")
+    return " ".join(said.replace('\\"', '"').split())
 
 
 def _remove_stale_segments() -> None:

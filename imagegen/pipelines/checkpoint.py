@@ -28,7 +28,7 @@ from imagegen.pipelines.classes import (
     takes_its_own_scheduler_only,
     upscaling,
 )
-from imagegen.pipelines.loading import load_base
+from imagegen.pipelines.loading import load_base, readable_size
 from imagegen.pipelines.previews import Projection, fit_projection
 from imagegen.pipelines.schedulers import fitting_schedulers
 from imagegen.pipelines.settings import PipelineSettings
@@ -155,7 +155,7 @@ def _checkpoint_folder(local: Path, settings: PipelineSettings) -> Iterator[Path
 def _size_of(folder: Path) -> str:
     """How large the weights in a folder are, for a log line; nothing where they are not known."""
     size_bytes = sum(file.stat().st_size for kind in ("safetensors", "bin") for file in folder.rglob(f"*.{kind}"))
-    return f", {size_bytes / 1e9:.2f} GB" if size_bytes else ""
+    return f", {readable_size(size_bytes)}" if size_bytes else ""
 
 
 def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.device) -> Pipelines:

@@ -53,12 +53,17 @@ def load_base(folder: Path, *, variant: str | None, dtype: torch.dtype, device: 
     place = {} if device.type == "cpu" else {"device_map": str(device)}
     loaded = {}
     for network in networks:
-        _log.info("loading %s, %.2f GB", network.name, network.size_bytes / 1e9)
+        _log.info("loading %s, %s", network.name, readable_size(network.size_bytes))
         with reading_in_pieces():
             loaded[network.name] = network.kind.from_pretrained(
                 str(folder), subfolder=network.name, variant=network.variant, dtype=dtype, **place
             )
     return DiffusionPipeline.from_pretrained(str(folder), variant=variant, dtype=dtype, **loaded).to(device)
+
+
+def readable_size(size_bytes: int) -> str:
+    """A number of bytes for people, such as "6.94 GB" or "168 MB"."""
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e9 else f"{max(1, round(size_bytes / 1e6))} MB"
 
 
 def _networks(folder: Path, variant: str | None) -> Iterator[_Network]:

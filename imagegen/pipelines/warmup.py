@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import check_size
 from imagegen.api.request import ImageRequest
 from imagegen.pipelines.checkpoint import INPAINTING, TEXT_TO_IMAGE, Pipelines
@@ -38,8 +39,7 @@ def warmup_plans(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequen
         sizes: as for `warmup_sizes`.
 
     Raises:
-        ValueError: a size is malformed.
-        InvalidArgument: a size is not allowed.
+        ValueError: a size is malformed or not allowed.
     """
     own, *others = pipelines.tasks
     found = warmup_sizes(pipelines, settings, sizes)
@@ -85,8 +85,7 @@ def warmup_sizes(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequen
             kernel is chosen for a size, for two small ones that show what pixels cost.
 
     Raises:
-        ValueError: a size is malformed.
-        InvalidArgument: a size is not allowed.
+        ValueError: a size is malformed or not allowed.
     """
     if tuple(sizes) == (_NONE,):
         return []
@@ -97,7 +96,10 @@ def warmup_sizes(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequen
             raise ValueError(f"parameter warmup_sizes: {text!r} is not WxH")
         parsed.append((int(width), int(height)))
     for size in parsed:
-        check_size(size, settings, pipelines.granularity_px)
+        try:
+            check_size(size, settings, pipelines.granularity_px)
+        except InvalidArgument as error:
+            raise ValueError(f"parameter warmup_sizes: {error}") from error
     if parsed or pipelines.device.type != "cpu":
         return parsed or [pipelines.native_size]
     return sorted({_smaller(pipelines, side_px) for side_px in _CPU_SIDES_PX})

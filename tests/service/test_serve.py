@@ -198,11 +198,22 @@ def test_a_busy_port_is_named_in_one_line(tmp_path: Path) -> None:
     assert ended.stderr == f"serve: http port {port} is not available: Address already in use; give another one\n"
 
 
-def test_a_model_that_cannot_be_loaded_is_reported_in_its_own_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ("diffusion.max_batch_rows=0", "max_batch_rows"),
+        ("diffusion.warmup_sizes=4096x4096", 'parameter warmup_sizes: .*"4096x4096" is not allowed'),
+        ("diffusion.warmup_sizes=large", "parameter warmup_sizes: 'large' is not WxH"),
+        ("diffusion.model=/no/such/folder", "parameter model: /no/such/folder is neither a folder"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_reported_in_its_own_words(option: str, named: str, tmp_path: Path) -> None:
     ports = ["--http-port=0", "--grpc-port=0", "--metrics-port=0", "--openai-port=0"]
-    command = [*COMMAND, *ports, "--set=diffusion.max_batch_rows=0"]
+    command = [*COMMAND, *ports, f"--set={option}"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 1
     *_, last = ended.stderr.split("serve: ")
     assert last.startswith("the server ended by itself with status 1: model diffusion: ")
-    assert "max_batch_rows" in last
+    assert re.search(named, last)
+    assert "\x1b" not in ended.stderr
+    assert "\r" not in ended.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from imagegen.launch import serve
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.model_repository import BUNDLED_CHECKPOINT
+from imagegen.launch.status_line import StatusLine
 from imagegen.launch.supervisor import State, Supervisor
 from tests.unit.launch.test_supervisor import Server
 
@@ -63,7 +65,7 @@ def _beside(
     server, stack = Triton(), ExitStack()
     supervisor = Supervisor(server, lambda text: None)
     given = serve.parser().parse_args(options)
-    return serve._Beside(given, store, server, supervisor, stack), supervisor, stack  # type: ignore[arg-type]
+    return serve._Beside(given, store, server, supervisor, stack, StatusLine("serve", sys.stderr)), supervisor, stack  # type: ignore[arg-type]
 
 
 def test_the_frontend_starts_once_the_server_serves_and_both_are_announced_once_it_is_up(
@@ -110,8 +112,10 @@ def test_what_goes_on_is_told_and_why_it_takes_long(
     monkeypatch.setattr(serve, "_PATIENCE_S", 0)
     beside.tick()
     assert capsys.readouterr().err.splitlines() == [
-        f"serve: starting Triton; its log is {tmp_path / 'log'}",
+        f"serve: Triton's log is {tmp_path / 'log'}",
+        "serve: starting Triton",
         "serve: loading sdxl, 6.94 GB",
+        "serve: starting the OpenAI frontend",
         "serve: not ready yet: no image has been generated yet",
     ]
 
@@ -220,6 +224,8 @@ def test_a_second_signal_during_the_drain_ends_everything_at_once(
     assert server.did[-2:] == (["note", "stop"] if further is None else ["kill", "stop"])
     assert capsys.readouterr().err.splitlines() == [
         "serve: the server is ready",
-        "serve: starting Triton; its log is triton.log",
+        "serve: Triton's log is triton.log",
+        "serve: starting Triton",
+        "serve: starting the OpenAI frontend",
         "Stopped.",
     ]

@@ -167,6 +167,15 @@ def test_a_server_that_ends_is_trouble_and_its_reason_is_the_models_own_words(tm
         pass
 
 
+def test_of_what_a_model_raised_its_trace_and_escapes_are_left_out(tmp_path: Path) -> None:
+    """One line of a warm-up size had three source lines behind it."""
+    server = Fake(tmp_path)
+    raised = r"ValueError: parameter warmup_sizes: \"9x9\" is not allowed\n\nAt:\n  /x/limits.py(60): check_size\n"
+    server.log_file.write_text(f"E1129 1 a.cc:1] failed to load 'diffusion' version 1: Internal: {raised}\"\n")
+    said = 'model diffusion: Internal: ValueError: parameter warmup_sizes: "9x9" is not allowed'
+    assert server.reason() == said
+
+
 def test_without_a_model_to_blame_the_reason_is_the_last_errors(tmp_path: Path) -> None:
     server = Fake(tmp_path)
     server.log_file.write_text("I1129 [x] fine\nE1129 1 a.cc:1] port in use\nI1129 1 b.cc:1] bye\n")
