@@ -30,6 +30,7 @@ from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.generation import Generation, GenerationResult
 from imagegen.engine.lifecycle import RequestLifecycle
+from imagegen.engine.memory_costs import tells_memory
 from imagegen.engine.metrics import EngineMetrics, NewSeries, discard
 from imagegen.engine.model_runner import ModelRunner
 from imagegen.engine.options import GenerationOptions, parse_options
@@ -70,6 +71,7 @@ class Engine:
         if pipelines is None:
             pipelines = load_pipelines(settings, Path(), "cuda" if torch.cuda.is_available() else "cpu")
         caches = Caches(ContentCache(settings.prompt_cache_bytes), ContentCache(settings.image_cache_bytes))
+        self._caches = caches
         self.settings = settings
         self.pipelines = with_caches(pipelines, caches)
         self._metrics = EngineMetrics(new_series, caches.by_name(), pipelines.device)
@@ -111,7 +113,7 @@ class Engine:
     def warm_up(self) -> None:
         """Generate the checkpoint's own task at the configured sizes, one image and as many as fill each row bucket.
 
-        Each other task is generated once.
+        Each other task is generated once. Where the device says what it holds, one image more shows what it takes.
 
         A task that diffusers derives from the checkpoint and that fails is not offered afterwards.
 
@@ -123,12 +125,19 @@ class Engine:
         for plan in warmup_plans(self.pipelines, self.settings, self.settings.warmup_sizes):
             started_s = time.monotonic()
             _log.info("warming up: %s at %dx%d", plan.task, *plan.size)
+            takes = ""
             with dropping_what_fails(plan, self.pipelines):
                 (image,) = self._runner.run(plan)
                 rows = max(1, image.batch_rows // max(1, image.forwards))
                 for bucket in self.settings.row_buckets or largest:
                     self._runner.run(replace(plan, seeds=tuple(range(math.ceil(bucket / rows)))))
-            _log.info("warmed up: %s at %dx%d in %.1f s", plan.task, *plan.size, time.monotonic() - started_s)
+                if tells_memory(self.pipelines.device):
+                    for cache in self._caches.by_name().values():
+                        cache.clear()  # the prompt of most requests has to be encoded
+                    # Last, for the first forwards take what stays.
+                    takes = f"; {self._runner.measure(plan).summary()}"
+            took_s = time.monotonic() - started_s
+            _log.info("warmed up: %s at %dx%d in %.1f s%s", plan.task, *plan.size, took_s, takes)
 
     def generate(self, prompt: str, **options: Unpack[GenerationOptions]) -> GenerationResult:
         """Generate images and wait for them, in a thread.
@@ -213,7 +222,8 @@ class Engine:
         Raises:
             Cancelled: it was cancelled before it started.
             DeadlineExceeded: its deadline passed before it started, or is sooner than it can be finished.
-            InvalidArgument: without a deadline it would take longer than `max_expected_s`.
+            InvalidArgument: without a deadline it would take longer than `max_expected_s`; or an image of this size can
+                never fit beside the model.
             Unavailable: the engine is closed.
         """
         self._lifecycle.submit(generation)

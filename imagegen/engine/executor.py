@@ -4,7 +4,8 @@ Where a pipeline calls its denoiser, its greenlet is suspended with the call tha
 that share a forward; the executor runs it and resumes each greenlet with its part of the output. Images join and leave
 at any step.
 
-    tick = start new runs · end runs that are to stop · forward one batch · resume its runs, and those whose copies came
+    tick = start new runs · end runs that are to stop · forward one batch · resume its runs, do what they share, resume
+           them again · resume those whose copies came
 
 No Triton, no I/O, no clock, no torch. One thread drives it; only `submit` may be called from others.
 """
@@ -15,12 +16,13 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Protocol
 
 import greenlet
 
+from imagegen.engine.failure import Failure
 from imagegen.engine.scheduler import Scheduler
+from imagegen.engine.shared_task import SharedTask, do_together
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class PipelineRun:
         expected_calls: denoiser calls that `run` will make, as well as is known; 1 or more.
         call: the denoiser call that it waits for; None while it runs, or waits for an arrival.
         arrival: what it waits for instead; see `Executor.suspend_until`.
+        task: or this; see `Executor.share`.
         waiting_since: set by the scheduler.
     """
 
@@ -57,6 +60,7 @@ class PipelineRun:
     expected_calls: int = 1
     call: Any = field(default=None, init=False, repr=False)
     arrival: Arrival | None = field(default=None, init=False, repr=False)
+    task: SharedTask | None = field(default=None, init=False, repr=False)
     waiting_since: int = field(default=0, init=False, repr=False)
     _greenlet: Any = field(default=None, init=False, repr=False)
     _calls_done: int = field(default=0, init=False, repr=False)
@@ -96,6 +100,8 @@ class Executor:
         self._submitted: deque[PipelineRun] = deque()
         self._live: set[PipelineRun] = set()  # started and not ended
         self._arriving: deque[PipelineRun] = deque()  # of those, the ones that wait for an arrival
+        self._sharing: list[PipelineRun] = []  # those that wait until others have come as far
+        self._has_company = False  # whether the run that goes on was in a forward with others
         self._running: PipelineRun | None = None
         self._greenlet: Any = None
         self.row_limit = scheduler.limits.max_batch_rows
@@ -135,6 +141,18 @@ class Executor:
         run.arrival = arrival
         self._greenlet.switch()
 
+    def share(self, task: SharedTask) -> Any:
+        """Do a task, as one with equal tasks of the runs that were in the same forward. From inside `PipelineRun.run`.
+
+        Its greenlet has this method as an attribute.
+        """
+        run = self._running
+        assert run is not None
+        if not self._has_company:
+            return task.alone()
+        run.task = task
+        return self._greenlet.switch()
+
     def tick(self) -> bool:
         """Do one round. Returns False when there was nothing to do."""
         if not self.active:
@@ -144,8 +162,13 @@ class Executor:
             self._start(self._submitted.popleft())
         self._end_stopped()
         batch = self._scheduler.next_batch(self.row_limit)
-        for run, outcome in zip(batch, self._isolated([run.call for run in batch]), strict=True):
+        outcomes = self._isolated([run.call for run in batch])
+        self._has_company = len(batch) > 1
+        for run, outcome in zip(batch, outcomes, strict=True):
             self._resume(run, outcome)
+        while self._sharing:
+            self._resume_sharing()
+        self._has_company = False
         self._resume_arrived(wait=not batch)
         return True
 
@@ -154,10 +177,12 @@ class Executor:
         self._greenlet = greenlet.getcurrent()
         while self._submitted:
             self._end(self._submitted.popleft(), None, error)
-        for run in (*self._scheduler.take_all(), *self._arriving):
-            self._resume(run, _Failure(error))
+        self._has_company = False
+        for run in (*self._scheduler.take_all(), *self._arriving, *self._sharing):
+            self._resume(run, Failure(error))
         self._scheduler.take_all()
         self._arriving.clear()
+        self._sharing.clear()
         for run in list(self._live):  # went on although told to end, or was lost by what broke the tick
             self._end(run, None, error)
 
@@ -168,10 +193,11 @@ class Executor:
             return self._end(run, None, error)
         run._greenlet = greenlet.greenlet(run.run)
         run._greenlet.suspend_until = self.suspend_until
+        run._greenlet.share = self.share
         self._resume(run, None)
 
     def _end(self, run: PipelineRun, result: Any, error: BaseException | None) -> None:
-        run._greenlet = run.call = run.arrival = None
+        run._greenlet = run.call = run.arrival = run.task = None
         self._live.discard(run)
         try:
             run.done(result, error)
@@ -184,7 +210,7 @@ class Executor:
             if error is None:
                 self._scheduler.keep(run)
             else:
-                self._resume(run, _Failure(error))
+                self._resume(run, Failure(error))
 
     def _resume_arrived(self, wait: bool) -> None:
         """Resume the runs whose arrival has come. `wait`: for the first of them, where there is nothing else to do."""
@@ -196,13 +222,20 @@ class Executor:
                 self._arriving.remove(run)
                 self._resume(run, None)
 
+    def _resume_sharing(self) -> None:
+        """Do the tasks that runs wait for, those of equal key as one, and resume the runs."""
+        runs, outcomes = self._sharing, do_together([run.task for run in self._sharing])
+        self._sharing = []
+        for run, outcome in zip(runs, outcomes, strict=True):
+            self._resume(run, outcome)
+
     def _resume(self, run: PipelineRun, outcome: Any) -> None:
         """Let a run go on until it is suspended again or ends."""
         run._calls_done += run.call is not None
-        run.call = run.arrival = None
+        run.call = run.arrival = run.task = None
         self._running = run
         try:
-            if isinstance(outcome, _Failure):
+            if isinstance(outcome, Failure):
                 result = run._greenlet.throw(*outcome.take())
             elif run._greenlet:
                 result = run._greenlet.switch(outcome)
@@ -219,11 +252,13 @@ class Executor:
             self._end(run, result, None)
         elif run.arrival is not None:
             self._arriving.append(run)
+        elif run.task is not None:
+            self._sharing.append(run)
         else:
             self._scheduler.add(run)
 
     def _isolated(self, calls: Sequence[Any]) -> list[Any]:
-        """Outputs of the calls in order, a `_Failure` for each that fails also by itself."""
+        """Outputs of the calls in order, a `Failure` for each that fails also by itself."""
         if not calls:
             return []
         try:
@@ -235,7 +270,7 @@ class Executor:
                 self.row_limit = max(1, min(self.row_limit, sum(call.rows for call in calls) // 2))
                 self._since_out_of_memory = 0
             if len(calls) == 1:
-                return [_Failure(error)]
+                return [Failure(error)]
         else:
             self._since_out_of_memory += 1
             if self._since_out_of_memory % self.REGROW_AFTER == 0:
@@ -245,16 +280,3 @@ class Executor:
         self.isolation_retries += 1
         half = len(calls) // 2
         return self._isolated(calls[:half]) + self._isolated(calls[half:])
-
-
-@dataclass
-class _Failure:
-    """Hands over an exception and forgets it: its traceback leads to the tensors of the call, and back to here."""
-
-    error: Exception | None
-
-    def take(self) -> tuple[type[Exception], Exception, TracebackType | None]:
-        """Type, exception and traceback: without the last, `throw` forgets where in the model it was raised."""
-        assert self.error is not None
-        error, self.error = self.error, None
-        return type(error), error, error.__traceback__

@@ -16,6 +16,7 @@ import torch
 
 from imagegen.engine.host_numbers import HostNumbers, computed
 from imagegen.engine.host_tensor import HostTensor
+from imagegen.engine.shared_step import remembering_schedule, sharing
 from imagegen.engine.transfer import to_device
 from imagegen.pipelines.schedulers import CLASS_NAMES
 
@@ -26,9 +27,10 @@ _STEPS_WATCHED = 2  # a scheduler that neither makes numbers on the device nor d
 
 
 def own_scheduler(scheduler: Any, device: torch.device) -> Any:
-    """A copy for one image. Beside a device other than the CPU its tables, timesteps and numbers stay on the host.
+    """A copy for one image, whose steps are shared with those of other images where they can be.
 
-    That is so for the classes whose arithmetic is known (a test steps each of them); another one is left as it is.
+    Beside a device other than the CPU its tables, timesteps and numbers stay on the host. Both is so for the classes
+    whose arithmetic is known (a test steps each of them); another one is left as it is.
 
     Args:
         scheduler: any of diffusers' schedulers; stays as it is.
@@ -36,26 +38,21 @@ def own_scheduler(scheduler: Any, device: torch.device) -> Any:
     """
     own = copy.deepcopy(scheduler)  # not from_config: it drops what the pipeline patched at load
     kind: Any = type(own)
-    if device.type != "cpu" and kind.__name__ in _KNOWN:
-        own.__class__ = _on_host(kind)
+    if kind.__name__ in _KNOWN:
+        own.__class__ = _subclass(kind, on_host=device.type != "cpu")
     return own
 
 
 @cache
-def _on_host(kind: Any) -> Any:
-    """A subclass with the methods that would put numbers on a device. A class, because a method that is set on the
-    object itself would refer to it: a cycle, which would keep latents until garbage is collected."""
+def _subclass(kind: Any, on_host: bool) -> Any:
+    """With the methods that are changed. A class, because a method that is set on the object itself would refer to it:
+    a cycle, which would keep latents until garbage is collected."""
     changed: dict[str, Any] = {"__module__": kind.__module__, "__doc__": kind.__doc__}
-    for name in ("set_timesteps", "step", *_NOISERS):
-        method = getattr(kind, name, None)
-        if method is not None:
-            changed[name] = (
-                _timesteps(method)
-                if name == "set_timesteps"
-                else _step(method)
-                if name == "step"
-                else (_noiser(method))
-            )
+    set_timesteps, step = kind.set_timesteps, kind.step
+    if on_host:
+        set_timesteps, step = _timesteps(set_timesteps), _step(step)
+        changed |= {name: _noiser(getattr(kind, name)) for name in _NOISERS if hasattr(kind, name)}
+    changed |= {"set_timesteps": remembering_schedule(set_timesteps), "step": sharing(step)}
     return type(kind.__name__, (kind,), changed)
 
 

@@ -81,7 +81,7 @@ class RequestLifecycle:
             self._cancellation.open(token, generation.entered_s)
             if token.error is not None:
                 raise token.error
-            self._runner.check_time(generation.plan, generation.deadline_s)
+            self._runner.check(generation.plan, generation.deadline_s)
             token.on_cancel(lambda: self.slots.refuse(ticket, token.error or _cancelled()))
             self._metrics.waiting(self.slots.waiting)
             yield ticket

@@ -41,6 +41,11 @@ FAMILIES = (
     Family(_P + "cache_evictions_total", "counter", "Cache entries dropped for want of room"),
     Family(_P + "cache_bytes", "gauge", "Bytes held by a cache"),
     Family(_P + "device_memory_bytes", "gauge", "GPU memory that torch holds for tensors"),
+    Family(
+        _P + "image_peak_bytes",
+        "gauge",
+        "GPU memory that one image took at once beside the model, in the warm-up, by task, size and stage",
+    ),
 )
 
 
@@ -102,6 +107,12 @@ class EngineMetrics:
         """Set the state of the executor."""
         self._metrics.set(_P + "row_limit", row_limit)
         self._metrics.add_up_to(_P + "isolation_retries_total", isolation_retries)
+
+    def image_peak(self, task: str, size: tuple[int, int], bytes_by_stage: Mapping[str, int]) -> None:
+        """Set what one image of a size, (width, height) in pixels, takes at once, by stage."""
+        width, height = size
+        for stage, peak_bytes in bytes_by_stage.items():
+            self._metrics.set(_P + "image_peak_bytes", peak_bytes, task=task, size=f"{width}x{height}", stage=stage)
 
     def completed(self, task: str, images: int, seconds: Mapping[str, float]) -> None:
         """Count a request that ended with images, and its seconds by stage."""

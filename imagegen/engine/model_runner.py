@@ -12,10 +12,12 @@ import torch
 
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.collate import DenoiserCall, forward
+from imagegen.engine.denoiser_proxy import RunCall
 from imagegen.engine.device_thread import DeviceThread
 from imagegen.engine.executor import Executor, PipelineRun
 from imagegen.engine.forward_costs import ForwardCosts
 from imagegen.engine.generation_job import GenerationJob
+from imagegen.engine.memory_costs import MemoryCost, MemoryCosts, MemoryMeter
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.pipeline_call import GeneratedImage, generate_image
 from imagegen.engine.policy import WeightedShortestProcessingTime
@@ -25,6 +27,7 @@ from imagegen.engine.scheduler import Limits, Scheduler
 from imagegen.engine.settings import EngineSettings
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.plan import Plan
+from imagegen.pipelines.steps import Step
 
 OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 _CPU_OUT_OF_MEMORY = "can't allocate memory"  # torch's CPU allocator raises a plain RuntimeError
@@ -54,6 +57,9 @@ class ModelRunner:
         self._metrics = metrics
         self._costs = ForwardCosts(pipelines.device)
         self._request_costs = RequestCosts(settings.max_expected_s, pipelines.native_size)
+        own_task, own = next(iter(pipelines.tasks.items()))
+        tiles = bool(getattr(getattr(own.pipeline, "vae", None), "use_tiling", False))
+        self._memory_costs = MemoryCosts(own_task, pipelines.native_size, tiles=tiles)
         limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
         scheduler: Scheduler[PipelineRun] = Scheduler(limits, WeightedShortestProcessingTime(self._costs.fixed_rows))
         self._executor = Executor(self._forward, scheduler, OUT_OF_MEMORY)
@@ -80,10 +86,7 @@ class ModelRunner:
 
         def generate(index: int) -> GeneratedImage:
             on_step = None if progress is None else partial(progress.stepped, index)
-            tolerate = self._settings.non_finite_images == "warning"
-            return generate_image(
-                plan, index, self._pipelines, self._executor.call, on_step, tolerate_non_finite=tolerate
-            )
+            return self._generate(plan, index, self._executor.call, on_step)
 
         def ended(images: list[GeneratedImage] | None, error: BaseException | None) -> None:
             if images is not None:
@@ -94,19 +97,31 @@ class ModelRunner:
 
     def run(self, plan: Plan) -> list[GeneratedImage]:
         """Generate a plan and wait for it. Raises whatever goes wrong."""
-        generated: Future[list[GeneratedImage]] = Future()
+        images: Future[list[GeneratedImage]] = Future()
+        self.start(plan, partial(_settle, images), CancelToken())
+        return images.result()
 
-        def finished(images: list[GeneratedImage] | None, error: BaseException | None) -> None:
-            if images is not None:
-                generated.set_result(images)
-            else:
-                generated.set_exception(error)
+    def measure(self, plan: Plan) -> MemoryCost:
+        """Generate the first image of a plan, while there is nothing else, and learn what memory it takes.
 
-        self.start(plan, finished, CancelToken())
-        return generated.result()
+        On a device for which `tells_memory` is true. Raises whatever goes wrong.
+        """
 
-    def check_time(self, plan: Plan, deadline_s: float | None) -> None:
-        """Refuse a plan that cannot be finished in time. See `RequestCosts.check`."""
+        def generate(index: int) -> tuple[MemoryCost, int]:
+            meter = MemoryMeter(self._pipelines.device, self._executor.call)
+            self._generate(plan, index, meter.run_call)
+            return meter.finish(), meter.room_bytes
+
+        measured: Future[list[tuple[MemoryCost, int]]] = Future()
+        self._device_thread.submit(GenerationJob(generate, 1, partial(_settle, measured)))
+        ((cost, room_bytes),) = measured.result()
+        self._memory_costs.note(plan, cost, room_bytes)
+        self._metrics.image_peak(plan.task, plan.size, cost.by_stage())
+        return cost
+
+    def check(self, plan: Plan, deadline_s: float | None) -> None:
+        """Refuse a plan that can never fit, or not be finished in time; see `MemoryCosts` and `RequestCosts`."""
+        self._memory_costs.check(plan)
         self._request_costs.check(plan, deadline_s)
 
     def report_state(self) -> None:
@@ -116,6 +131,12 @@ class ModelRunner:
     def close(self, drain_timeout_s: float) -> None:
         """Finish what has been started within `drain_timeout_s` seconds, refuse the rest."""
         self._device_thread.close(drain_timeout_s)
+
+    def _generate(
+        self, plan: Plan, index: int, run_call: RunCall, on_step: Callable[[Step], None] | None = None
+    ) -> GeneratedImage:
+        tolerate = self._settings.non_finite_images == "warning"
+        return generate_image(plan, index, self._pipelines, run_call, on_step, tolerate_non_finite=tolerate)
 
     def _forward(self, calls: Sequence[DenoiserCall]) -> Sequence[Any]:
         call = calls[0]
@@ -137,3 +158,11 @@ class ModelRunner:
         if self._settings.max_batch_pixels:
             most = min(most, self._settings.max_batch_pixels * call.rows // call.pixels)
         return [bucket for bucket in self._settings.row_buckets if bucket <= most]
+
+
+def _settle(future: Future[Any], result: Any, error: BaseException | None) -> None:
+    """Give a future its outcome."""
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

@@ -13,6 +13,7 @@ from tests.accelerator.counters import Counters, Kind
 from tests.accelerator.memory import Memory
 
 NAME = "pretend"
+_UNLIMITED_BYTES = 2**40
 
 
 class PretendDevice:
@@ -119,6 +120,17 @@ class _BackendModule:
 
     def memory_allocated(self, device: Any = None) -> int:
         return DEVICE.memory.live_bytes
+
+    def max_memory_allocated(self, device: Any = None) -> int:
+        return DEVICE.memory.peak_bytes
+
+    def reset_peak_memory_stats(self, device: Any = None) -> None:
+        DEVICE.memory.reset_peak()
+
+    def mem_get_info(self, device: Any = None) -> tuple[int, int]:
+        """Bytes that are free, and all; without a limit more than any test takes."""
+        total_bytes = _UNLIMITED_BYTES if DEVICE.memory.limit_bytes is None else DEVICE.memory.limit_bytes
+        return total_bytes - DEVICE.memory.live_bytes, total_bytes
 
 
 registration._setup_privateuseone_for_python_backend(NAME, backend_module=_BackendModule())

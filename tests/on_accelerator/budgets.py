@@ -26,6 +26,7 @@ class Budget:
 
 
 MOST_LAUNCHES = 20  # a denoiser call
+FURTHER_LAUNCHES = 7  # a denoiser call of each further image that stands at the same step: its step is another's
 
 SCHEDULERS: dict[str, Budget] = {  # with Stable Diffusion
     "ddim": Budget(10),

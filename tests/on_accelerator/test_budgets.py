@@ -56,6 +56,18 @@ def test_every_family_keeps_its_budget(family: str) -> None:
         assert cost_of(engine, denoiser(pipelines), size=SIZE).over(budgets.FAMILIES[family]) == []
 
 
+@pytest.mark.parametrize("scheduler", budgets.SCHEDULERS)
+def test_images_that_stand_at_the_same_step_do_it_as_one(
+    engine: Engine, stable_diffusion: Pipelines, scheduler: str
+) -> None:
+    budget = budgets.SCHEDULERS[scheduler]
+    cost = cost_of(engine, denoiser(stable_diffusion), scheduler=scheduler, n=4)
+    launches = sum(cost.tick[Kind.LAUNCH].values())
+    assert launches <= budget.launches + 3 * budgets.FURTHER_LAUNCHES * budget.calls
+    assert sum(cost.tick[Kind.TO_DEVICE].values()) <= budget.noise + budget.calls
+    assert cost.tick[Kind.SYNCHRONISATION] == {}
+
+
 def test_the_table_has_no_more_than_is_right() -> None:
     for budget in (*budgets.SCHEDULERS.values(), *budgets.FAMILIES.values()):
         assert budget.launches <= budgets.MOST_LAUNCHES * budget.calls

@@ -76,3 +76,26 @@ def test_the_peak_is_the_most_that_lived_at_the_same_time() -> None:
             base = base + 1
         assert held_bytes + 400 == MEMORY.peak_bytes
         assert held_bytes == MEMORY.live_bytes
+
+
+def test_it_tells_what_it_holds_as_cuda_does() -> None:
+    device = torch.get_device_module(NAME)
+    with device_on_this_thread():
+        before_bytes = device.memory_allocated(NAME)
+        device.reset_peak_memory_stats(NAME)
+        base = torch.ones(100).to(NAME)
+        (base + 1).cpu()
+        assert device.memory_allocated(NAME) == before_bytes + 400
+        assert device.max_memory_allocated(NAME) == before_bytes + 800
+        MEMORY.limit_bytes = before_bytes + 1000
+        assert device.mem_get_info(NAME) == (600, before_bytes + 1000)
+
+
+def test_attention_holds_no_scores_however_it_is_called() -> None:
+    """diffusers gives all by name; the scores of Flux's tokens would outweigh everything else."""
+    with device_on_this_thread():
+        x = torch.ones(1, 1, 500, 4).to(NAME)
+        MEMORY.reset_peak()
+        held_bytes = MEMORY.live_bytes
+        torch.nn.functional.scaled_dot_product_attention(query=x, key=x, value=x)
+        assert held_bytes + x.nbytes == MEMORY.peak_bytes

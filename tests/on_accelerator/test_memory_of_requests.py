@@ -53,18 +53,26 @@ def assert_nothing_is_left(before: Counter[str]) -> None:
     assert held() - before == Counter()
 
 
-def test_all_tasks_share_one_copy_of_the_weights() -> None:
+@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
+def test_all_tasks_and_engines_share_one_copy_of_the_weights(family: str) -> None:
     gc.collect()
     before_bytes = MEMORY.live_bytes
-    pipelines = on_device("sd")
+    pipelines = on_device(family)
     assert pipelines.tasks.keys() == {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
     weights: dict[int, torch.Tensor] = {}
     for component in pipelines.tasks[TEXT_TO_IMAGE].pipeline.components.values():
         if isinstance(component, torch.nn.Module):
             weights |= {id(tensor): tensor for tensor in (*component.parameters(), *component.buffers())}
-    assert MEMORY.live_bytes - before_bytes == sum(tensor.nbytes for tensor in weights.values())
-    with engine_of(pipelines):
-        assert MEMORY.live_bytes - before_bytes == sum(tensor.nbytes for tensor in weights.values())
+    weights_bytes = sum(tensor.nbytes for tensor in weights.values())
+    assert MEMORY.live_bytes - before_bytes == weights_bytes
+    settings = FORGETFUL.model_copy(update={"warmup_sizes": ("32x32",)})
+    with engine_of(pipelines, settings) as one, engine_of(pipelines, settings) as other:
+        for engine in (one, other):
+            engine.warm_up()
+            wait_until(lambda: held().total() - before_bytes == weights_bytes)
+    del pipelines.tasks[INPAINTING], pipelines.tasks[IMAGE_TO_IMAGE]
+    gc.collect()
+    assert MEMORY.live_bytes - before_bytes == weights_bytes, "what a derived task has of its own is no weight"
 
 
 def mixed(number: int) -> dict[str, Any]:

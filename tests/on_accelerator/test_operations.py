@@ -86,6 +86,10 @@ COUNTED: dict[str, tuple[Callable[[torch.Tensor], Any], tuple[int, int, int, int
         lambda x: torch.nn.functional.scaled_dot_product_attention(x[None], x[None], x[None]),
         (1, 0, 0, 0),
     ),
+    "attention, all by name": (
+        lambda x: torch.nn.functional.scaled_dot_product_attention(query=x[None], key=x[None], value=x[None]),
+        (1, 0, 0, 0),
+    ),
     "item": (lambda x: x[0, 0].item(), (0, 1, 0, 1)),
     "truth": (lambda x: bool(x[0, 0] > 0), (1, 1, 0, 1)),
     "list": (lambda x: x.tolist(), (0, 1, 0, 1)),

@@ -29,6 +29,7 @@ GPU_ALONE = {
     "nv_gpu_memory_used_bytes",
     "nv_gpu_memory_total_bytes",
     "imagegen_diffusion_device_memory_bytes",
+    "imagegen_diffusion_image_peak_bytes",
 }
 # What does not happen here: an unexpected error, and a store that fails.
 RARE = {("outcome", InternalError.code), ("reason", StorageFailed.code)}

@@ -13,21 +13,10 @@ import pytest
 import torch
 
 from imagegen.engine.host_scheduler import own_scheduler
-from imagegen.pipelines.schedulers import fitting_schedulers
 from tests.accelerator import DEVICE, NAME, TORCH_DEVICE, Kind, PretendTensor, device_on_this_thread
+from tests.unit.engine.scheduler_cases import BASE, SCHEDULERS
 
 CPU = torch.device("cpu")
-BASE = diffusers.DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1)
-UNIPC: dict[str, Any] = {"beta_schedule": "scaled_linear", "final_sigmas_type": "sigma_min"}
-SCHEDULERS = fitting_schedulers(BASE, 50) | {
-    "lcm": diffusers.LCMScheduler(),
-    "unipc-bh1-3": diffusers.UniPCMultistepScheduler(solver_type="bh1", solver_order=3, **UNIPC),
-    "unipc-eps": diffusers.UniPCMultistepScheduler(predict_x0=False, **UNIPC),
-    "ddpm-clip": diffusers.DDPMScheduler(clip_sample=True, variance_type="fixed_large"),
-    "dpm-thresholds": diffusers.DPMSolverMultistepScheduler(thresholding=True),
-    "flow": diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
-    "flow-heun": diffusers.FlowMatchHeunDiscreteScheduler(),
-}
 SHAPE = (1, 4, 8, 8)
 
 
@@ -82,10 +71,11 @@ def test_noise_is_mixed_in_as_on_the_cpu(name: str, timesteps: int) -> None:
     assert torch.equal(mixed[0], mixed[1].cpu())
 
 
-def test_on_the_cpu_it_is_a_plain_copy() -> None:
+def test_on_the_cpu_numbers_and_timesteps_are_left_alone() -> None:
     own = own_scheduler(BASE, CPU)
-    assert type(own) is type(BASE)
     assert own is not BASE
+    own.set_timesteps(4, device=NAME)
+    assert isinstance(own.timesteps, PretendTensor)
 
 
 def test_signatures_and_names_stay_and_timesteps_are_on_the_host() -> None:

@@ -36,6 +36,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
     metrics.active(2)
     metrics.forward([describe(DENOISER, (numbers(rows, 4), 1), {}, 64) for rows in (1, 2)])
     metrics.executor(row_limit=8, isolation_retries=1)
+    metrics.image_peak("text-to-image", (64, 32), {"decode": 5000})
     metrics.completed("text-to-image", 2, {"denoise": 1.5})
     metrics.failed("inpainting", 1, InvalidArgument("n", "0"))
     metrics.failed("inpainting", 3, Cancelled("the client cancelled the request"))
@@ -55,6 +56,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
         ("forward_rows",): 3,
         ("row_limit",): 8,
         ("isolation_retries_total",): 1,
+        ("image_peak_bytes", "64x32", "decode", "text-to-image"): 5000,
         ("stage_seconds", "denoise"): 1.5,
         ("images_total", "ok", "text-to-image"): 2,
         ("images_total", "invalid_argument", "inpainting"): 1,

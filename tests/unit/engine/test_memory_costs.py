@@ -1,0 +1,110 @@
+"""What one image takes is learnt by size, estimated from below beyond, and what can never fit is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from imagegen.api.errors import InvalidArgument
+from imagegen.api.request import ImageRequest
+from imagegen.engine.memory_costs import MemoryCost, MemoryCosts, tells_memory
+from imagegen.pipelines.checkpoint import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from imagegen.pipelines.plan import Plan, make_plan
+from tests.unit.tiny_engine import SETTINGS, pipelines, tiny_engine
+
+ROOM = 10**9
+
+
+def plan(side: int, guidance: float = 5.0, task: str = TEXT_TO_IMAGE) -> Plan:
+    request = ImageRequest("a cat", size=(side, side), guidance_scale=guidance)
+    return replace(make_plan(request, None, None, pipelines(), SETTINGS), task=task)
+
+
+def cost(side: int, attention: int = 0) -> MemoryCost:
+    """A text encoder; a denoiser that holds text states and, for each pixel, activations; a VAE that holds latents."""
+    px = side * side
+    return MemoryCost(50_000, 7_000 + 40 * px + attention * px**2, 1_000 + 60 * px, 1_000 + 2 * px)
+
+
+def taught(*sides: int, attention: int = 0, room_bytes: int = ROOM) -> MemoryCosts:
+    costs = MemoryCosts(TEXT_TO_IMAGE, (256, 256))
+    for side in sides:
+        costs.note(plan(side), cost(side, attention), room_bytes)
+    return costs
+
+
+def test_nothing_is_refused_before_anything_was_learnt() -> None:
+    assert taught().expected_bytes(plan(64)) is None
+    taught().check(plan(2048))
+
+
+def test_the_stage_that_holds_the_most_decides() -> None:
+    assert taught(16).expected_bytes(plan(16)) == 50_000
+    assert cost(16).summary() == "an image takes 5e-05 GB at once, to encode"
+    assert taught(64).expected_bytes(plan(64)) == 1_000 + 60 * 64**2
+    assert cost(64, attention=1).summary() == "an image takes 0.0169 GB at once, to denoise"
+
+
+@pytest.mark.parametrize("side", [16, 32, 64, 96, 128, 256, 1024])
+def test_through_two_sizes_goes_a_straight_line_of_each_stage(side: int) -> None:
+    assert taught(32, 128).expected_bytes(plan(side)) == pytest.approx(cost(side).peak_bytes, abs=1)
+
+
+@pytest.mark.parametrize("sides", [(64,), (64, 128), (32, 64, 128)])
+@pytest.mark.parametrize("attention", [0, 1])
+def test_beyond_the_largest_size_it_is_a_lower_bound(sides: tuple[int, ...], attention: int) -> None:
+    for side in (136, 256, 1024):
+        expected_bytes = taught(*sides, attention=attention).expected_bytes(plan(side))
+        assert expected_bytes is not None
+        assert 0 < expected_bytes <= cost(side, attention).peak_bytes
+
+
+def test_from_one_size_only_what_decoding_adds_is_known_to_grow() -> None:
+    assert taught(64).expected_bytes(plan(128)) == 4 * 58 * 64**2
+    assert taught(16).expected_bytes(plan(24)) == 50_000, "a larger image takes no less"
+
+
+def test_guidance_and_another_task_are_kept_apart_where_they_were_seen() -> None:
+    costs = taught(64)
+    assert costs.expected_bytes(plan(128, guidance=1.0)) == 2 * 58 * 64**2, "half as many rows take half or more"
+    costs.note(plan(64, guidance=1.0), MemoryCost(1, 2, 3, 0), ROOM)
+    assert costs.expected_bytes(plan(64, guidance=1.0)) == 3
+    costs.note(plan(64, task=IMAGE_TO_IMAGE), MemoryCost(9, 8, 7, 0), ROOM)
+    assert costs.expected_bytes(plan(64, task=IMAGE_TO_IMAGE)) == 9
+    assert costs.expected_bytes(plan(128, task=IMAGE_TO_IMAGE)) == costs.expected_bytes(plan(128))
+    unguided = MemoryCosts(TEXT_TO_IMAGE, (256, 256))
+    unguided.note(plan(64, guidance=1.0), cost(64), ROOM)
+    assert unguided.expected_bytes(plan(128)) == 4 * 58 * 64**2, "guidance takes no less"
+
+
+def test_what_can_never_fit_is_refused_with_what_it_takes_and_what_there_is() -> None:
+    needed_bytes = cost(1024).peak_bytes  # 63 MB
+    costs = taught(64, 128, room_bytes=needed_bytes)
+    costs.check(plan(1024))
+    costs.check(plan(1144))  # within the margin
+    with pytest.raises(InvalidArgument, match=r": size: .* 1152x1152 takes 0\.0796 GB .* has 0\.0629 GB .* 256x256"):
+        costs.check(plan(1152))
+
+
+def test_where_a_vae_decodes_in_pieces_nothing_is_refused() -> None:
+    costs = MemoryCosts(TEXT_TO_IMAGE, (256, 256), tiles=True)
+    costs.note(plan(64), cost(64), cost(64).peak_bytes)
+    costs.check(plan(2048))
+
+
+def test_the_most_room_that_was_seen_counts() -> None:
+    """Rest grows with what caches hold, which may leave again."""
+    costs = taught(64, room_bytes=ROOM)
+    costs.note(plan(128), cost(128), 1)
+    costs.check(plan(1024))
+
+
+def test_on_a_cpu_nothing_is_learnt(caplog: pytest.LogCaptureFixture) -> None:
+    assert not tells_memory(torch.device("cpu"))
+    with caplog.at_level("INFO", "imagegen.engine.engine"), tiny_engine() as engine:
+        engine.warm_up()
+        assert engine._runner._memory_costs.expected_bytes(plan(64)) is None
+    assert "warmed up" in caplog.text
+    assert "takes" not in caplog.text
