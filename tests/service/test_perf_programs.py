@@ -25,6 +25,8 @@ from perf.baselines.server import BaselineServer
 from perf.baselines.triton_server import PlainTritonServer
 from perf.environment import ROOT
 from perf.hostile.run import Settings as HostileSettings
+from perf.real_sizes import questions
+from perf.real_sizes.serving import ServeProcess
 from perf.result_check import ResultCheck
 from perf.traces import own_request
 from perf.tree_comparison import NEW, OLD, compare, comparison_text
@@ -101,6 +103,20 @@ def test_two_trees_are_compared(server: EmbeddedServer) -> None:
     text = comparison_text(records)
     for part in ("## Closed loop, clients: 1", "## Closed loop, clients: 8", "| old |", "new is better than"):
         assert part in text
+
+
+def test_a_server_is_asked_what_those_with_real_sizes_are(tmp_path: Path, random_checkpoint: str) -> None:
+    with ServeProcess(Path(random_checkpoint), tmp_path, ["--set=diffusion.cpu_threads=1"]) as serve:
+        assert 0 < serve.load_s < serve.ready_s
+        assert serve.peak_bytes > 0
+        met = {target.meaning: target for target, _ in [*questions.start(serve), *questions.idle(serve, 1.0)]}
+        met |= {target.meaning: target for target, _ in questions.long_request(serve, "64x64", 50)}
+        [(recovered, numbers)] = questions.crash(serve)
+    assert met["openai-python gets a 256x256 image"].met
+    assert "forwards" in next(target.reached for meaning, target in met.items() if "idle" in meaning)
+    assert met["ready throughout a request of 64x64 in 50 steps"].reached.count(" of ") == 1
+    assert numbers["seconds"] > 0
+    assert recovered.reached
 
 
 def test_the_engine_in_fastapi_generates_what_a_plain_pipeline_does(random_checkpoint: str) -> None:
