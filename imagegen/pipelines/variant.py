@@ -6,9 +6,11 @@ import json
 import re
 from pathlib import Path
 
-# As `save_pretrained` of diffusers and transformers names them: model.fp16-00001-of-00002.safetensors
+# As `save_pretrained` of diffusers and transformers name them, model.fp16-00001-of-00002.safetensors, and as older
+# ones of diffusers did, model-00001-of-00002.fp16.safetensors, which it loads still.
 _WEIGHTS = re.compile(
-    r"(?:model|pytorch_model|diffusion_pytorch_model)(?:\.(\w+?))?(?:-\d+-of-\d+)?\.(?:safetensors|bin)", re.ASCII
+    r"(?:model|pytorch_model|diffusion_pytorch_model)(?:\.(\w+))?(?:-\d+-of-\d+(?:\.(\w+))?)?\.(?:safetensors|bin)",
+    re.ASCII,
 )
 
 
@@ -34,8 +36,7 @@ def check_variant(folder: Path, variant: str | None) -> None:
 
 def weight_files(part: Path, variant: str | None) -> list[Path]:
     """The weight files of one component in one variant, None for the plain ones; safetensors where there are any."""
-    matches = ((_WEIGHTS.fullmatch(file.name), file) for file in part.iterdir())
-    files = [file for match, file in matches if match and match[1] == variant]
+    files = [file for file in part.iterdir() if _is_weights(file) and _variant(file) == variant]
     return [file for file in files if file.suffix == ".safetensors"] or files
 
 
@@ -43,11 +44,20 @@ def _components(folder: Path) -> list[Path]:
     """The folders of what is loaded: a checkpoint may hold others, such as a safety checker that it does not use."""
     index = folder / "model_index.json"
     named = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
-    used = [folder / name for name, kind in named.items() if isinstance(kind, list) and kind[0] is not None]
+    used = [folder / name for name, kind in named.items() if isinstance(kind, list) and kind[:1] != [None]]
     return [part for part in used if part.is_dir()]
 
 
 def _variants(part: Path) -> set[str | None]:
     """The variants of one component; None is the plain weights."""
-    matches = (_WEIGHTS.fullmatch(file.name) for file in part.iterdir())
-    return {match[1] for match in matches if match}
+    return {_variant(file) for file in part.iterdir() if _is_weights(file)}
+
+
+def _is_weights(file: Path) -> bool:
+    return _WEIGHTS.fullmatch(file.name) is not None
+
+
+def _variant(file: Path) -> str | None:
+    """The variant in the name of a weight file."""
+    match = _WEIGHTS.fullmatch(file.name)
+    return (match[1] or match[2]) if match else None
