@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ from imagegen.pipelines.variant import weight_files
 
 _log = logging.getLogger(__name__)
 
+# Loading changes what belongs to the whole process: diffusers' readers here, torch's default dtype and initialisers in
+# diffusers and transformers. Two at a time would restore what the other one had set.
+_ONE_AT_A_TIME = threading.Lock()
+
 
 @dataclass(frozen=True)
 class _Network:
@@ -36,7 +41,7 @@ class _Network:
 
 
 def load_base(folder: Path, *, variant: str | None, dtype: torch.dtype, device: torch.device) -> Any:
-    """The diffusers pipeline that a checkpoint was saved as.
+    """The diffusers pipeline that a checkpoint was saved as. Safe from any thread; one loads at a time.
 
     Args:
         folder: of the checkpoint.
@@ -48,17 +53,18 @@ def load_base(folder: Path, *, variant: str | None, dtype: torch.dtype, device: 
         OSError: files are missing or damaged.
         ValueError: the checkpoint does not fit diffusers.
     """
-    networks = sorted(_networks(folder, variant), key=lambda network: network.size_bytes, reverse=True)
-    # Only another device needs a map: for the host it would change nothing.
-    place = {} if device.type == "cpu" else {"device_map": str(device)}
-    loaded = {}
-    for network in networks:
-        _log.info("loading %s, %s", network.name, readable_size(network.size_bytes))
-        with reading_in_pieces():
-            loaded[network.name] = network.kind.from_pretrained(
-                str(folder), subfolder=network.name, variant=network.variant, dtype=dtype, **place
-            )
-    return DiffusionPipeline.from_pretrained(str(folder), variant=variant, dtype=dtype, **loaded).to(device)
+    with _ONE_AT_A_TIME:
+        networks = sorted(_networks(folder, variant), key=lambda network: network.size_bytes, reverse=True)
+        # Only another device needs a map: for the host it would change nothing.
+        place = {} if device.type == "cpu" else {"device_map": str(device)}
+        loaded = {}
+        for network in networks:
+            _log.info("loading %s, %s", network.name, readable_size(network.size_bytes))
+            with reading_in_pieces():
+                loaded[network.name] = network.kind.from_pretrained(
+                    str(folder), subfolder=network.name, variant=network.variant, dtype=dtype, **place
+                )
+        return DiffusionPipeline.from_pretrained(str(folder), variant=variant, dtype=dtype, **loaded).to(device)
 
 
 def readable_size(size_bytes: int) -> str:
@@ -75,17 +81,20 @@ def _networks(folder: Path, variant: str | None) -> Iterator[_Network]:
         return
     takes = inspect.signature(pipeline.__init__).parameters
     for name, value in config.items():
-        if name not in takes or not isinstance(value, (list, tuple)) or value[0] is None:
-            continue
-        kind, part = _kind(*value), folder / name
-        if kind is None or not part.is_dir():
+        kind, part = _kind(value), folder / name
+        if name not in takes or kind is None or not part.is_dir():
             continue
         own = variant if variant is not None and weight_files(part, variant) else None
         yield _Network(name, kind, own, sum(file.stat().st_size for file in weight_files(part, own)))
 
 
-def _kind(library: str, name: str) -> type[Any] | None:
-    """The class of a component as `model_index.json` has it; None unless it is a network of a library that we know."""
+def _kind(value: Any) -> type[Any] | None:
+    """The class that an entry of `model_index.json` names; None unless it is a network of a library that we know."""
+    match value:
+        case [str(library), str(name)]:
+            pass
+        case _:  # a component that is left out is [None, None]; an argument of the pipeline may be any list
+            return None
     if library not in ("diffusers", "transformers") and not hasattr(diffusers.pipelines, library):
         return None
     module = getattr(diffusers.pipelines, library, None) or importlib.import_module(library)

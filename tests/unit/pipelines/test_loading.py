@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-from diffusers import DiffusionPipeline, ModelMixin, UNet2DConditionModel
+from diffusers import DiffusionPipeline, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models import model_loading_utils
 
 from imagegen.pipelines import mapped_weights
 from imagegen.pipelines.loading import load_base
 from imagegen.pipelines.mapped_weights import MappedWeights
+from imagegen.pipelines.variant import check_variant
 from tests.unit import tiny_pipelines as tiny
 
 CPU = torch.device("cpu")
@@ -130,6 +135,70 @@ def test_a_variant_is_taken_where_there_is_one(tmp_path: Path) -> None:
 def test_weights_in_pickled_files_are_read(tmp_path: Path) -> None:
     saved(tiny.sd(), tmp_path, safe_serialization=False)
     assert load_base(tmp_path, variant=None, dtype=torch.float32, device=CPU).unet is not None
+
+
+class KeepsList(StableDiffusionPipeline):  # type: ignore[misc]
+    """Takes a list that names no component, as Krea 2's pipeline takes layers and Qwen-Image 2.1's sigmas."""
+
+    def __init__(
+        self,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        unet: Any,
+        scheduler: Any,
+        safety_checker: Any,
+        feature_extractor: Any,
+        image_encoder: Any = None,
+        requires_safety_checker: bool = True,
+        numbers: Any = None,
+    ) -> None:
+        parts = vae, text_encoder, tokenizer, unet, scheduler, safety_checker, feature_extractor, image_encoder
+        super().__init__(*parts, requires_safety_checker)
+        self.register_to_config(numbers=numbers)
+
+
+@pytest.mark.parametrize("numbers", [list(range(12)), [1.0, 0.5], []], ids=str)
+def test_a_list_that_names_no_component_is_an_argument_of_the_pipeline(
+    numbers: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for a library and a class, and the checkpoint was not loaded."""
+    monkeypatch.setattr(diffusers, "KeepsList", KeepsList, raising=False)
+    saved(tiny.sd(), tmp_path)
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "KeepsList", "numbers": numbers}))
+    check_variant(tmp_path, None)
+    loaded = load_base(tmp_path, variant=None, dtype=torch.float32, device=CPU)
+    assert loaded.config.numbers == numbers
+    assert loaded.unet is not None
+
+
+def test_two_threads_load_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each replaces functions of diffusers meanwhile, and puts back what it found there."""
+    saved(tiny.sd(), tmp_path)
+    inside = [0]
+    most = [0]
+    original = DiffusionPipeline.from_pretrained.__func__
+
+    def from_pretrained(kind: Any, *arguments: Any, **options: Any) -> Any:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.05)
+        pipeline = original(kind, *arguments, **options)
+        inside[0] -= 1
+        return pipeline
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", classmethod(from_pretrained))
+    reader = model_loading_utils.load_state_dict
+
+    def load(_: int) -> Any:
+        return load_base(tmp_path, variant=None, dtype=torch.bfloat16, device=CPU)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (weights(pipeline) for pipeline in pool.map(load, range(2)))
+    assert most == [1]
+    assert model_loading_utils.load_state_dict is reader
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
 def test_what_the_pipeline_does_not_take_is_not_loaded(tmp_path: Path) -> None:
