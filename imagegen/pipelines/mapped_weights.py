@@ -3,10 +3,14 @@
 diffusers maps a whole file, and what has been read of it stays resident until the last of its tensors is converted: a
 UNet of 5.1 GB in one bfloat16 file takes 15.4 GB to become 10.3 GB of float32. Here a mapping serves a piece of a file
 and goes with the last tensor that lies in it; tensors that need no conversion stay mapped, as ever.
+
+Each mapping is of the whole file, and a system that does not overcommit (vm.overcommit_memory=2) sets as much memory
+aside for it: there is a new one only where those before are let go.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections import UserDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +29,8 @@ class MappedWeights(UserDict[str, Any]):
 
     Args:
         file: stays where it is while its tensors live.
-        piece_bytes: so much is read from one mapping of the file, then from a new one.
+        piece_bytes: so much is read from one mapping of the file, then from a new one; from the same one while any of
+            its tensors is still held.
 
     Raises:
         OSError: there is no such file.
@@ -37,6 +42,7 @@ class MappedWeights(UserDict[str, Any]):
         self._piece_bytes = piece_bytes
         self._left_bytes = piece_bytes
         self._mapped = self._map()
+        self._storages: list[weakref.ref[torch.UntypedStorage]] = []  # of the tensors that lie in this mapping
         super().__init__(dict.fromkeys(self._mapped.keys()))
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -44,11 +50,16 @@ class MappedWeights(UserDict[str, Any]):
         held: torch.Tensor | None = self.data[name]
         if held is not None:
             return held
-        if self._left_bytes <= 0:
-            self._mapped, self._left_bytes = self._map(), self._piece_bytes
+        if self._left_bytes <= 0 and not self._is_held():
+            self._mapped, self._left_bytes, self._storages = self._map(), self._piece_bytes, []
         tensor: torch.Tensor = self._mapped.get_tensor(name)
         self._left_bytes -= tensor.nbytes
+        self._storages.append(weakref.ref(tensor.untyped_storage()))  # which parameters and views of it share
         return tensor
+
+    def _is_held(self) -> bool:
+        """Whether any tensor of this mapping lives, the last aside: who converts lets go of it with the next one."""
+        return any(storage() is not None for storage in self._storages[:-1])
 
     def _map(self) -> Any:
         return safe_open(self._file, framework="pt")

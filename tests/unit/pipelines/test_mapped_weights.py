@@ -50,10 +50,24 @@ def test_what_is_converted_leaves_no_more_than_one_piece_mapped(file: Path) -> N
     assert mappings(file) == 0
 
 
-def test_what_is_kept_keeps_its_piece_mapped(file: Path) -> None:
-    kept = list(MappedWeights(file, piece_bytes=4 * TENSOR_BYTES).values())
-    assert mappings(file) == COUNT // 4
+def test_what_is_kept_lies_in_one_mapping(file: Path) -> None:
+    """Each counts as much memory as the whole file has where the system does not overcommit."""
+    kept = [torch.nn.Parameter(t) for t in MappedWeights(file, piece_bytes=2 * TENSOR_BYTES).values()]
+    assert mappings(file) == 1
     assert [int(tensor[0, 0]) for tensor in kept] == list(range(COUNT))
+
+
+def test_once_what_was_kept_is_gone_the_file_is_read_in_pieces_again(file: Path) -> None:
+    read = iter(MappedWeights(file, piece_bytes=2 * TENSOR_BYTES).values())
+    kept = [next(read) for _ in range(COUNT // 2)]
+    assert mappings(file) == 1
+    del kept
+    before = mappings(file)
+    assert int(next(read)[0, 0]) == COUNT // 2
+    assert (before, mappings(file)) == (1, 1)
+    for tensor in read:
+        tensor.to(torch.float64)
+        assert mappings(file) <= 2
 
 
 def test_a_damaged_file_is_an_error(file: Path) -> None:
@@ -80,6 +94,31 @@ def test_diffusers_reads_its_models_in_pieces(shard: str, tmp_path: Path, monkey
     assert model_loading_utils.load_state_dict is modeling_utils.load_state_dict is original
     assert asked == set(unet.state_dict())
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in unet.state_dict().items())
+
+
+@pytest.mark.parametrize(("dtype", "in_pieces"), [(torch.bfloat16, True), (torch.float32, False)])
+def test_of_a_file_that_diffusers_converts_a_piece_is_mapped_at_a_time_and_of_one_it_keeps_the_file_once(
+    dtype: torch.dtype, in_pieces: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.sd().unet.save_pretrained(tmp_path)
+    (file,) = tmp_path.glob("*.safetensors")
+    piece_bytes = file.stat().st_size // 10
+    opened: list[int] = []
+
+    class Spy(MappedWeights):
+        def __init__(self, file: Path) -> None:
+            super().__init__(file, piece_bytes)
+
+        def _map(self) -> Any:
+            opened.append(mappings(file))  # that are still there
+            return super()._map()
+
+    monkeypatch.setattr(mapped_weights, "MappedWeights", Spy)
+    with reading_in_pieces():
+        UNet2DConditionModel.from_pretrained(str(tmp_path), dtype=dtype)
+    assert (len(opened) > 5) is in_pieces
+    assert (len(opened) == 1) is not in_pieces
+    assert max(opened) <= 2
 
 
 def test_a_damaged_file_of_a_model_is_told_in_diffusers_own_words(tmp_path: Path) -> None:
