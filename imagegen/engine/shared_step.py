@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 _SCHEDULE = "_schedule_of_image"
+_STEP = "step"  # of one object where its image is followed, see `imagegen.pipelines.steps`
 _GENERATOR = "generator"  # of the image's seed; schedulers take one for each row
 _MOST_NUMBERS = 16  # of a tensor that the host looks at in a step, as a list of past timesteps
 _PLAIN = (type(None), bool, int, float, str)
@@ -47,6 +48,11 @@ class StepCall:
         self._timestep = timestep
         self._options = options
 
+    @property
+    def kind(self) -> str:
+        """The scheduler's class."""
+        return type(self._scheduler).__name__
+
     @cached_property
     def key(self) -> Hashable:
         """Calls of equal key can be done as one: all that they compute with is equal, samples and seeds aside."""
@@ -54,9 +60,9 @@ class StepCall:
         if schedule is None or len(self._sample) != 1:
             return object()
         asked = {"model_output": self._output, "sample": self._sample, "timestep": self._timestep} | self._options
-        state = {name: value for name, value in vars(self._scheduler).items() if not schedule.has(name, value)}
         try:
-            return schedule.digest, *(self._part(name, value) for name, value in (asked | state).items())
+            parts = (asked | schedule.state_of(self._scheduler)).items()
+            return schedule.digest, *(self._part(name, value) for name, value in parts)
         except _NotShared:
             return object()
 
@@ -71,9 +77,8 @@ class StepCall:
         """
         lead = copy.copy(self._scheduler)
         schedule = vars(lead)[_SCHEDULE]
-        for name, value in vars(lead).items():
-            if not schedule.has(name, value):
-                vars(lead)[name] = self._merged([vars(call._scheduler)[name] for call in calls])
+        for name in schedule.state_of(lead):
+            vars(lead)[name] = self._merged([vars(call._scheduler)[name] for call in calls])
         options = dict(self._options)
         generators: list[torch.Generator] = []
         if options.get(_GENERATOR) is not None:
@@ -86,7 +91,7 @@ class StepCall:
             for generator, state in zip(generators, before, strict=True):
                 generator.set_state(state)
             raise
-        changed = {name: value for name, value in vars(lead).items() if not schedule.has(name, value)}
+        changed = schedule.state_of(lead)
         for index, call in enumerate(calls):
             vars(call._scheduler).update({name: call._row(value, index) for name, value in changed.items()})
         return [call._result(result, index) for index, call in enumerate(calls)]
@@ -149,8 +154,11 @@ class _Schedule:
                 digest.update(array.tobytes())
         self.digest = digest.digest()
 
-    def has(self, name: str, value: Any) -> bool:
-        """Whether an attribute belongs to it, as it is."""
+    def state_of(self, scheduler: Any) -> dict[str, Any]:
+        """What a scheduler has beside it: what steps change, and no method that somebody who follows one image set."""
+        return {name: value for name, value in vars(scheduler).items() if name != _STEP and not self._has(name, value)}
+
+    def _has(self, name: str, value: Any) -> bool:
         return value is self or self._values.get(name) is value is not None
 
 

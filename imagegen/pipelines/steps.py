@@ -35,6 +35,8 @@ class Step:
 def followed(scheduler: Any, on_step: Callable[[Step], None]) -> Iterator[None]:
     """A context in which `on_step` is called for each step of a scheduler that belongs to one image.
 
+    It sets `step` on the object. Whoever does steps of several images as one has to leave that where it is.
+
     Args:
         scheduler: any scheduler of diffusers, or None for a pipeline without one: then it is never called.
         on_step: called after each step.
