@@ -224,7 +224,7 @@ class Executor:
 
     def _resume_sharing(self) -> None:
         """Do the tasks that runs wait for, those of equal key as one, and resume the runs."""
-        runs, outcomes = self._sharing, do_together([run.task for run in self._sharing])
+        runs, outcomes = self._sharing, do_together([run.task for run in self._sharing], self._out_of_memory)
         self._sharing = []
         for run, outcome in zip(runs, outcomes, strict=True):
             self._resume(run, outcome)

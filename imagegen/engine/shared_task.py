@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from imagegen.engine.failure import Failure
 
 _log = logging.getLogger(__name__)
+_told: set[str] = set()  # kinds of which the log says already that they could not be done as one
 
 
 class SharedTask(Protocol):
@@ -17,7 +18,11 @@ class SharedTask(Protocol):
 
     @property
     def key(self) -> Hashable:
-        """Tasks of equal key are done as one."""
+        """Tasks of equal key are done as one; one whose key raises stays alone."""
+
+    @property
+    def kind(self) -> str:
+        """What does it, for the log."""
 
     def alone(self) -> Any:
         """Do it by itself."""
@@ -26,31 +31,52 @@ class SharedTask(Protocol):
         """Do tasks of one key, of which this is the first; their results in order. Where it raises, none is done."""
 
 
-def do_together(tasks: Sequence[Any]) -> list[Any]:
+def do_together(tasks: Sequence[Any], out_of_memory: tuple[type[BaseException], ...] = (MemoryError,)) -> list[Any]:
     """Do tasks, those of equal key as one.
 
     Args:
         tasks: `SharedTask`s.
+        out_of_memory: exceptions that mean "too many at once"; of any other one the log tells once for each kind.
 
     Returns:
         Their results in order, a `Failure` for each that fails also by itself.
     """
     groups: defaultdict[Hashable, list[int]] = defaultdict(list)
     for index, task in enumerate(tasks):
-        groups[task.key].append(index)
+        groups[_key(task)].append(index)
     outcomes: dict[int, Any] = {}
     for indexes in groups.values():
-        outcomes |= zip(indexes, _done([tasks[index] for index in indexes]), strict=True)
+        done = _done([tasks[index] for index in indexes], out_of_memory)
+        outcomes |= zip(indexes, done, strict=True)
     return [outcomes[index] for index in range(len(tasks))]
 
 
-def _done(tasks: Sequence[Any]) -> list[Any]:
+def _key(task: Any) -> Hashable:
+    try:
+        key: Hashable = task.key
+        hash(key)
+    except Exception:  # one image's task must not break what all wait for
+        _tell(task)
+        return object()
+    return key
+
+
+def _done(tasks: Sequence[Any], out_of_memory: tuple[type[BaseException], ...]) -> list[Any]:
     if len(tasks) > 1:
         try:
             return list(tasks[0].together(tasks))
-        except Exception:  # too many at once for the device's memory, say
-            _log.debug("done one by one", exc_info=True)
+        except out_of_memory:
+            _log.debug("%s: done one by one", tasks[0].kind, exc_info=True)
+        except Exception:
+            _tell(tasks[0])
     return [_outcome(task) for task in tasks]
+
+
+def _tell(task: Any) -> None:
+    """Warn, once for each kind, that sharing is lost: images come out as they should, though slower."""
+    if task.kind not in _told:
+        _told.add(task.kind)
+        _log.warning("%s: what several images need is done one by one", task.kind, exc_info=True)
 
 
 def _outcome(task: Any) -> Any:

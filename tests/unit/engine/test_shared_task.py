@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
+from imagegen.engine import shared_task
 from imagegen.engine.failure import Failure
 from imagegen.engine.shared_task import do_together
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_task, "_told", set())
 
 
 @dataclass
@@ -16,8 +24,10 @@ class Doubling:
 
     value: int
     log: list[list[int]]
-    key: str = "a"
+    key: Any = "a"
     bad: bool = False
+    error: type[Exception] = MemoryError
+    kind: str = "Doubling"
 
     def alone(self) -> int:
         if self.bad:
@@ -27,7 +37,7 @@ class Doubling:
 
     def together(self, tasks: Sequence[Any]) -> list[int]:
         if any(task.bad for task in tasks):
-            raise MemoryError
+            raise self.error
         self.log.append([task.value for task in tasks])
         return [2 * task.value for task in tasks]
 
@@ -47,6 +57,33 @@ def test_what_fails_as_one_is_done_one_by_one() -> None:
     kind, error, _ = failure.take()
     assert (kind, str(error)) == (ValueError, "cannot double 2")
     assert log == [[1], [3]]
+
+
+class Keyless(Doubling):
+    """Its key cannot be told."""
+
+    @property
+    def key(self) -> Any:
+        raise ValueError("planted")
+
+    @key.setter
+    def key(self, value: Any) -> None: ...
+
+
+def test_a_task_whose_key_cannot_be_told_is_alone_and_spoils_nobody_elses(caplog: pytest.LogCaptureFixture) -> None:
+    """It failed every request that was being generated."""
+    log: list[list[int]] = []
+    tasks = [Doubling(1, log), Keyless(2, log), Doubling(3, log), Keyless(4, log), Doubling(5, log, key=[])]
+    assert do_together(tasks) == [2, 4, 6, 8, 10]
+    assert sorted(log) == [[1, 3], [2], [4], [5]]
+    assert caplog.text.count("Doubling: what several images need is done one by one") == 1
+
+
+def test_what_cannot_be_done_as_one_is_told_once_of_each_kind(caplog: pytest.LogCaptureFixture) -> None:
+    for kind, error in (("a", ValueError), ("a", ValueError), ("b", ValueError), ("c", MemoryError)):
+        do_together([Doubling(value, [], bad=True, error=error, kind=kind) for value in (1, 2)])
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [f"{kind}: what several images need is done one by one" for kind in "ab"]
 
 
 def test_nothing_is_done_for_nobody() -> None:
