@@ -20,6 +20,7 @@ from imagegen.engine.finite_check import DECODE, DENOISE, ENCODE
 from imagegen.pipelines.plan import Plan
 
 _MARGIN = 1.25  # convolutions take more workspace where there is room than where there is none
+_FAR_APART = 2  # so many times the pixels, that what a size adds stands out from what differs by chance
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,19 @@ class MemoryCosts:
     def note(self, plan: Plan, cost: MemoryCost, room_bytes: int) -> None:
         """Learn from an image of a plan, for which the device had so many bytes beside what rests there."""
         with self._lock:
-            self._seen.setdefault((plan.task, _is_guided(plan)), {})[_pixels(plan)] = cost
+            seen = self._seen.setdefault((plan.task, _is_guided(plan)), {})
+            before = seen.get(_pixels(plan), cost)  # of as many pixels in another shape
+            seen[_pixels(plan)] = min(before, cost, key=lambda known: known.peak_bytes)
             self._room_bytes = max(self._room_bytes, room_bytes)
 
     def expected_bytes(self, plan: Plan) -> int | None:
         """Bytes that one image of a plan takes at once above what rests; None when nothing is known.
 
-        What was seen at this size. At another one the straight line through two sizes, by stage: some of what an image
-        holds is the same at any size, all else grows with its pixels or faster. From one size alone no more than what
-        decoding adds is known to grow. Beyond the largest size that is a lower bound.
+        What was seen at this size. Between two sizes the straight line through them, by stage: some of what an image
+        holds is the same at any size, all else grows with its pixels or faster. Elsewhere the line through the smallest
+        and the largest, where that has twice the pixels or more: workspace differs by some tenths of a GB between two
+        sizes that are nearly the same. From one size alone no more than what decoding adds is known to grow. Beyond
+        the largest size it is a lower bound, and never more than its peak for each pixel.
         """
         guided, pixels = _is_guided(plan), _pixels(plan)
         with self._lock:
@@ -179,12 +184,21 @@ def _pixels(plan: Plan) -> int:
 def _at(pixels: int, seen: dict[int, MemoryCost]) -> int:
     """The peak at a size that was not seen; see `MemoryCosts.expected_bytes`."""
     sizes = sorted(seen)
-    if len(sizes) == 1:
-        cost = seen[sizes[0]]
-        decoding_bytes = (cost.decode_bytes - cost.held_bytes) * pixels // sizes[0]
-        return decoding_bytes if pixels < sizes[0] else max(cost.peak_bytes, decoding_bytes)
-    index = min(max(1, bisect(sizes, pixels)), len(sizes) - 1)
-    low, high = sizes[index - 1], sizes[index]
+    smallest, largest = sizes[0], sizes[-1]
+    if smallest < pixels < largest:
+        index = bisect(sizes, pixels)
+        return _on_line(pixels, sizes[index - 1], sizes[index], seen)
+    nearest = smallest if pixels < smallest else largest
+    most_bytes = seen[nearest].peak_bytes * max(pixels, nearest) // nearest
+    if largest >= _FAR_APART * smallest:
+        return min(most_bytes, _on_line(pixels, smallest, largest, seen))
+    cost = seen[nearest]
+    decoding_bytes = (cost.decode_bytes - cost.held_bytes) * pixels // nearest
+    return decoding_bytes if pixels < nearest else max(cost.peak_bytes, decoding_bytes)
+
+
+def _on_line(pixels: int, low: int, high: int, seen: dict[int, MemoryCost]) -> int:
+    """The peak on the straight lines through what the stages took at two sizes."""
     share = (pixels - low) / (high - low)
     ends = zip(seen[low].by_stage().values(), seen[high].by_stage().values(), strict=True)
     return int(max(low_bytes + share * (high_bytes - low_bytes) for low_bytes, high_bytes in ends))

@@ -61,6 +61,52 @@ def test_beyond_the_largest_size_it_is_a_lower_bound(sides: tuple[int, ...], att
         assert 0 < expected_bytes <= cost(side, attention).peak_bytes
 
 
+def gigabytes(size: tuple[int, int], more: float = 0.0) -> MemoryCost:
+    """Of an image of SDXL's kind, with so many more of workspace in each stage, by chance."""
+    mp = size[0] * size[1] / 1e6
+    stages = (1.5, 1.0 + 4.0 * mp + more, 0.5 + 3.5 * mp + more, 0.1)
+    return MemoryCost(*(round(1e9 * stage) for stage in stages))
+
+
+def measured(sizes: dict[tuple[int, int], float]) -> MemoryCosts:
+    costs = MemoryCosts(TEXT_TO_IMAGE, (1024, 1024))
+    for size, more in sizes.items():
+        costs.note(replace(plan(64), size=size), gigabytes(size, more), 12 * ROOM)
+    return costs
+
+
+@pytest.mark.parametrize("noise", [(0.0, 0.3), (0.3, 0.0)])
+def test_sizes_that_are_nearly_the_same_do_not_say_what_a_pixel_takes(noise: tuple[float, float]) -> None:
+    """0.25 GB in 16,384 pixels were 48 GB at 2048x2048, and sizes that fit were refused for good."""
+    costs = measured(dict(zip([(896, 1152), (1024, 1024)], noise, strict=True)))
+    for side, least in ((256, 0), (512, 0), (1280, 5), (1536, 5), (2048, 5)):
+        expected_bytes = costs.expected_bytes(plan(side))
+        assert expected_bytes is not None
+        assert least * ROOM <= expected_bytes <= gigabytes((side, side)).peak_bytes
+
+
+@pytest.mark.parametrize("noise", [(0.3, 0.0, 0.3), (0.0, 0.3, 0.0), (0.0, 0.0, 0.3), (0.3, 0.3, 0.0)])
+def test_from_sizes_far_apart_a_larger_one_is_told_whatever_lies_between(noise: tuple[float, ...]) -> None:
+    costs = measured(dict(zip([(512, 512), (896, 1152), (1024, 1024)], noise, strict=True)))
+    for side in (256, 768, 1280, 1536, 2048):
+        assert costs.expected_bytes(plan(side)) == pytest.approx(gigabytes((side, side)).peak_bytes, rel=0.2)
+
+
+def test_a_pixel_of_a_larger_image_takes_no_more_than_one_of_the_largest_that_was_seen() -> None:
+    """Attention takes more, which a line through two sizes does not know: the estimate stays a lower bound."""
+    assert taught(64, 128, attention=1).expected_bytes(plan(256)) == 4 * cost(128, attention=1).peak_bytes
+
+
+@pytest.mark.parametrize("sizes", [[(832, 1216), (1216, 832)], [(1216, 832), (832, 1216)]])
+@pytest.mark.parametrize("noise", [(0.0, 0.3), (0.3, 0.0)])
+def test_of_two_shapes_of_as_many_pixels_the_smaller_peak_counts(
+    sizes: list[tuple[int, int]], noise: tuple[float, float]
+) -> None:
+    costs = measured(dict(zip(sizes, noise, strict=True)))
+    for size in sizes:
+        assert costs.expected_bytes(replace(plan(64), size=size)) == gigabytes(size).peak_bytes
+
+
 def test_from_one_size_only_what_decoding_adds_is_known_to_grow() -> None:
     assert taught(64).expected_bytes(plan(128)) == 4 * 58 * 64**2
     assert taught(16).expected_bytes(plan(24)) == 50_000, "a larger image takes no less"
