@@ -113,7 +113,9 @@ class Engine:
     def warm_up(self) -> None:
         """Generate the checkpoint's own task at the configured sizes, one image and as many as fill each row bucket.
 
-        Each other task is generated once. Where the device says what it holds, one image more shows what it takes.
+        Each other task is generated once, at the smallest. Where the device says what it holds, one image more shows
+        what it takes; where that cannot be measured, or something else uses the device meanwhile, the log says so and
+        nothing is learnt of that size.
 
         A task that diffusers derives from the checkpoint and that fails is not offered afterwards.
 
@@ -131,11 +133,11 @@ class Engine:
                 rows = max(1, image.batch_rows // max(1, image.forwards))
                 for bucket in self.settings.row_buckets or largest:
                     self._runner.run(replace(plan, seeds=tuple(range(math.ceil(bucket / rows)))))
-                if tells_memory(self.pipelines.device):
-                    for cache in self._caches.by_name().values():
-                        cache.clear()  # the prompt of most requests has to be encoded
-                    # Last, for the first forwards take what stays.
-                    takes = f"; {self._runner.measure(plan).summary()}"
+            if tells_memory(self.pipelines.device) and plan.task in self.pipelines.tasks:
+                for cache in self._caches.by_name().values():
+                    cache.clear()  # the prompt of most requests has to be encoded
+                cost = self._runner.measure(plan)  # last, for the first forwards take what stays
+                takes = f"; {cost.summary()}" if cost is not None else ""
             took_s = time.monotonic() - started_s
             _log.info("warmed up: %s at %dx%d in %.1f s%s", plan.task, *plan.size, took_s, takes)
 

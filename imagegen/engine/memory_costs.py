@@ -21,6 +21,7 @@ from imagegen.pipelines.plan import Plan
 
 _MARGIN = 1.25  # convolutions take more workspace where there is room than where there is none
 _FAR_APART = 2  # so many times the pixels, that what a size adds stands out from what differs by chance
+_STAYS = 0.1  # of an image's peak, may stay on the device after it: a prompt that is remembered
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,16 @@ class MemoryCost:
         return f"an image takes {_gigabytes(self.peak_bytes)} at once, to {max(stages, key=stages.__getitem__)}"
 
 
+class Disturbed(Exception):
+    """Something else used the device while an image was measured."""
+
+
 class MemoryMeter:
     """Watches the device while it generates one image and nothing else; on the device's thread.
+
+    It sees all that this process holds there, and would count as the image's what somebody else holds meanwhile. So
+    where the device does not come back near to what rested there before, nothing is learnt. What comes and goes while
+    the image is generated cannot be told from it: who measures sees to it that no other engine is at work.
 
     Args:
         device: for which `tells_memory` is true.
@@ -63,6 +72,9 @@ class MemoryMeter:
 
     Attributes:
         room_bytes: what the device has beside what rests there.
+
+    Raises:
+        RuntimeError: the device does not say what it has after all, as Intel's under WSL2.
     """
 
     def __init__(self, device: torch.device, run_call: RunCall) -> None:
@@ -87,9 +99,18 @@ class MemoryMeter:
         return output
 
     def finish(self) -> MemoryCost:
-        """What the image took, which is finished."""
+        """What the image took, which is finished.
+
+        Raises:
+            Disturbed: what rests on the device is not what it was.
+        """
         self._note(DECODE)
-        return MemoryCost(self._peaks[ENCODE], self._peaks[DENOISE], self._peaks[DECODE], self._held_bytes)
+        cost = MemoryCost(self._peaks[ENCODE], self._peaks[DENOISE], self._peaks[DECODE], self._held_bytes)
+        gc.collect()
+        more_bytes = int(self._module.memory_allocated(self._device)) - self._rest_bytes
+        if abs(more_bytes) > _STAYS * cost.peak_bytes:
+            raise Disturbed(f"{_gigabytes(more_bytes)} more rest on the device than before")
+        return cost
 
     def _note(self, stage: str) -> None:
         """What was held since the last time belongs to this stage."""

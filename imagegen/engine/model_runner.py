@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -17,7 +19,7 @@ from imagegen.engine.device_thread import DeviceThread
 from imagegen.engine.executor import Executor, PipelineRun
 from imagegen.engine.forward_costs import ForwardCosts
 from imagegen.engine.generation_job import GenerationJob
-from imagegen.engine.memory_costs import MemoryCost, MemoryCosts, MemoryMeter
+from imagegen.engine.memory_costs import Disturbed, MemoryCost, MemoryCosts, MemoryMeter
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.pipeline_call import GeneratedImage, generate_image
 from imagegen.engine.policy import WeightedShortestProcessingTime
@@ -31,6 +33,9 @@ from imagegen.pipelines.steps import Step
 
 OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 _CPU_OUT_OF_MEMORY = "can't allocate memory"  # torch's CPU allocator raises a plain RuntimeError
+
+_log = logging.getLogger(__name__)
+_forwards: Counter[torch.device] = Counter()  # begun by all engines of this process, which share a device's memory
 
 Finished = Callable[[list[GeneratedImage] | None, BaseException | None], None]
 
@@ -64,6 +69,7 @@ class ModelRunner:
         scheduler: Scheduler[PipelineRun] = Scheduler(limits, WeightedShortestProcessingTime(self._costs.fixed_rows))
         self._executor = Executor(self._forward, scheduler, OUT_OF_MEMORY)
         self._device_thread = DeviceThread(self._executor, on_alive)
+        self._forwards = 0
 
     def start(
         self,
@@ -101,20 +107,36 @@ class ModelRunner:
         self.start(plan, partial(_settle, images), CancelToken())
         return images.result()
 
-    def measure(self, plan: Plan) -> MemoryCost:
+    def measure(self, plan: Plan) -> MemoryCost | None:
         """Generate the first image of a plan, while there is nothing else, and learn what memory it takes.
 
-        On a device for which `tells_memory` is true. Raises whatever goes wrong.
+        On a device for which `tells_memory` is true. None, with a warning in the log, where that could not be measured,
+        be it that something else used the device: then no request is refused for it.
+
+        Raises:
+            torch.AcceleratorError: the device is broken.
         """
 
         def generate(index: int) -> tuple[MemoryCost, int]:
+            before = self._forwards_of_others()
             meter = MemoryMeter(self._pipelines.device, self._executor.call)
             self._generate(plan, index, meter.run_call)
+            if self._forwards_of_others() != before:
+                raise Disturbed("another engine used the device")
             return meter.finish(), meter.room_bytes
 
         measured: Future[list[tuple[MemoryCost, int]]] = Future()
         self._device_thread.submit(GenerationJob(generate, 1, partial(_settle, measured)))
-        ((cost, room_bytes),) = measured.result()
+        try:
+            ((cost, room_bytes),) = measured.result()
+        except torch.AcceleratorError:
+            raise
+        except Disturbed as disturbance:
+            _log.warning("what an image of %dx%d takes was not learnt: %s", *plan.size, disturbance)
+            return None
+        except Exception:
+            _log.warning("what an image of %dx%d takes could not be measured", *plan.size, exc_info=True)
+            return None
         self._memory_costs.note(plan, cost, room_bytes)
         self._metrics.image_peak(plan.task, plan.size, cost.by_stage())
         return cost
@@ -132,6 +154,10 @@ class ModelRunner:
         """Finish what has been started within `drain_timeout_s` seconds, refuse the rest."""
         self._device_thread.close(drain_timeout_s)
 
+    def _forwards_of_others(self) -> int:
+        """Begun by the other engines of this process on the same device."""
+        return _forwards[self._pipelines.device] - self._forwards
+
     def _generate(
         self, plan: Plan, index: int, run_call: RunCall, on_step: Callable[[Step], None] | None = None
     ) -> GeneratedImage:
@@ -139,6 +165,8 @@ class ModelRunner:
         return generate_image(plan, index, self._pipelines, run_call, on_step, tolerate_non_finite=tolerate)
 
     def _forward(self, calls: Sequence[DenoiserCall]) -> Sequence[Any]:
+        self._forwards += 1
+        _forwards[self._pipelines.device] += 1
         call = calls[0]
         # Nothing can be learnt from calls that run alone: each has a batch key of its own.
         timed = nullcontext() if call.rules is None else self._costs.timed(call.batch_key, sum(c.rows for c in calls))
