@@ -25,6 +25,8 @@ _MOST_READY_S = 60.0  # beyond the time that loading takes
 _MOST_RECOVERY_S = 10.0  # the same
 _MOST_LATE_S = 0.2
 _MOST_PEAK = 1.1
+_MOST_WAIT_S = 120.0
+_INTO_A_FORWARD_S = 2.0
 _FOUR_AT_ONCE = (4, 10, 4, 10)  # steps
 _GIB = 2**30
 
@@ -44,7 +46,7 @@ def start(serve: ServeProcess) -> list[Answer]:
         after_s <= _MOST_READY_S,
     )
     peak = Target(
-        f"at most {_MOST_PEAK:g} times the memory that stays, while it starts",
+        f"at most {_MOST_PEAK:g} times the memory that stays, resident after the warm-up, while it starts",
         f"{serve.peak_bytes / _GIB:.1f} GiB, {rests / _GIB:.1f} GiB stay",
         serve.peak_bytes <= _MOST_PEAK * rests,
     )
@@ -211,15 +213,21 @@ def _closed_s(serve: ServeProcess, long: dict[str, Any]) -> float:
     connection.close()
     closed_s = time.monotonic()
     while serve.metric("imagegen_diffusion_cancellations_total") == before:
-        if time.monotonic() - closed_s > 120:
-            break
+        if time.monotonic() - closed_s > _MOST_WAIT_S:
+            break  # too late for any target
         time.sleep(0.01)
     return time.monotonic() - closed_s
 
 
 def _wait_until_active(serve: ServeProcess, requests: int = 1) -> None:
-    for _ in range(1200):
-        if serve.metric("imagegen_diffusion_active_requests") == requests:
-            break
+    """Wait until so many requests are generated, and into a forward of them.
+
+    Raises:
+        TimeoutError: it never came to that, and what would be measured now is something else.
+    """
+    deadline_s = time.monotonic() + _MOST_WAIT_S
+    while (active := serve.metric("imagegen_diffusion_active_requests")) != requests:
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"{active:g} requests active after {_MOST_WAIT_S:g} s instead of {requests}")
         time.sleep(0.1)
-    time.sleep(2.0)  # into a forward; the metrics of before have come as well
+    time.sleep(_INTO_A_FORWARD_S)  # the metrics of before have come by then as well

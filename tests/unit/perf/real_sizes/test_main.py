@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from perf.real_sizes import __main__ as program
+from perf.real_sizes.questions import Answer
 from perf.report import Target
 
 
 def part(met: bool, seen: list[Any]) -> program.Part:
-    def measure(checkpoint: Path, folder: Path, settings: program.Settings) -> list[program.Answer]:
+    def measure(checkpoint: Path, folder: Path, settings: program.Settings) -> list[Answer]:
         """Something that is measured."""
         seen.append((checkpoint.name, folder.is_dir(), settings))
         return [(Target("soon", "5 s", met), {"seconds": 5.0})]
@@ -47,7 +48,7 @@ def test_what_was_reached_is_reported_and_a_target_that_is_missed_is_a_failure(
 def test_a_part_that_fails_does_not_lose_the_others(
     checkpoints: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object) -> list[program.Answer]:
+    def fail(*_: object) -> list[Answer]:
         raise RuntimeError("not ready: no such library")
 
     monkeypatch.setattr(
