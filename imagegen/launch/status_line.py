@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import unicodedata
 from collections.abc import Callable
 from typing import TextIO
 
@@ -48,7 +49,7 @@ class StatusLine:
             return
         seconds = f" … {self._clock() - self._started_s:.0f} s"
         # A line that is longer than the terminal is wide could not be erased.
-        line = f"{self._name}: {self._now}"[: max(0, self._columns() - 1 - len(seconds))] + seconds
+        line = _cut(f"{self._name}: {self._now}", self._columns() - 1 - len(seconds)) + seconds
         if line != self._shown:
             self._shown = line
             self._write(_CLEAR + line)
@@ -72,3 +73,18 @@ class StatusLine:
             return os.get_terminal_size(self._stream.fileno()).columns or _COLUMNS
         except OSError:
             return _COLUMNS
+
+
+def _cut(text: str, columns: int) -> str:
+    """As much of a text as a terminal shows in so many columns; what it would act upon is left out."""
+    shown = ""
+    for character in text:
+        category = unicodedata.category(character)
+        if category.startswith("C"):  # a line break, an escape
+            continue
+        if category not in ("Mn", "Me"):  # those stand on the character before
+            columns -= 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if columns < 0:
+            break
+        shown += character
+    return shown

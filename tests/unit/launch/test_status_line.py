@@ -84,6 +84,22 @@ def test_the_line_is_never_wider_than_the_terminal(columns: int, width: int) -> 
     assert len(written.removeprefix(CLEAR)) == width
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("x" + "画" * 20, "x" + "画" * 7),  # two columns each, so that one is left
+        ("e\u0301" * 30, "e\u0301" * 16),  # an accent has none of its own
+        ("a\nb\x1b[2Jc" + "x" * 30, "ab[2Jc" + "x" * 10),  # what a terminal acts upon has no place in one line
+    ],
+    ids=["wide", "combining", "control"],
+)
+def test_what_takes_other_columns_than_characters_is_cut_by_columns(text: str, shown: str) -> None:
+    """A model's name may be of any script; a line that wraps is not erased."""
+    with terminal(30) as (reading, stream):
+        StatusLine("serve", stream, Clock()).now(text)
+        assert all_of(reading, stream) == f"{CLEAR}serve: {shown} … 0 s"
+
+
 def test_in_a_log_there_are_plain_lines() -> None:
     reading, writing = os.pipe()
     clock = Clock()
