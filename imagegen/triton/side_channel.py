@@ -49,7 +49,7 @@ def is_stream_id(text: str) -> bool:
 
 
 class EventSender:
-    """Sends events to listeners. For one thread at a time.
+    """Sends events to listeners. Safe from any thread: the end of a cancelled request comes from who cancels it.
 
     Args:
         folder: the run folder.
@@ -59,19 +59,23 @@ class EventSender:
         self._folder = folder
         self._context = zmq.Context()
         self._sockets: OrderedDict[str, zmq.Socket[bytes]] = OrderedDict()
+        self._lock = threading.Lock()  # a socket that two threads use at once ends the process
 
     def send(self, stream_id: str, event: Event) -> None:
         """Send an event to whoever made `stream_id`; it is dropped when nobody takes it."""
         try:
-            socket = self._socket(stream_id)
-            if socket is not None:
-                socket.send_multipart([stream_id.encode(), *encode_event(event)], zmq.NOBLOCK)
+            with self._lock:
+                socket = self._socket(stream_id)
+                if socket is not None:
+                    socket.send_multipart([stream_id.encode(), *encode_event(event)], zmq.NOBLOCK)
         except (zmq.ZMQError, OSError) as error:  # Again: the listener does not keep up
             _LOGGER.debug("an event of stream %s was dropped: %s", stream_id, error)
 
     def close(self) -> None:
         """Send no more."""
-        self._context.destroy(linger=0)
+        with self._lock:
+            self._context.destroy(linger=0)
+            self._sockets.clear()
 
     def _socket(self, stream_id: str) -> zmq.Socket[bytes] | None:
         match = _STREAM_ID.fullmatch(stream_id)
