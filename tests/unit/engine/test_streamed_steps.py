@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from imagegen.api.events import Preview, Progress
 from imagegen.engine import Engine, GenerationResult
 from imagegen.engine.shared_step import StepCall
-from imagegen.pipelines.checkpoint import Pipelines
+from imagegen.pipelines.checkpoint import Pipelines, describe_pipelines
 from imagegen.pipelines.previews import fit_projection
-from tests.unit.tiny_engine import Gate, levels, pipelines, tiny_engine, wait_until
+from tests.unit import tiny_pipelines as tiny
+from tests.unit.tiny_engine import SETTINGS, Gate, levels, pipelines, tiny_engine, wait_until
 
 STEPS = 5
 SCHEDULERS = ["ddim", "euler", "unipc", "ddpm"]  # without state, with an index, with a history, with noise
@@ -136,3 +138,15 @@ def test_one_that_is_followed_shares_with_one_that_is_not(
     assert_right(streamed, engine, 1, 0, scheduler)
     alone = engine.generate("a cat", seed=2, num_inference_steps=STEPS, scheduler=scheduler)
     assert levels(unfollowed.frames, alone.frames) <= 1
+
+
+@pytest.mark.parametrize("make", [tiny.sd3, tiny.flux])
+def test_so_do_those_of_flow_matching(make: Any, shared: list[int]) -> None:
+    """Who follows them looks up each step's noise."""
+    with tiny_engine(pipelines=describe_pipelines(make(), SETTINGS, torch.device("cpu"))) as engine:
+        options: Any = {"n": 2, "seed": 1, "size": (64, 64)}
+        progress, _, result = stream(engine, **options)
+        assert shared == [2] * STEPS
+        assert [event.step for event in progress] == list(range(1, STEPS + 1))
+        unfollowed = engine.generate("a cat", num_inference_steps=STEPS, **options)
+        assert np.array_equal(result.frames, unfollowed.frames)
