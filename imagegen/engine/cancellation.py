@@ -90,6 +90,7 @@ class Cancellation:
         self._deadlines_s: dict[CancelToken, float] = {}
         self._cancelled_s: OrderedDict[str, float] = OrderedDict()  # when each name was cancelled
         self._closed = threading.Event()
+        self._has_open = threading.Event()
         self._thread: threading.Thread | None = None
 
     def open(self, token: CancelToken, entered_s: float = math.inf) -> None:
@@ -102,6 +103,7 @@ class Cancellation:
         with self._lock:
             earlier = any(entered_s <= self._cancelled_s[name] for name in token.names if name in self._cancelled_s)
             self._open.add(token)
+            self._has_open.set()
             if token.is_disconnected is not None:
                 self._start_watch()
         if earlier:
@@ -137,10 +139,14 @@ class Cancellation:
         with self._lock:
             self._open.discard(token)
             self._deadlines_s.pop(token, None)
+            if not self._open and not self._closed.is_set():
+                self._has_open.clear()
 
     def close(self) -> None:
         """Look at connections and deadlines no more."""
-        self._closed.set()
+        with self._lock:
+            self._closed.set()
+            self._has_open.set()
         if self._thread is not None:
             self._thread.join()
 
@@ -151,6 +157,7 @@ class Cancellation:
 
     def _run(self) -> None:
         while not self._closed.wait(_POLL_S):
+            self._has_open.wait()  # an idle process is to be idle
             self._cancel_expired()
             self._cancel_disconnected()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -205,3 +206,36 @@ def test_a_request_that_has_ended_has_no_deadline() -> None:
     cancellation.expire(token, 0.0)
     cancellation.close()
     assert not token.cancelled
+
+
+def test_where_nothing_is_open_nothing_is_looked_at() -> None:
+    """50 looks a second were half of what an idle server used."""
+    looks: list[None] = []
+
+    def clock() -> float:
+        looks.append(None)
+        return 10.0
+
+    cancellation = Cancellation(clock)
+    first, second = CancelToken(), CancelToken()
+    for token in (first, second):
+        cancellation.open(token)
+        cancellation.expire(token, 99.0)
+        wait_until(lambda: len(looks) > 3)
+        cancellation.end(token)
+        time.sleep(0.05)  # the look that was under way
+        looks.clear()
+        time.sleep(0.15)
+        assert len(looks) <= 1
+    cancellation.close()
+
+
+def test_close_ends_the_watch_whenever_the_last_request_ends() -> None:
+    for _ in range(20):
+        cancellation = Cancellation()
+        token = CancelToken(is_disconnected=lambda: False)
+        cancellation.open(token)
+        ending = threading.Thread(target=cancellation.end, args=(token,))
+        ending.start()
+        cancellation.close()
+        ending.join(TIMEOUT_S)
