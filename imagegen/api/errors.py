@@ -104,7 +104,7 @@ class NonFinite(ImageGenError):
     row = NON_FINITE
 
     def __init__(self, stage: str, cause: str) -> None:
-        self.stage = stage
+        self.stage, self.cause = stage, cause
         self.problem = f"{stage}: the model computed values that are not finite numbers; usually {cause}"
         super().__init__(self.problem)
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from imagegen.api import limits
 
 Arrays = dict[str, npt.NDArray[Any]]
 """A model's inputs or outputs by name, as Triton delivers them; BYTES are object arrays of `bytes`."""
+
+Pixels = npt.NDArray[np.uint8]
+"""Decoded images and masks."""
 
 MASK_FROM_ALPHA = "alpha"  # as `mask`: where the first image is transparent
 

@@ -1,38 +1,22 @@
-"""One request on its way through the engine, and what comes of it."""
+"""One request on its way through the engine."""
 
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from imagegen.api.events import Event
 from imagegen.api.reports import GenerationReport
 from imagegen.engine.cancellation import CancelToken
+from imagegen.engine.generation_result import GenerationResult
 from imagegen.engine.pipeline_call import GeneratedImage
+from imagegen.engine.response_claim import ResponseClaim, deadline_s
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.plan import Plan
-
-
-@dataclass(frozen=True, eq=False)
-class GenerationResult:
-    """What a request gave.
-
-    Attributes:
-        frames: uint8 RGB [n, H, W, 3].
-        seeds: one an image; each with n=1 gives the same image again.
-        statistics: what was generated and how long it took: model, task, size, steps, guidance, scheduler, rows of a
-            forward on the average (its own and those of other requests), warnings, and milliseconds by stage.
-    """
-
-    frames: npt.NDArray[np.uint8]
-    seeds: tuple[int, ...]
-    statistics: GenerationReport
 
 
 @dataclass(eq=False)
@@ -47,6 +31,7 @@ class Generation:
         entered_s: when it came to the server, maybe earlier: a cancel by name that came later than this counts.
         publish: takes progress, previews and `Ended`, on the device thread; None for nobody.
         previews: previews of each image that are published.
+        left: called, once or more, when it has ended and its slot is free.
     """
 
     plan: Plan
@@ -56,20 +41,17 @@ class Generation:
     entered_s: float = math.inf
     publish: Callable[[Event], None] | None = None
     previews: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
-    _is_claimed: bool = field(default=False, init=False, repr=False)
+    left: Callable[[], None] = lambda: None
+    claim: ResponseClaim = field(default_factory=ResponseClaim, init=False, repr=False)
 
     @property
     def deadline_s(self) -> float | None:
         """When it has to be finished, on the clock of `time.monotonic`; None for no deadline."""
-        timeout_ms = self.plan.timeout_ms
-        return None if timeout_ms is None else self.arrived_s + timeout_ms / 1000
+        return deadline_s(self.arrived_s, self.plan.timeout_ms)
 
     def claim_response(self) -> bool:
         """Whether the caller is the one who responds; true for the first alone."""
-        with self._lock:
-            claimed, self._is_claimed = not self._is_claimed, True
-        return claimed
+        return self.claim.take()
 
     def stage_seconds(self, images: Sequence[GeneratedImage]) -> dict[str, float]:
         """Seconds by stage up to now, those of the image that was finished last: queue to decode add up to diffusion.

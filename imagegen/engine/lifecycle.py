@@ -10,19 +10,17 @@ work is given up, and the slot is free, at the next step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 
-from imagegen.api.errors import Cancelled, ImageGenError, Unavailable
-from imagegen.engine.cancellation import Cancellation
+from imagegen.api.errors import Unavailable
 from imagegen.engine.generation import Generation
+from imagegen.engine.line import Line
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.model_runner import OUT_OF_MEMORY, ModelRunner
 from imagegen.engine.pipeline_call import GeneratedImage
 from imagegen.engine.progress import ProgressPublisher
-from imagegen.engine.slots import Slots, Ticket, wait, wait_async
+from imagegen.engine.slots import Ticket
 from imagegen.pipelines.checkpoint import Pipelines
 
 _RESPONSE_THREADS = 2  # copying frames into a response must not hold up the device thread
@@ -38,7 +36,7 @@ class RequestLifecycle:
         metrics: counts requests.
 
     Attributes:
-        slots: who holds one is being generated.
+        line: for a slot.
     """
 
     def __init__(
@@ -47,55 +45,25 @@ class RequestLifecycle:
         self._runner = runner
         self._pipelines = pipelines
         self._metrics = metrics
-        self.slots = Slots(max_active_requests)
-        self._cancellation = Cancellation()
+        self.line: Line[Generation] = Line(
+            max_active_requests,
+            metrics,
+            check=self._check,
+            start=self._start,
+            refused=self._count_failed,
+            left=lambda generation: generation.left(),
+        )
         self._responses = ThreadPoolExecutor(_RESPONSE_THREADS, thread_name_prefix="response")
-
-    def submit(self, generation: Generation) -> None:
-        """Start a request; blocks while no slot is free. See `Engine.submit`."""
-        with self._admitting(generation) as ticket:
-            wait(ticket, generation.deadline_s)
-
-    async def submit_async(self, generation: Generation) -> None:
-        """As `submit`, in asyncio."""
-        with self._admitting(generation) as ticket:
-            await wait_async(ticket, generation.deadline_s)
-
-    def cancel(self, name: str) -> bool:
-        """Cancel requests by name. See `Engine.cancel`."""
-        return self._cancellation.cancel(name)
 
     def close(self, drain_timeout_s: float) -> None:
         """Finish what has been started within `drain_timeout_s` seconds, refuse the rest."""
-        self.slots.close()
+        self.line.slots.close()
         self._runner.close(drain_timeout_s)
-        self._cancellation.close()
+        self.line.close()
         self._responses.shutdown(wait=True)
 
-    @contextmanager
-    def _admitting(self, generation: Generation) -> Iterator[Ticket]:
-        """Around the wait for a slot: before it the request gets into the line, after it it is started."""
-        ticket = self.slots.enter()
-        token = generation.token
-        try:
-            self._cancellation.open(token, generation.entered_s)
-            if token.error is not None:
-                raise token.error
-            self._runner.check(generation.plan, generation.deadline_s)
-            token.on_cancel(lambda: self.slots.refuse(ticket, token.error or _cancelled()))
-            self._metrics.waiting(self.slots.waiting)
-            yield ticket
-            if token.check():
-                raise token.error or _cancelled()
-            self._start(generation, ticket)
-        except BaseException as error:
-            self._end(generation, ticket)
-            if isinstance(error, ImageGenError):
-                self._metrics.failed(generation.plan.task, len(generation.plan.seeds), error)
-            if generation.claim_response():  # else it was cancelled in between, and its client knows
-                raise
-        finally:
-            self._metrics.waiting(self.slots.waiting)
+    def _check(self, generation: Generation) -> None:
+        self._runner.check(generation.plan, generation.deadline_s)
 
     def _start(self, generation: Generation, ticket: Ticket) -> None:
         plan = generation.plan
@@ -104,11 +72,8 @@ class RequestLifecycle:
             progress = ProgressPublisher(
                 len(plan.seeds), plan.size, generation.previews, self._pipelines.projection, generation.publish
             )
-        self._metrics.active(self.slots.held)
         finished = partial(self._finished, generation, ticket, progress)
         generation.token.on_cancel(partial(self._cancelled, generation, progress))
-        if generation.deadline_s is not None:
-            self._cancellation.expire(generation.token, generation.deadline_s)
         self._runner.start(plan, finished, generation.token, progress)
 
     def _cancelled(self, generation: Generation, progress: ProgressPublisher | None) -> None:
@@ -126,7 +91,7 @@ class RequestLifecycle:
         error: BaseException | None,
     ) -> None:
         """Free the slot and leave the response to others; on the device thread."""
-        self._end(generation, ticket)
+        self.line.leave(generation, ticket)
         if progress is not None:
             progress.ended()
         self._runner.report_state()
@@ -139,12 +104,6 @@ class RequestLifecycle:
             self._responses.submit(self._respond, generation, images, error)
         except RuntimeError:  # no thread to be had: late for others, but never without a response
             self._respond(generation, images, error)
-
-    def _end(self, generation: Generation, ticket: Ticket) -> None:
-        self._cancellation.end(generation.token)
-        generation.token.on_cancel(None)
-        self.slots.leave(ticket)
-        self._metrics.active(self.slots.held)
 
     def _respond(
         self, generation: Generation, images: list[GeneratedImage] | None, error: BaseException | None
@@ -167,8 +126,7 @@ class RequestLifecycle:
 
     def _fail(self, generation: Generation, error: BaseException) -> None:
         generation.respond(None, error)
+        self._count_failed(generation, error)
+
+    def _count_failed(self, generation: Generation, error: BaseException) -> None:
         self._metrics.failed(generation.plan.task, len(generation.plan.seeds), error)
-
-
-def _cancelled() -> Cancelled:
-    return Cancelled("the client cancelled the request")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import RequestLimits
 from imagegen.api.request import ImageRequest, parse_partial_images, parse_request
-from imagegen.pipelines.plan import Pixels
+from imagegen.api.tensors import Pixels
 
 _TEXTS = ("prompt", "negative_prompt", "scheduler")
 _INTEGERS = ("n", "num_inference_steps", "timeout_ms", "partial_images")

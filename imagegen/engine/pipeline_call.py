@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from imagegen.api.tensors import Pixels
 from imagegen.engine.collate import DenoiserCall
 from imagegen.engine.denoiser_proxy import RunCall, attach
 from imagegen.engine.device_clock import mark, seconds_between
@@ -18,7 +19,7 @@ from imagegen.engine.prompt_truncation import PromptTruncation
 from imagegen.engine.seeded_generator import seeded_generator
 from imagegen.engine.transfer import receive, to_device
 from imagegen.pipelines.checkpoint import Pipelines
-from imagegen.pipelines.plan import Pixels, Plan
+from imagegen.pipelines.plan import Plan
 from imagegen.pipelines.steps import Step, followed
 
 _REPAINTS_NOTHING = "mask: it repaints nothing; the image is returned as it came"

@@ -50,6 +50,12 @@ class EngineSettings(PipelineSettings):
         default="error",
         description="an image of values that are not finite numbers is an error, or handed over with a warning",
     )
+    hang_timeout_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="longest that an engine in a process of its own may finish no step; then the process is ended, and"
+        " another one started",
+    )
     drain_timeout_s: float = Field(
         default=30.0, ge=0, description="how long unloading waits for the requests that are being generated"
     )

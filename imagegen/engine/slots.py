@@ -27,6 +27,7 @@ class Slots:
         self._holding: set[Ticket] = set()
         self._line: deque[Ticket] = deque()
         self._closed = False
+        self._paused = False
 
     @property
     def waiting(self) -> int:
@@ -69,6 +70,17 @@ class Slots:
                 if ticket.set_running_or_notify_cancel():
                     ticket.set_exception(error)
 
+    def pause(self) -> None:
+        """Give no slot until `resume`; who waits goes on waiting."""
+        with self._lock:
+            self._paused = True
+
+    def resume(self) -> None:
+        """Give slots again."""
+        with self._lock:
+            self._paused = False
+            self._fill()
+
     def close(self) -> None:
         """Refuse all that wait and all that come."""
         with self._lock:
@@ -78,7 +90,7 @@ class Slots:
             self.refuse(ticket, Unavailable("the server is shutting down"))
 
     def _fill(self) -> None:
-        while self._line and len(self._holding) < self._count:
+        while self._line and not self._paused and len(self._holding) < self._count:
             ticket = self._line.popleft()
             if ticket.set_running_or_notify_cancel():  # else nobody waits there any more
                 self._holding.add(ticket)

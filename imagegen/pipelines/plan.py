@@ -6,18 +6,14 @@ import math
 import secrets
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import check_size, fit_within
 from imagegen.api.request import ImageRequest
 from imagegen.api.tasks import check_task, requested_task
+from imagegen.api.tensors import Pixels
 from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
 from imagegen.pipelines.scheduler_trial import can_be_tried, completes
 from imagegen.pipelines.settings import PipelineSettings
-
-Pixels = npt.NDArray[np.uint8]
 
 DEFAULT_STRENGTH = 0.8  # diffusers' image-to-image pipelines of Stable Diffusion
 _RANDOM_SEED_BITS = 32  # enough to be distinct, short enough to write down and exact in JSON

@@ -16,8 +16,9 @@ import torch
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import check_size
 from imagegen.api.request import ImageRequest
+from imagegen.api.tensors import Pixels
 from imagegen.pipelines.checkpoint import INPAINTING, TEXT_TO_IMAGE, Pipelines
-from imagegen.pipelines.plan import Pixels, Plan, make_plan
+from imagegen.pipelines.plan import Plan, make_plan
 from imagegen.pipelines.scheduler_trial import few_steps
 from imagegen.pipelines.settings import PipelineSettings
 

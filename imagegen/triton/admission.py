@@ -1,6 +1,6 @@
-"""The way of a request into the engine: its arrays are parsed and planned, and it waits for a slot.
+"""The way of a request into the engine: its arrays are parsed, and it waits for a slot.
 
-execute (Triton's thread)   arrays -> ImageRequest -> Plan -> slot (blocks, so the line is Triton's own queue)
+execute (Triton's thread)   arrays -> ImageRequest -> slot (blocks, so the line is Triton's own queue)
 response thread             result or error -> `diffusion_response`
 """
 
@@ -18,9 +18,8 @@ from imagegen.api.events import Event
 from imagegen.api.reports import PreprocessReport
 from imagegen.api.request import parse_partial_images, parse_request
 from imagegen.api.tensors import Arrays
-from imagegen.engine import Engine
 from imagegen.engine.cancellation import CancelToken
-from imagegen.engine.generation import Generation
+from imagegen.engine.image_generator import ImageGenerator
 from imagegen.triton.diffusion_response import ResponsePort, respond
 from imagegen.triton.side_channel import is_stream_id
 
@@ -49,35 +48,34 @@ class Admission:
         publish: sends an event to whoever made a stream id; called on the device thread.
     """
 
-    def __init__(self, engine: Engine, publish: Callable[[str, Event], None]) -> None:
+    def __init__(self, engine: ImageGenerator[Any], publish: Callable[[str, Event], None]) -> None:
         self._engine = engine
         self._publish = publish
 
     def submit(self, request: DiffusionRequest) -> None:
         """Take a request; blocks while no slot is free. It gets exactly one response, from any thread."""
         try:
-            self._engine.submit(self._generation(request))
+            self._engine.submit(self._engine_request(request))
         except BaseException as error:  # every request gets a response, whatever happens
             request.fail(error)
 
-    def _generation(self, request: DiffusionRequest) -> Generation:
+    def _engine_request(self, request: DiffusionRequest) -> Any:
         engine, now_s = self._engine, time.monotonic()
         arrays = request.arrays()
         stream_id, previews = _read_stream(arrays.pop("stream_id", None), arrays.pop("partial_images", None))
         upstream = _read_report(arrays.pop("preprocess_report", None), now_s)
         pixels = arrays.pop("pixels", None)
         mask = arrays.pop("mask_pixels", None)
-        parsed = parse_request(
-            arrays, engine.settings, granularity_px=engine.pipelines.granularity_px, has_images=pixels is not None
-        )
-        return Generation(
-            plan=engine.plan(parsed, pixels, mask, previews),
-            respond=partial(respond, request, upstream),
+        return engine.new_request(
+            parse_request(arrays, engine.settings, granularity_px=engine.granularity_px, has_images=pixels is not None),
+            pixels,
+            mask,
+            previews,
+            partial(respond, request, upstream),
             token=CancelToken(frozenset({request.request_id, stream_id} - {""}), request.is_cancelled),
+            publish=partial(self._publish, stream_id) if stream_id else None,
             arrived_s=min(now_s, upstream.finished_s),
             entered_s=min(now_s, upstream.started_s),
-            publish=partial(self._publish, stream_id) if stream_id else None,
-            previews=previews,
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagegen.api.reports import GenerationReport, PreprocessReport
-from imagegen.engine.generation import GenerationResult
+from imagegen.engine.generation_result import GenerationResult
 
 
 class ResponsePort(Protocol):

@@ -34,6 +34,10 @@ class Heartbeat:
         """The engine lives. For one thread."""
         _MOMENT.pack_into(self._shown, 0, time.monotonic())
 
+    def lost(self) -> None:
+        """The engine has ended, which is the longest silence there can be; the next `beat` ends it. For one thread."""
+        _MOMENT.pack_into(self._shown, 0, 0.0)
+
     def close(self) -> None:
         """Remove the mark. No `beat` may follow."""
         self._shown.close()

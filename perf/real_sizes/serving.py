@@ -92,7 +92,7 @@ class ServeProcess:
         """The process that holds the model, where there is one now."""
         for process in tree(self._process.pid):
             try:
-                if any("/diffusion/" in part for part in process.cmdline()):
+                if "imagegen.engine.worker" in process.cmdline():
                     return process
             except psutil.NoSuchProcess:
                 continue

@@ -134,7 +134,7 @@ def test_a_client_that_disconnects_frees_its_slot_within_one_step(gate: Gate) ->
 def cancel_noticed(engine: Engine) -> threading.Event:
     """Set when the one request that is being generated is cancelled."""
     noticed = threading.Event()
-    [token] = engine._lifecycle._cancellation._open
+    [token] = engine.line._cancellation._open
     token.on_cancel(noticed.set)
     return noticed
 

@@ -5,6 +5,7 @@ Set IMAGEGEN_KILLS for a longer run.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -65,6 +67,14 @@ def frontend(supervised: SupervisedServer) -> Iterator[EmbeddedFrontend]:
         yield running
 
 
+_numbers = itertools.count()
+
+
+def _prompt() -> str:
+    """Another one each time: the same that is there whenever the engine dies would be taken for the cause."""
+    return f"x {next(_numbers)}"
+
+
 class Users:
     """Users who send request after request over every protocol, and note what became of each."""
 
@@ -76,9 +86,9 @@ class Users:
         self._grpc = ImageClient(server.grpc_url)
         self._http = HttpImageClient(server.http_url)
         calls: dict[str, Callable[[int], object]] = {
-            "gRPC": lambda steps: self._grpc.generate("x", num_inference_steps=steps, timeout_s=DEADLINE_S),
-            "HTTP": lambda steps: self._http.generate("x", num_inference_steps=steps, timeout_s=DEADLINE_S),
-            "stream": lambda steps: list(self._grpc.stream("x", num_inference_steps=steps, timeout_s=DEADLINE_S)),
+            "gRPC": lambda steps: self._grpc.generate(_prompt(), num_inference_steps=steps, timeout_s=DEADLINE_S),
+            "HTTP": lambda steps: self._http.generate(_prompt(), num_inference_steps=steps, timeout_s=DEADLINE_S),
+            "stream": lambda steps: list(self._grpc.stream(_prompt(), num_inference_steps=steps, timeout_s=DEADLINE_S)),
             "OpenAI": self._openai,
         }
         self._threads = [threading.Thread(target=self._send, args=item) for item in calls.items()]
@@ -107,7 +117,7 @@ class Users:
                 self.wrong.append(f"{protocol}: {type(error).__name__}: {error}")
 
     def _openai(self, steps: int) -> None:
-        body = json.dumps({"prompt": "x", "num_inference_steps": steps}).encode()
+        body = json.dumps({"prompt": _prompt(), "num_inference_steps": steps}).encode()
         request = urllib.request.Request(
             f"{self._url}/v1/images/generations", body, {"Content-Type": "application/json"}
         )
@@ -183,6 +193,43 @@ def test_every_request_ends_however_often_the_diffusion_worker_dies(
         supervised.wait_until(none_more, polls=1000)
     except AssertionError:
         pytest.fail(f"before {before}, after {KILLS} kills {after}")
+
+
+def _engine(server: EmbeddedServer) -> psutil.Process | None:
+    """The engine's process; None while there is none."""
+    for process in psutil.Process(server.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "imagegen.engine.worker" in process.cmdline():
+                return process
+    return None
+
+
+def test_the_engine_may_die_and_nothing_else_does(supervised: SupervisedServer, frontend: EmbeddedFrontend) -> None:
+    """No connection breaks, no model starts again, and who waits goes on waiting."""
+    server, restarts = supervised.server, supervised.supervisor.restarts
+    supervised.wait_until(lambda: _generates(server))
+    pid, before = server.pid, _counts(supervised, frontend)
+    dice = random.Random(20)
+    with Users(server, frontend) as users:
+        for kill in range(KILLS):
+            time.sleep(dice.uniform(0, 1.5))
+            supervised.wait_until(lambda: _engine(server) is not None)
+            engine = _engine(server)
+            assert engine is not None
+            engine.send_signal(HOW[kill % len(HOW)])
+            supervised.wait_until(lambda engine=engine: not engine.is_running())  # type: ignore[misc]
+            supervised.wait_until(lambda: _generates(server))
+    assert users.wrong == []
+    assert {"gRPC", "HTTP", "stream", "OpenAI"} <= set(users.responses)
+    assert any(name.endswith("unavailable") for name in users.responses)
+    assert (server.pid, supervised.supervisor.restarts) == (pid, restarts)
+    after: dict[str, int] = {}
+
+    def none_more() -> bool:
+        after.update(_counts(supervised, frontend))
+        return all(after[name] <= before[name] + (2 if name.startswith("files") else 0) for name in before)
+
+    supervised.wait_until(none_more, polls=1000)
 
 
 def test_any_worker_is_missed(supervised: SupervisedServer) -> None:

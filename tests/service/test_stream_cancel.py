@@ -262,6 +262,8 @@ def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_
             ".open",
             ".json",
             ".alive",
+            ".asked",
+            ".told",
         }
         assert len(list(folder_of_server[0].glob("*.cancels"))) == 2
         pid = server.pid

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from imagegen.api import tensors
-from imagegen.engine import metrics as engine_metrics
+from imagegen.engine import metric_families as engine_metrics
 from imagegen.images.input import metrics as input_metrics
 from imagegen.images.input.errors import ImageError
 from imagegen.images.input.settings import InputSettings

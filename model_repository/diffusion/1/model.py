@@ -1,6 +1,6 @@
 """`diffusion`: prompt, parameters and pixels in, frames uint8 [n,H,W,3] out; requests share denoiser forwards.
 
-requests -> Admission -> Engine (imagegen.engine) -> responses, from other threads
+requests -> Admission -> EngineProcess (imagegen.engine.worker) -> responses, from other threads
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imagegen.engine import Engine
-from imagegen.pipelines.checkpoint import load_pipelines
+from imagegen.engine import EngineProcess
 from imagegen.triton.admission import Admission
 from imagegen.triton.diffusion_settings import DiffusionSettings
 from imagegen.triton.heartbeat import Heartbeat
@@ -28,16 +27,21 @@ class TritonPythonModel:
     """The engine in Triton; `imagegen.triton.admission` has the way of a request."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the checkpoint and generate the warm-up images."""
+        """Start the engine's process, which loads the checkpoint and generates the warm-up images."""
         folder = self._folder = start_process()
         settings = read_parameters(args["model_config"], DiffusionSettings)
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
-        pipelines = load_pipelines(settings, Path(__file__).parent, device)
-        series = TritonSeries(instance=args["model_instance_name"], device=device)
         self._heartbeat = Heartbeat(folder)
-        self._engine = Engine(settings, pipelines=pipelines, new_series=series, on_alive=self._heartbeat.beat)
-        self._engine.warm_up()
-        publish_diffusion(folder, settings, self._engine.pipelines.description())
+        self._engine = EngineProcess(
+            settings,
+            model_folder=Path(__file__).parent,
+            device=device,
+            run_folder=folder,
+            new_series=TritonSeries(instance=args["model_instance_name"], device=device),
+            on_alive=self._heartbeat.beat,
+            on_lost=self._heartbeat.lost,
+        )
+        publish_diffusion(folder, settings, self._engine.description)
         self._events = EventSender(folder)
         self._admission = Admission(self._engine, self._events.send)
         self._cancels = CancelServer(folder, self._engine.cancel)

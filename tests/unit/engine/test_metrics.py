@@ -9,7 +9,8 @@ import torch
 from imagegen.api.errors import Cancelled, InvalidArgument, NonFinite
 from imagegen.engine.collate import describe
 from imagegen.engine.content_cache import ContentCache
-from imagegen.engine.metrics import FAMILIES, EngineMetrics
+from imagegen.engine.metric_families import FAMILIES
+from imagegen.engine.metrics import EngineMetrics
 from imagegen.metrics import Family
 from tests.unit.engine.collate_toys import DENOISER, numbers
 

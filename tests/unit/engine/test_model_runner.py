@@ -11,7 +11,8 @@ import torch
 
 from imagegen.api.errors import Unavailable
 from imagegen.engine import Engine
-from imagegen.engine.metrics import EngineMetrics, discard
+from imagegen.engine.metric_families import discard
+from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.model_runner import ModelRunner
 from imagegen.pipelines.warmup import warmup_plans
 from tests.unit.tiny_engine import ENDLESS, SETTINGS, TIMEOUT_S, pipelines, tiny_engine

@@ -162,3 +162,14 @@ def test_many_threads_never_hold_more_slots_than_there_are() -> None:
     assert done == 400
     assert most <= 3
     assert (slots.held, slots.waiting) == (0, 0)
+
+
+def test_paused_nobody_gets_a_slot_and_nobody_is_refused() -> None:
+    slots = Slots(2)
+    held = slots.enter()
+    slots.pause()
+    waiting = [slots.enter() for _ in range(3)]
+    slots.leave(held)
+    assert not any(ticket.done() for ticket in waiting)
+    slots.resume()
+    assert [ticket.done() for ticket in waiting] == [True, True, False]

@@ -12,6 +12,7 @@ import torch
 
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.request import ImageRequest
+from imagegen.api.tensors import Pixels
 from imagegen.pipelines.checkpoint import (
     IMAGE_TO_IMAGE,
     INPAINTING,
@@ -20,7 +21,7 @@ from imagegen.pipelines.checkpoint import (
     TaskPipeline,
     describe_pipelines,
 )
-from imagegen.pipelines.plan import DEFAULT_STRENGTH, Pixels, Plan, make_plan
+from imagegen.pipelines.plan import DEFAULT_STRENGTH, Plan, make_plan
 from imagegen.pipelines.settings import PipelineSettings
 from tests.unit import tiny_pipelines as tiny
 

@@ -42,3 +42,16 @@ def test_of_several_engines_the_quietest_counts_and_none_of_a_dead_process(tmp_p
     assert found is not None
     assert 50 <= found < 900
     heartbeat.close()
+
+
+def test_an_engine_that_is_lost_has_been_quiet_for_ever_until_it_beats_again(folder: Path) -> None:
+    heartbeat = Heartbeat(folder)
+    heartbeat.lost()
+    lost_s = quiet_s(folder)
+    assert lost_s is not None
+    assert lost_s > 0.9 * time.monotonic()
+    heartbeat.beat()
+    again_s = quiet_s(folder)
+    assert again_s is not None
+    assert again_s < lost_s / 2
+    heartbeat.close()

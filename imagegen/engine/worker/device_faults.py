@@ -1,0 +1,35 @@
+"""Errors of a device after which every later call of the process fails: only a new process helps."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import torch
+
+from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT
+
+_log = logging.getLogger(__name__)
+
+
+def is_fatal(error: BaseException | None) -> bool:
+    """Whether an error, or what it comes from, says that the device is lost to this process.
+
+    torch raises `AcceleratorError` for an error of CUDA's that is reported by a later call too, such as an illegal
+    access; running out of memory is none of them.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def end_after_fatal_fault(error: BaseException) -> None:
+    """End this process at once where the device is lost to it; who watches it answers its requests."""
+    if is_fatal(error):
+        _log.critical("the device is lost to this process: %s", error)
+        logging.shutdown()
+        os._exit(FATAL_DEVICE_FAULT)

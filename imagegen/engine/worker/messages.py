@@ -1,0 +1,186 @@
+"""What the process of a server and its engine's process say to each other.
+
+A message is a header, msgpack of one of the classes here, and for some of them frames with the bytes of arrays behind
+it. Both ends are of one release, and each trusts the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from imagegen.api.request import ImageRequest
+from imagegen_client import ModelDescription
+
+FATAL_DEVICE_FAULT = 70
+"""Exit status, the last message, of a worker that its device has failed."""
+
+Shape: TypeAlias = tuple[int, ...]
+Frames: TypeAlias = Sequence[Any]
+"""Header and arrays, each an object with a buffer."""
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """To the worker, first: load the checkpoint.
+
+    Attributes:
+        settings: an `EngineSettings` as JSON.
+        folder: where a relative model path starts.
+        device: of the setting "auto", as torch names it; None for a GPU where there is one.
+    """
+
+    settings: str
+    folder: str
+    device: str | None
+
+
+class Generate(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: generate a request. Behind it the bytes of its images and its mask, those that there are.
+
+    Attributes:
+        number: of the request, from here on.
+        request: what is asked for.
+        images: shape of its images, uint8 [N, H, W, 3], or None.
+        mask: shape of its mask, uint8 [1, H, W], or None.
+        previews: of each image.
+        streams: whether it wants events.
+        arrived_s: when it came, on the clock of `time.monotonic`, which all processes of a host share.
+    """
+
+    number: int
+    request: ImageRequest
+    images: Shape | None
+    mask: Shape | None
+    previews: int
+    streams: bool
+    arrived_s: float
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: nobody waits for a request any more."""
+
+    number: int
+
+
+class Close(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: finish what has begun, refuse the rest, and end."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """From the worker: the checkpoint is loaded and warmed up.
+
+    Attributes:
+        description: what whoever sends requests may know of it.
+    """
+
+    description: ModelDescription
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag=True):
+    """From the worker, its last words: the checkpoint could not be loaded.
+
+    Attributes:
+        kind: name of the exception's class.
+        problem: its text.
+    """
+
+    kind: str
+    problem: str
+
+
+class Alive(msgspec.Struct, frozen=True, tag=True):
+    """From the worker: a round of steps is done, or there is nothing to do."""
+
+
+class Told(msgspec.Struct, frozen=True, tag=True):
+    """From the worker: an event of a request. Behind it the two frames of `imagegen.api.events.encode_event`."""
+
+    number: int
+
+
+class Left(msgspec.Struct, frozen=True, tag=True):
+    """From the worker: a request holds no part of the device any more."""
+
+    number: int
+
+
+class Images(msgspec.Struct, frozen=True, tag=True):
+    """From the worker: what a request gave. Behind it the bytes of its frames.
+
+    Attributes:
+        number: of the request.
+        shape: of the frames, uint8 [n, H, W, 3].
+        seeds: one an image.
+        report: an `imagegen.api.reports.GenerationReport` as JSON.
+    """
+
+    number: int
+    shape: Shape
+    seeds: tuple[int, ...]
+    report: bytes
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """From the worker: why a request gave nothing.
+
+    Attributes:
+        number: of the request.
+        code: of the table of errors.
+        problem: the text behind the code.
+        subject: the field or the stage that is named in it; None for none.
+    """
+
+    number: int
+    code: str
+    problem: str
+    subject: str | None = None
+
+
+class Counted(msgspec.Struct, frozen=True, tag=True):
+    """From the worker: a number for the metrics.
+
+    Attributes:
+        family: name of one of `imagegen.engine.metrics.FAMILIES`.
+        labels: of the series.
+        value: added to a counter, set on a gauge, observed by a histogram.
+    """
+
+    family: str
+    labels: dict[str, str]
+    value: float
+
+
+class Closed(msgspec.Struct, frozen=True, tag=True):
+    """From the worker, its last word: it has finished."""
+
+
+ToWorker: TypeAlias = Load | Generate | Cancel | Close
+FromWorker: TypeAlias = Ready | LoadFailed | Alive | Told | Left | Images | Failed | Counted | Closed
+
+_encode = msgspec.msgpack.Encoder().encode
+_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+
+
+def frames_of(message: ToWorker | FromWorker, *arrays: Any) -> Frames:
+    """A message on the wire, with what comes behind it: bytes, or arrays whose bytes lie in order."""
+    return [_encode(message), *arrays]
+
+
+def message_to_worker(header: Any) -> ToWorker:
+    """The message of a header that the worker got."""
+    return _to_worker.decode(header)
+
+
+def message_from_worker(header: Any) -> FromWorker:
+    """The message of a header that the server's process got."""
+    return _from_worker.decode(header)
+
+
+def array(frame: Any, shape: Shape) -> npt.NDArray[np.uint8]:
+    """The array of a frame, without a copy; read-only."""
+    return np.frombuffer(frame, np.uint8).reshape(shape)

@@ -1,0 +1,171 @@
+"""An engine that is told by messages what to do, and tells what it does; the inside of the worker.
+
+main thread        messages -> Engine
+engine's threads   events, results, numbers for the metrics, signs of life -> messages
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imagegen.api.events import Event, encode_event
+from imagegen.engine.cancellation import CancelToken
+from imagegen.engine.engine import Engine
+from imagegen.engine.generation_result import GenerationResult
+from imagegen.engine.settings import EngineSettings
+from imagegen.engine.worker.connection import Connection
+from imagegen.engine.worker.device_faults import end_after_fatal_fault
+from imagegen.engine.worker.messages import (
+    Alive,
+    Cancel,
+    Close,
+    Closed,
+    Counted,
+    Generate,
+    Images,
+    Left,
+    Load,
+    LoadFailed,
+    Ready,
+    Told,
+    array,
+    frames_of,
+    message_to_worker,
+)
+from imagegen.engine.worker.wire_errors import failed
+from imagegen.metrics import Family
+from imagegen.pipelines.checkpoint import load_pipelines
+
+_ALIVE_EVERY_S = 0.25
+
+_log = logging.getLogger(__name__)
+
+MakeEngine = Callable[..., Engine]
+"""Makes an engine of the checkpoint that is loaded: `Engine`, or what a test puts in its place."""
+
+
+class ServedEngine:
+    """Does what the messages of a connection say, until it is to close or cannot load.
+
+    Args:
+        connection: to the server's process.
+        make_engine: from settings, and by name `pipelines`, `new_series` and `on_alive`.
+    """
+
+    def __init__(self, connection: Connection, make_engine: MakeEngine = Engine) -> None:
+        self._connection = connection
+        self._make_engine = make_engine
+        self._tokens: dict[int, CancelToken] = {}
+        self._alive_s = 0.0
+
+    def run(self) -> None:
+        """Serve to the end."""
+        load = message_to_worker(self._connection.receive()[0])
+        assert isinstance(load, Load)
+        try:
+            engine = self._load(load)
+        except Exception as error:
+            _log.exception("the checkpoint could not be loaded")
+            self._send(LoadFailed(type(error).__name__, str(error)))
+            return
+        self._send(Ready(engine.pipelines.description()))
+        while self._handle(engine, *self._connection.receive()):
+            pass
+        engine.close()
+        self._send(Closed())
+
+    def _load(self, load: Load) -> Engine:
+        settings = EngineSettings.model_validate_json(load.settings)
+        device = load.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        pipelines = load_pipelines(settings, Path(load.folder), device)
+        engine = self._make_engine(settings, pipelines=pipelines, new_series=self._series, on_alive=self._alive)
+        engine.warm_up()
+        return engine
+
+    def _alive(self) -> None:
+        """On the device thread, after each round of steps: to say so each time would take from the next one."""
+        now_s = time.monotonic()
+        if now_s - self._alive_s > _ALIVE_EVERY_S:
+            self._alive_s = now_s
+            self._send(Alive())
+
+    def _handle(self, engine: Engine, header: Any, *arrays: Any) -> bool:
+        """Do what a message says; false when it is the last one."""
+        message = message_to_worker(header)
+        if isinstance(message, Generate):
+            self._generate(engine, message, list(arrays))
+        elif isinstance(message, Cancel):
+            token = self._tokens.get(message.number)
+            if token is not None:
+                token.cancel()
+        return not isinstance(message, Close)
+
+    def _generate(self, engine: Engine, message: Generate, arrays: list[Any]) -> None:
+        number, token = message.number, CancelToken()
+        self._tokens[number] = token
+        try:
+            images, mask = (
+                None if shape is None else array(arrays.pop(0), shape) for shape in (message.images, message.mask)
+            )
+            engine.submit(
+                engine.new_request(
+                    message.request,
+                    images,
+                    mask,
+                    message.previews,
+                    partial(self._respond, number),
+                    token=token,
+                    publish=partial(self._publish, number) if message.streams else None,
+                    arrived_s=message.arrived_s,
+                    left=partial(self._left, number),
+                )
+            )
+        except BaseException as error:  # every request gets a response, whatever happens
+            self._left(number)
+            self._respond(number, None, error)
+
+    def _left(self, number: int) -> None:
+        self._tokens.pop(number, None)
+        self._send(Left(number))
+
+    def _respond(self, number: int, result: GenerationResult | None, error: BaseException | None) -> None:
+        if result is not None:
+            message = Images(number, result.frames.shape, result.seeds, result.statistics.to_json())
+            self._connection.send(frames_of(message, result.frames))
+            return
+        assert error is not None
+        message_failed = failed(number, error)
+        if message_failed.code == "internal_error":
+            _log.error("a request failed", exc_info=error)
+        end_after_fatal_fault(error)
+        self._send(message_failed)
+
+    def _publish(self, number: int, event: Event) -> None:
+        self._connection.send(frames_of(Told(number), *encode_event(event)))
+
+    def _series(self, family: Family, labels: dict[str, str]) -> _Series:
+        return _Series(self._send, family.name, labels)
+
+    def _send(self, message: Any) -> None:
+        self._connection.send(frames_of(message))
+
+
+class _Series:
+    """A series of the metrics, the numbers of which are sent on."""
+
+    def __init__(self, send: Callable[[Counted], None], family: str, labels: dict[str, str]) -> None:
+        self._send = send
+        self._family = family
+        self._labels = labels
+
+    def increment(self, value: float) -> None:
+        self._send(Counted(self._family, self._labels, value))
+
+    set = observe = increment

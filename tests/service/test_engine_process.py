@@ -1,0 +1,171 @@
+"""The engine in a real process of its own: the same images, and its end is nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from checkpoint.random_checkpoint import make_checkpoint
+from imagegen.api.errors import Cancelled, InvalidArgument, Unavailable
+from imagegen.api.events import Progress
+from imagegen.engine import Engine, EngineProcess, EngineSettings, GenerationResult
+from imagegen.engine.worker import engine_process
+from tests.unit.tiny_engine import ENDLESS, levels, wait_until
+
+SMALL: dict[str, Any] = {"size": "64x64", "num_inference_steps": 2}
+LONG = {**SMALL, "num_inference_steps": ENDLESS}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> EngineSettings:
+    folder = tmp_path_factory.mktemp("engine-process") / "checkpoint"
+    make_checkpoint(folder)
+    return EngineSettings(
+        model=str(folder), max_active_requests=2, max_num_inference_steps=1000, max_expected_s=0, cpu_threads=1,
+        warmup_sizes=("none",), drain_timeout_s=1, hang_timeout_s=3,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def without_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was there at all has been there for long."""
+    monkeypatch.setattr(engine_process, "_STEADY_S", 0.0)
+
+
+@pytest.fixture(scope="module")
+def engine(settings: EngineSettings) -> Iterator[EngineProcess]:
+    with EngineProcess(settings) as made:
+        yield made
+
+
+@contextmanager
+def begun(engine: EngineProcess, prompt: str) -> Iterator[Future[GenerationResult]]:
+    """A request that is being generated."""
+    stepped = threading.Event()
+
+    def follow() -> GenerationResult:
+        *_, result = (stepped.set() or event for event in engine.stream(prompt, **LONG))  # type: ignore[func-returns-value]
+        assert isinstance(result, GenerationResult)
+        return result
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(follow)
+        assert stepped.wait(60)
+        yield future
+
+
+def test_the_images_are_those_of_an_engine_in_this_process(engine: EngineProcess, settings: EngineSettings) -> None:
+    result = engine.generate("a red cat", seed=2**63 - 2, n=2, **SMALL)
+    with Engine(settings) as own:
+        expected = own.generate("a red cat", seed=2**63 - 2, n=2, **SMALL)
+    assert levels(result.frames, expected.frames) <= 1
+    assert result.seeds == expected.seeds
+    assert result.statistics.model_dump(exclude={"milliseconds"}) == expected.statistics.model_dump(
+        exclude={"milliseconds"}
+    )
+    image = np.full((64, 64, 3), 200, np.uint8)
+    from_image = engine.generate("a dog", images=image, strength=1.0, seed=1, num_inference_steps=2)
+    assert from_image.statistics.task == "image-to-image"
+
+
+def test_streams_and_asyncio_are_the_same(engine: EngineProcess) -> None:
+    *events, result = engine.stream("a cat", seed=1, **{**SMALL, "num_inference_steps": 3})
+    assert [event.step for event in events if isinstance(event, Progress)] == [1, 2, 3]
+
+    async def both() -> tuple[GenerationResult, Any]:
+        streamed = [event async for event in engine.stream_async("a cat", seed=1, **SMALL)]
+        return await engine.generate_async("a cat", seed=1, **SMALL), streamed[-1]
+
+    one, other = asyncio.run(both())
+    assert levels(one.frames, other.frames) <= 1
+    assert isinstance(result, GenerationResult)
+
+
+def test_what_is_invalid_is_refused_here_or_there(engine: EngineProcess) -> None:
+    with pytest.raises(InvalidArgument, match="size"):
+        engine.generate("a cat", size="63x64")
+    with pytest.raises(InvalidArgument, match="strength"):
+        engine.generate("a cat", images=np.zeros((64, 64, 3), np.uint8), strength=0.1, num_inference_steps=2)
+    assert engine.active_requests == 0
+
+
+def test_a_cancel_ends_a_request(engine: EngineProcess) -> None:
+    stream = engine.stream("a cat", request_id="mine", **LONG)
+    next(stream)
+    assert engine.cancel("mine")
+    with pytest.raises(Cancelled):
+        list(stream)
+    wait_until(lambda: engine.active_requests == 0)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP])
+def test_its_end_is_an_error_for_what_it_had_and_then_it_serves_again(
+    engine: EngineProcess, how: signal.Signals
+) -> None:
+    pid = engine.pid
+    assert pid is not None
+    with begun(engine, f"{how.name}") as held:
+        os.kill(pid, how)
+        with pytest.raises(Unavailable, match="is started again"):
+            held.result(60)
+    assert engine.generate("after it", **SMALL).frames.shape == (1, 64, 64, 3)  # waits until it is there
+    assert engine.pid != pid
+    assert not psutil.pid_exists(pid)
+
+
+def test_the_same_request_is_not_tried_a_third_time(engine: EngineProcess) -> None:
+    for _ in range(2):
+        engine.generate("harmless", **SMALL)  # it is there
+        assert engine.pid is not None
+        with begun(engine, "deadly") as held:
+            os.kill(engine.pid, signal.SIGKILL)
+            with pytest.raises(Unavailable):
+                held.result(60)
+    with pytest.raises(InvalidArgument, match="when the engine broke down"):
+        engine.generate("deadly", **LONG)
+
+
+def test_without_its_parent_it_ends(settings: EngineSettings, engine: EngineProcess) -> None:
+    engine.generate("it is there", **SMALL)
+    assert engine.pid is not None
+    worker = psutil.Process(engine.pid)
+    assert engine._worker is not None
+    assert engine._worker._process.stdin is not None
+    engine._worker._process.stdin.close()  # as the end of this process would
+    wait_until(lambda: not worker.is_running())
+
+
+def test_what_cannot_be_loaded_is_told_as_in_this_process(settings: EngineSettings, tmp_path: Path) -> None:
+    missing = settings.model_copy(update={"model": str(tmp_path / "missing")})
+    with pytest.raises((ValueError, OSError), match="missing"):
+        EngineProcess(missing)
+
+
+def test_close_ends_what_takes_too_long_and_leaves_nothing(settings: EngineSettings) -> None:
+    before = set(threading.enumerate())
+    engine = EngineProcess(settings)
+    pid = engine.pid
+    assert pid is not None
+    with begun(engine, "long") as held:
+        started_s = time.monotonic()
+        engine.close()
+        with pytest.raises(Unavailable):
+            held.result(20)
+    assert time.monotonic() - started_s < 30
+    assert not psutil.pid_exists(pid)
+    with pytest.raises(Unavailable):
+        engine.generate("x", **SMALL)
+    engine.close()
+    assert set(threading.enumerate()) <= before

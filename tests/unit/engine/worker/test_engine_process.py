@@ -1,0 +1,265 @@
+"""The engine's process is started, listened to, ended when it hangs, and started again; here it is played by the test.
+
+With real processes: tests/service/test_engine_process.py.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagegen.api.errors import Unavailable
+from imagegen.engine import EngineProcess, EngineSettings
+from imagegen.engine.worker import engine_process
+from imagegen.engine.worker.messages import (
+    Alive,
+    Close,
+    Closed,
+    Frames,
+    Generate,
+    Load,
+    LoadFailed,
+    Ready,
+    frames_of,
+    message_to_worker,
+)
+from imagegen_client import ModelDescription
+from tests.unit.tiny_engine import wait_until
+
+DESCRIPTION = ModelDescription(
+    model="tiny", tasks={"text-to-image": ("strength",)}, native_size="64x64", granularity_px=8,
+    upscaling=1, schedulers=("ddim",), scheduler="ddim", previews=False,
+)  # fmt: skip
+READY = Ready(DESCRIPTION)
+SETTINGS = EngineSettings(model="tiny", max_active_requests=2, hang_timeout_s=0.2, drain_timeout_s=5)
+
+
+class Process:
+    """What `WorkerProcess` is for `EngineProcess`.
+
+    Attributes:
+        heard: messages that it was sent.
+        killed: why.
+    """
+
+    all: list[Process]
+    on_start: Callable[[Process], None]
+    pid = 77
+
+    def __init__(self, folder: Path) -> None:
+        self.heard: list[Any] = []
+        self.killed: list[str] = []
+        self._said: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
+        self._reason = "killed"
+        type(self).all.append(self)
+        type(self).on_start(self)
+
+    def say(self, message: Any) -> None:
+        self._said.put(frames_of(message))
+
+    def end(self, reason: str = "killed") -> None:
+        self._reason = reason
+        self._said.put(None)
+
+    def send(self, frames: Frames) -> None:
+        message = message_to_worker(frames[0])
+        self.heard.append(message)
+        if isinstance(message, Close):
+            self.say(Closed())
+            self.end("closed")
+
+    def messages(self) -> Iterator[Frames]:
+        while True:
+            try:
+                said = self._said.get(timeout=0.05)
+            except queue.Empty:
+                yield ()
+                continue
+            if said is None:
+                return
+            yield said
+
+    def kill(self, why: str) -> None:
+        self.killed.append(why)
+        self.end(why)
+
+    def close(self) -> str:
+        return self._reason
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
+    """Those that were started; each is ready at once."""
+    Process.all = []
+    Process.on_start = staticmethod(lambda process: process.say(READY))
+    monkeypatch.setattr(engine_process, "WorkerProcess", Process)
+    return Process.all
+
+
+def opened(**options: Any) -> EngineProcess:
+    return EngineProcess(SETTINGS, model_folder=Path("/models"), device="cpu", run_folder=Path("/run"), **options)
+
+
+def test_it_is_told_what_to_load_and_says_what_it_has(processes: list[Process]) -> None:
+    with opened() as engine:
+        assert engine.description == DESCRIPTION
+        assert (engine.granularity_px, engine.pid) == (8, 77)
+        [load] = processes[0].heard
+    assert isinstance(load, Load)
+    assert (load.folder, load.device) == ("/models", "cpu")
+    assert EngineSettings.model_validate_json(load.settings) == SETTINGS
+    assert engine.pid is None
+
+
+def test_signs_of_life_are_passed_on_and_its_end_too(processes: list[Process]) -> None:
+    seen: list[str] = []
+    with opened(on_alive=lambda: seen.append("alive"), on_lost=lambda: seen.append("lost")):
+        processes[0].say(Alive())
+        processes[0].end()
+        wait_until(lambda: len(processes) == 2)
+        wait_until(lambda: seen == ["alive", "alive", "lost", "alive"])
+
+
+def test_it_is_started_again_at_once_then_ever_later(processes: list[Process], monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    with opened() as engine:
+
+        def wait(pause_s: float) -> bool:
+            pauses.append(pause_s)
+            return engine._closing.is_set()
+
+        monkeypatch.setattr(engine._closing, "wait", wait)
+        for count in range(1, 10):
+            processes[-1].end()
+            wait_until(lambda count=count: len(processes) > count)  # type: ignore[misc]
+    assert pauses == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_who_has_lived_long_is_started_again_at_once(processes: list[Process], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_process, "_STEADY_S", 0.0)
+    with opened():
+        for count in range(1, 5):
+            processes[-1].end()
+            wait_until(lambda count=count: len(processes) > count)  # type: ignore[misc]
+
+
+def test_after_its_end_only_what_is_compiled_is_warmed_up_again(processes: list[Process]) -> None:
+    with opened():
+        processes[0].end()
+        wait_until(lambda: len(processes) == 2 and bool(processes[1].heard))
+    sizes = [EngineSettings.model_validate_json(process.heard[0].settings).warmup_sizes for process in processes]
+    assert sizes == [(), ("none",)]
+
+
+def test_one_that_shows_no_sign_of_life_is_ended(processes: list[Process]) -> None:
+    with opened():
+        wait_until(lambda: processes[0].killed == ["hang"])
+        wait_until(lambda: len(processes) == 2)
+
+
+def test_while_it_loads_it_may_be_silent(processes: list[Process]) -> None:
+    Process.on_start = staticmethod(lambda process: None)
+    made: list[EngineProcess] = []
+    thread = threading.Thread(target=lambda: made.append(opened()))
+    thread.start()
+    thread.join(3 * SETTINGS.hang_timeout_s)
+    assert thread.is_alive()
+    assert not processes[0].killed
+    processes[0].say(READY)
+    thread.join(20)
+    made[0].close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "raised"), [("ValueError", ValueError), ("OSError", OSError), ("KeyError", RuntimeError)]
+)
+def test_what_it_cannot_load_is_raised(processes: list[Process], kind: str, raised: type[Exception]) -> None:
+    def fail(process: Process) -> None:
+        process.say(LoadFailed(kind, "no such model"))
+        process.end("closed")
+
+    Process.on_start = staticmethod(fail)
+    with pytest.raises(raised, match="no such model"):
+        opened()
+    assert len(processes) == 1
+
+
+def test_one_that_dies_while_it_loads_is_not_tried_again(processes: list[Process]) -> None:
+    Process.on_start = staticmethod(lambda process: process.end("killed"))
+    with pytest.raises(RuntimeError, match="ended while it loaded: killed"):
+        opened()
+    assert len(processes) == 1
+
+
+def test_what_it_had_is_told_and_what_waits_goes_to_the_next_one(processes: list[Process]) -> None:
+    """`Unavailable` at once, though no forward ends any more."""
+    with opened() as engine:
+        errors: list[BaseException] = []
+
+        def generate(prompt: str) -> None:
+            try:
+                engine.generate(prompt)
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=generate, args=(name,)) for name in "abc"]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: engine.waiting_requests == 1)
+        processes[0].end()
+        for thread in threads[:2]:
+            thread.join(20)
+        assert [type(error) for error in errors] == [Unavailable, Unavailable]
+        wait_until(lambda: len(processes) == 2 and isinstance(processes[1].heard[-1], Generate))
+    threads[2].join(20)
+    assert [type(error) for error in errors] == [Unavailable] * 3, "closed"
+
+
+def test_close_tells_it_to_finish(processes: list[Process]) -> None:
+    engine = opened()
+    engine.close()
+    assert isinstance(processes[0].heard[-1], Close)
+    assert len(processes) == 1
+    with pytest.raises(Unavailable, match="shutting down"):
+        engine.generate("x")
+
+
+def test_close_ends_one_that_does_not(processes: list[Process], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_process, "_EXIT_S", 0.1)
+    monkeypatch.setattr(Process, "send", lambda self, frames: None)
+    engine = EngineProcess(SETTINGS.model_copy(update={"drain_timeout_s": 0.0, "hang_timeout_s": 60}))
+    engine.close()
+    assert processes[0].killed == ["closed"]
+
+
+def test_its_own_folder_is_removed(processes: list[Process]) -> None:
+    engine = EngineProcess(SETTINGS)
+    folder = engine._folder
+    assert folder.is_dir()
+    engine.close()
+    assert not folder.exists()
+
+
+def test_one_that_cannot_be_started_is_told_and_later_tried_again(
+    processes: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(process: Process) -> None:
+        raise OSError("path too long")
+
+    Process.on_start = staticmethod(fail)
+    with pytest.raises(OSError, match="path too long"):
+        opened()
+    Process.on_start = staticmethod(lambda process: process.say(READY))
+    with opened() as engine:
+        Process.on_start = staticmethod(fail)
+        monkeypatch.setattr(engine._closing, "wait", lambda pause_s: engine._closing.is_set())
+        count = len(processes)
+        processes[-1].end()
+        wait_until(lambda: len(processes) > count)
+        Process.on_start = staticmethod(lambda process: process.say(READY))
+        wait_until(lambda: engine.pid is not None)
