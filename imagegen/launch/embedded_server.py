@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imagegen.file_names import is_plain
-from imagegen.launch.child_process import HOST, ServerError
+from imagegen.launch.child_process import HOST, ServerError, responds
 from imagegen.launch.ports import free_ports
 from imagegen.launch.triton_server import TritonServer
 
@@ -69,6 +69,10 @@ class EmbeddedServer(TritonServer):
     def metrics_url(self) -> str:
         """The Prometheus endpoint."""
         return f"http://{HOST}:{self.metrics_port}/metrics"
+
+    def is_ready(self) -> bool:
+        """Whether it says that it is ready to serve, and tells its metrics, which Triton begins with last."""
+        return super().is_ready() and responds(self.metrics_url)
 
     def _choose_ports(self) -> None:
         self._ports = free_ports(self._ports)

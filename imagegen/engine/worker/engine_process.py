@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
 import tempfile
 import threading
@@ -188,7 +189,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         is_ready, alive_s = False, 0.0  # loading may take as long as it takes
         try:
             shared = settings.model_dump_json(include=set(EngineSettings.model_fields))
-            worker.send(frames_of(Load(shared, str(self._model_folder), self._device)))
+            worker.send(frames_of(Load(shared, os.fsencode(self._model_folder), self._device)))
             for frames in worker.messages():
                 now_s = time.monotonic()
                 if not frames:

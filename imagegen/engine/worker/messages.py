@@ -29,12 +29,12 @@ class Load(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         settings: an `EngineSettings` as JSON.
-        folder: where a relative model path starts.
+        folder: where a relative model path starts, as the file system has it.
         device: of the setting "auto", as torch names it; None for a GPU where there is one.
     """
 
     settings: str
-    folder: str
+    folder: bytes
     device: str | None
 
 

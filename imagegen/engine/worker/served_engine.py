@@ -7,6 +7,7 @@ engine's threads   events, results, numbers for the metrics, signs of life -> me
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -84,7 +85,7 @@ class ServedEngine:
     def _load(self, load: Load) -> Engine:
         settings = EngineSettings.model_validate_json(load.settings)
         device = load.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        pipelines = load_pipelines(settings, Path(load.folder), device)
+        pipelines = load_pipelines(settings, Path(os.fsdecode(load.folder)), device)
         engine = self._make_engine(settings, pipelines=pipelines, new_series=self._series, on_alive=self._alive)
         engine.warm_up()
         return engine

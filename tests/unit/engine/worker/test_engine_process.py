@@ -111,7 +111,7 @@ def test_it_is_told_what_to_load_and_says_what_it_has(processes: list[Process]) 
         assert (engine.granularity_px, engine.pid) == (8, 77)
         [load] = processes[0].heard
     assert isinstance(load, Load)
-    assert (load.folder, load.device) == ("/models", "cpu")
+    assert (load.folder, load.device) == (b"/models", "cpu")
     assert EngineSettings.model_validate_json(load.settings) == SETTINGS
     assert engine.pid is None
 

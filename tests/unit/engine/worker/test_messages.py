@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ DESCRIPTION = ModelDescription(
 @pytest.mark.parametrize(
     "message",
     [
-        Load("{}", "/somewhere", "cpu"),
+        Load("{}", os.fsencode("/some\udcc3where é"), None),
         Generate(3, REQUEST, (1, 8, 8, 3), None, previews=2, streams=True, arrived_s=12.5),
         Cancel(4),
         Close(),

@@ -98,7 +98,7 @@ def unloaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def server(unloaded: Server) -> Server:
-    unloaded.say(Load(WARM.model_dump_json(), "/", "cpu"))
+    unloaded.say(Load(WARM.model_dump_json(), b"/", "cpu"))
     ready = unloaded.hear(lambda message: isinstance(message, Ready))
     assert ready.description.granularity_px == 8
     return unloaded
@@ -190,7 +190,7 @@ def test_told_to_close_it_says_so_last(server: Server) -> None:
 
 
 def test_what_cannot_be_loaded_is_its_last_word(unloaded: Server) -> None:
-    unloaded.say(Load(SETTINGS.model_copy(update={"warmup_sizes": ("9x9",)}).model_dump_json(), "/", "cpu"))
+    unloaded.say(Load(SETTINGS.model_copy(update={"warmup_sizes": ("9x9",)}).model_dump_json(), b"/", "cpu"))
     failed = unloaded.hear(lambda message: isinstance(message, LoadFailed))
     assert failed.kind in ("ValueError", "InvalidArgument")
     assert "9x9" in failed.problem
