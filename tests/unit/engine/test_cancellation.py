@@ -209,7 +209,7 @@ def test_a_request_that_has_ended_has_no_deadline() -> None:
 
 
 def test_where_nothing_is_open_nothing_is_looked_at() -> None:
-    """50 looks a second were half of what an idle server used."""
+    """An idle process is to be idle; it looked 50 times a second."""
     looks: list[None] = []
 
     def clock() -> float:
