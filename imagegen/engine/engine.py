@@ -45,8 +45,9 @@ class Engine(ImageGenerator[Generation]):
     Args:
         settings: which checkpoint, and how its device is shared.
         pipelines: the checkpoint, where it is loaded already; loaded as `settings` say otherwise.
-        new_series: makes a series of your metrics for a family and labels (`imagegen.engine.metrics.FAMILIES` lists
-            the families); its `increment`, `set` and `observe` are called a few times a second, on a thread.
+        new_series: makes a series of your metrics for a family and labels (`FAMILIES` of
+            `imagegen.engine.metric_families`); its `increment`, `set` and `observe` are called a few times a second,
+            on a thread.
         on_alive: called on the device's thread after each round of steps, and every second while there is nothing to
             do: who waits for it in vain for longer than a step takes knows that the device hangs.
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
+from imagegen.backoff import USUAL_BACKOFF, Backoff
 from imagegen.launch.child_process import ServerError
 
 TICK_S = 0.25
@@ -62,25 +62,6 @@ class Supervised(Protocol):
         """What its log says of why it does not serve."""
 
 
-@dataclass(frozen=True)
-class Backoff:
-    """How long to wait before a server is started again: not at all after a first failure, then ever longer.
-
-    Attributes:
-        first_s: after a second failure in a row; doubled for each further one.
-        most_s: the longest wait.
-        stable_s: a server that has served this long has got over its failures.
-    """
-
-    first_s: float = 1.0
-    most_s: float = 60.0
-    stable_s: float = 60.0
-
-    def wait_s(self, failures: int) -> float:
-        """The wait after so many failures in a row, from 1."""
-        return 0.0 if failures < 2 else min(self.most_s, self.first_s * 2.0 ** min(failures - 2, 30))
-
-
 class Supervisor:
     """Keeps one server serving. `tick` is to be called every `TICK_S`, on the thread that called `start`.
 
@@ -100,7 +81,7 @@ class Supervisor:
         self,
         server: Supervised,
         report: Callable[[str], None],
-        backoff: Backoff = Backoff(),
+        backoff: Backoff = USUAL_BACKOFF,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = State.STARTING

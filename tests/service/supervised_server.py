@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from imagegen.backoff import Backoff
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.supervisor import TICK_S, Backoff, State, Supervisor
+from imagegen.launch.supervisor import TICK_S, State, Supervisor
 
 
 class SupervisedServer(threading.Thread):

@@ -20,6 +20,7 @@ import pytest
 from checkpoint.random_checkpoint import make_checkpoint
 from imagegen.api.errors import Cancelled, InvalidArgument, Unavailable
 from imagegen.api.events import Progress
+from imagegen.backoff import Backoff
 from imagegen.engine import Engine, EngineProcess, EngineSettings, GenerationResult
 from imagegen.engine.worker import engine_process
 from tests.unit.tiny_engine import ENDLESS, levels, wait_until
@@ -41,7 +42,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> EngineSettings:
 @pytest.fixture(autouse=True)
 def without_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever was there at all has been there for long."""
-    monkeypatch.setattr(engine_process, "_STEADY_S", 0.0)
+    monkeypatch.setattr(engine_process, "_BACKOFF", Backoff(stable_s=0.0))
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,11 @@ import psutil
 import pytest
 
 from checkpoint.random_checkpoint import make_checkpoint
+from imagegen.backoff import Backoff
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
-from imagegen.launch.supervisor import Backoff, State
+from imagegen.launch.supervisor import State
 from imagegen_client import HttpImageClient, ImageClient, Unavailable
 from tests.service.conftest import PATIENT
 from tests.service.supervised_server import SupervisedServer

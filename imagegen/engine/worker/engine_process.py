@@ -21,6 +21,7 @@ from pathlib import Path
 from imagegen.api.events import Event
 from imagegen.api.request import ImageRequest
 from imagegen.api.tensors import Pixels
+from imagegen.backoff import USUAL_BACKOFF
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.image_generator import ImageGenerator, Respond
 from imagegen.engine.metric_families import NewSeries, discard
@@ -43,8 +44,7 @@ from imagegen.engine.worker.remote_requests import RemoteRequest, RemoteRequests
 from imagegen.engine.worker.worker_process import WorkerProcess
 from imagegen_client import ModelDescription
 
-_LONGEST_PAUSE_S = 60.0
-_STEADY_S = 60.0  # who has lived so long starts again at once
+_BACKOFF = USUAL_BACKOFF
 _EXIT_S = 10.0  # beyond the drain
 
 _log = logging.getLogger(__name__)
@@ -173,8 +173,8 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
             if not settings.compile:  # else the same machine has been warmed up
                 settings = settings.model_copy(update={"warmup_sizes": ("none",)})
             self._metrics.restarted(reason)
-            ends = 1 if time.monotonic() - started_s > _STEADY_S else ends + 1
-            pause_s = 0.0 if ends == 1 else min(_LONGEST_PAUSE_S, 2.0 ** (ends - 2))
+            ends = 1 if time.monotonic() - started_s >= _BACKOFF.stable_s else ends + 1
+            pause_s = _BACKOFF.wait_s(ends)
             _log.error("the engine's process ended: %s; another one starts in %g s", reason, pause_s)
 
     def _serve(self, settings: EngineSettings) -> str:

@@ -144,7 +144,7 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
     """From the worker: a number for the metrics.
 
     Attributes:
-        family: name of one of `imagegen.engine.metrics.FAMILIES`.
+        family: name of one of `imagegen.engine.metric_families.FAMILIES`.
         labels: of the series.
         value: added to a counter, set on a gauge, observed by a histogram.
     """

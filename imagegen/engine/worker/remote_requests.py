@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from imagegen.api.errors import ImageGenError, Unavailable
+from imagegen.api.errors import Unavailable
 from imagegen.api.events import Ended, Event, decode_event
 from imagegen.api.reports import GenerationReport
 from imagegen.api.request import ImageRequest
@@ -117,7 +117,7 @@ class RemoteRequests:
             metrics,
             check=lambda request: self._poison.check(request.content),
             start=self._start,
-            refused=self._refused,
+            refused=metrics.failed,
         )
         self.line.slots.pause()
 
@@ -196,9 +196,6 @@ class RemoteRequests:
             if self._send is not None and number in self._held:
                 self._send(frames_of(Cancel(number)))
         self._respond_soon(request, None, request.token.error)
-
-    def _refused(self, request: RemoteRequest, error: ImageGenError) -> None:
-        self._metrics.failed(request, error)
 
     def _respond_soon(
         self,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from imagegen.backoff import Backoff
 from imagegen.launch.child_process import ServerError
-from imagegen.launch.supervisor import TICK_S, Backoff, State, Supervisor
+from imagegen.launch.supervisor import TICK_S, State, Supervisor
 
 
 class Server:

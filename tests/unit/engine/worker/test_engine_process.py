@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from imagegen.api.errors import Unavailable
+from imagegen.backoff import Backoff
 from imagegen.engine import EngineProcess, EngineSettings
 from imagegen.engine.worker import engine_process
 from imagegen.engine.worker.messages import (
@@ -141,7 +142,7 @@ def test_it_is_started_again_at_once_then_ever_later(processes: list[Process], m
 
 
 def test_who_has_lived_long_is_started_again_at_once(processes: list[Process], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_process, "_STEADY_S", 0.0)
+    monkeypatch.setattr(engine_process, "_BACKOFF", Backoff(stable_s=0.0))
     with opened():
         for count in range(1, 5):
             processes[-1].end()
