@@ -42,16 +42,18 @@ class TreeServer(ChildProcess):
     Args:
         name: for messages.
         tree: the checkout's folder; its packages are those of this environment.
+        settings: `MODEL.PARAMETER=VALUE`, in place of the tree's own.
 
     Raises:
         ServerError: it has no server that we know, and on entering, when it does not get ready.
     """
 
-    def __init__(self, name: str, tree: Path) -> None:
+    def __init__(self, name: str, tree: Path, settings: Sequence[str] = ()) -> None:
         super().__init__(name, log_file=None, ready_timeout_s=_READY_TIMEOUT_S, exit_timeout_s=_EXIT_TIMEOUT_S)
         self._tree = tree
         self._ports: dict[str, int] = {}
         self._module = serve_module(tree)
+        self._settings = settings
 
     @property
     def grpc_url(self) -> str:
@@ -63,6 +65,8 @@ class TreeServer(ChildProcess):
         command = [sys.executable, "-m", self._module, "--openai-port", "0"]
         for name, port in self._ports.items():
             command += [f"--{name}-port", str(port)]
+        for setting in self._settings:
+            command += ["--set", setting]
         path = os.pathsep.join(map(str, (self._tree, self._tree / "client")))
         # From its own folder, else Python would find this tree's packages first.
         self._launch(["env", "-C", str(self._tree), *command], os.environ | {"PYTHONPATH": path})
@@ -148,6 +152,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--new", default=str(ROOT), help="the same; default: this checkout")
     parser.add_argument("--rounds", type=int, default=6, help="default 6")
     parser.add_argument("--each", type=int, default=5, help="requests of a client in a round; default 5")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="MODEL.PARAMETER=VALUE",
+        help="for both trees; diffusion.cpu_threads=1 takes the noise of threads that wait for each other away",
+    )
     arguments = parser.parse_args(argv)
     about = environment("python -m perf.tree_comparison")
     try:
@@ -155,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
             servers = {}
             for name, reference in ((NEW, arguments.new), (OLD, arguments.old)):
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-tree-")))
-                servers[name] = stack.enter_context(TreeServer(name, check_out(reference, folder)))
+                servers[name] = stack.enter_context(TreeServer(name, check_out(reference, folder), arguments.settings))
             urls = {name: server.grpc_url for name, server in servers.items()}
             records = asyncio.run(compare(urls, arguments.rounds, arguments.each))
     except ServerError as error:
