@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from imagegen.engine.cancellation import CancelToken
-from imagegen.engine.collate import DenoiserCall, forward
+from imagegen.engine.collate import DenoiserCall, Ranks, forward
 from imagegen.engine.denoiser_proxy import RunCall
 from imagegen.engine.device_thread import DeviceThread
 from imagegen.engine.executor import Executor, PipelineRun
@@ -48,6 +48,7 @@ class ModelRunner:
         pipelines: the loaded checkpoint.
         metrics: counts forwards.
         on_alive: called after each tick, and every second while there is nothing to do; on the device thread.
+        ranks: several devices that share each forward; None for one.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class ModelRunner:
         pipelines: Pipelines,
         metrics: EngineMetrics,
         on_alive: Callable[[], None] = lambda: None,
+        ranks: Ranks | None = None,
     ) -> None:
         self._settings = settings
+        self._ranks = ranks
         self._pipelines = pipelines
         self._metrics = metrics
         self._costs = ForwardCosts(pipelines.device)
@@ -172,7 +175,7 @@ class ModelRunner:
         timed = nullcontext() if call.rules is None else self._costs.timed(call.batch_key, sum(c.rows for c in calls))
         try:
             with timed:
-                outputs = forward(calls, self._row_buckets(call))
+                outputs = forward(calls, self._row_buckets(call), self._ranks)
         except RuntimeError as error:
             if _CPU_OUT_OF_MEMORY in str(error):
                 raise MemoryError(str(error)) from error

@@ -24,9 +24,13 @@ class Connection:
     Args:
         base: path of the two sockets, without their suffixes; a hundred characters at most.
         is_worker: which end this is.
+
+    Attributes:
+        base: as given.
     """
 
     def __init__(self, base: Path, *, is_worker: bool) -> None:
+        self.base = base
         self._context = zmq.Context()
         self._lock = threading.Lock()
         self._paths = [base.with_name(base.name + suffix) for suffix in _SUFFIXES]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _P = "imagegen_diffusion_"
 _WAITING = _P + "waiting_requests"
 _KINDS = {family.name: family.kind for family in FAMILIES}
-REASONS = ("killed", "crashed", "device", "failed", "hang", "closed")
+REASONS = ("killed", "crashed", "device", "rank", "failed", "hang", "closed")
 
 
 class RemoteMetrics:
