@@ -74,7 +74,7 @@ class Engine(ImageGenerator[Generation]):
         self._caches = caches
         super().__init__(settings)
         self.pipelines = with_caches(pipelines, caches)
-        self._metrics = EngineMetrics(new_series, caches.by_name(), pipelines.device)
+        self._metrics = EngineMetrics(new_series, caches.by_name(), pipelines.device, ranks.count if ranks else 1)
         self._runner = ModelRunner(settings, self.pipelines, self._metrics, on_alive, ranks)
         self._ranks = ranks
         self._lifecycle = RequestLifecycle(settings.max_active_requests, self._runner, self.pipelines, self._metrics)

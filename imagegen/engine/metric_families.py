@@ -37,6 +37,7 @@ FAMILIES = (
     Family(_P + "cache_evictions_total", "counter", "Cache entries dropped for want of room"),
     Family(_P + "cache_bytes", "gauge", "Bytes held by a cache"),
     Family(_P + "device_memory_bytes", "gauge", "GPU memory that torch holds for tensors"),
+    Family(_P + "ranks", "gauge", "Devices that share each forward"),
     RESTARTS,
     Family(
         _P + "image_peak_bytes",

@@ -9,6 +9,9 @@ import msgspec
 
 from imagegen.engine.worker.messages import Frames, LoadFailed
 
+SETTLED_WITHIN_S = 10.0
+"""When some ranks' forwards have failed and others still wait for them after this time, the engine ends."""
+
 
 class LoadRank(msgspec.Struct, frozen=True, tag=True):
     """To a rank, first: load the denoisers of the checkpoint.

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from imagegen.engine.ranks.context import check_context, enable_context
 from imagegen.engine.ranks.messages import (
+    SETTLED_WITHIN_S,
     Done,
     Join,
     Joined,
@@ -25,8 +25,9 @@ from imagegen.engine.ranks.messages import (
     rank_frames,
 )
 from imagegen.engine.ranks.packing import Layout, pack
-from imagegen.engine.ranks.rank_group import SETTLED_WITHIN_S, join_group
+from imagegen.engine.ranks.process_group import GroupLostError, ProcessGroup
 from imagegen.engine.settings import EngineSettings
+from imagegen.engine.worker.child import end
 from imagegen.engine.worker.connection import Connection
 from imagegen.engine.worker.device_faults import end_after_fatal_fault
 from imagegen.engine.worker.messages import RANK_LOST, LoadFailed
@@ -54,35 +55,39 @@ class Rank:
         settings = EngineSettings.model_validate_json(load.settings)
         self._by_context = settings.parallelism == "context"
         try:
-            self._denoisers = load_denoisers(settings, Path(os.fsdecode(load.folder)), self._device)
-            if self._by_context:
-                check_context(self._denoisers, load.ranks)
+            self._load(settings, load)
         except Exception as error:
             _log.exception("rank %d could not load", load.rank)
             self._send(LoadFailed(type(error).__name__, str(error)))
             return
-        self._send(RankLoaded(tuple(self._denoisers)))
-        assert isinstance(self._receive(), Join)
-        join_group(Path(os.fsdecode(load.store)), settings, self._device, load.rank, load.ranks)
-        if self._by_context:
-            for module in self._denoisers.values():
-                enable_context(module, load.rank, load.ranks, self._device)
-        self._send(Joined())
         torch.set_grad_enabled(False)
         while True:
             message = self._receive()
             assert isinstance(message, Run)
-            self._forward(message)
+            try:
+                self._forward(message)
+            except GroupLostError as error:
+                _log.critical("%s; rank %d ends", error, load.rank)
+                end(RANK_LOST)
+
+    def _load(self, settings: EngineSettings, load: LoadRank) -> None:
+        self._denoisers = load_denoisers(settings, Path(os.fsdecode(load.folder)), self._device)
+        if self._by_context:
+            check_context(self._denoisers, load.ranks)
+        self._send(RankLoaded(tuple(self._denoisers)))
+        assert isinstance(self._receive(), Join)
+        store = Path(os.fsdecode(load.store))
+        self._group = ProcessGroup(store, load.rank, load.ranks, self._device, settings.hang_timeout_s)
+        if self._by_context:
+            for module in self._denoisers.values():
+                enable_context(module, load.rank, load.ranks, self._device)
+        self._send(Joined())
 
     def _forward(self, message: Run) -> None:
         if message.described is not None:
             self._layouts[message.layout] = Layout.from_bytes(message.described)
         layout = self._layouts[message.layout]
-        try:
-            buffer = torch.empty(layout.size, dtype=torch.uint8, device=self._device)
-            dist.recv(buffer, src=0)
-        except RuntimeError as error:
-            self._lost(f"no buffer came: {error}")
+        buffer = self._group.receive(layout.size, 0)
         try:
             args, kwargs = layout.unpack(buffer)
             output = self._denoisers[message.module](*args, **kwargs)
@@ -97,15 +102,12 @@ class Rank:
             return
         described, packed = pack(output, self._device)
         self._send(Done(described.to_bytes()))
-        try:
-            dist.send(packed, dst=0)
-        except RuntimeError as error:
-            self._lost(f"no output could be sent: {error}")
+        self._group.start_sending(packed, 0).wait()
 
     def _wait_for_the_others(self) -> None:
         """Go on when the others' forwards have failed as well; else they wait in a collective for this one."""
         if not self._connection.receiving.poll(round(SETTLED_WITHIN_S * 1000)):
-            self._lost("the forward failed on this rank alone")
+            raise GroupLostError("the forward failed on this rank alone")
         assert isinstance(self._receive(), Settled)
 
     def _receive(self) -> Any:
@@ -113,8 +115,3 @@ class Rank:
 
     def _send(self, message: Any) -> None:
         self._connection.send(rank_frames(message))
-
-    def _lost(self, why: str) -> None:
-        _log.critical("%s; the rank ends", why)
-        logging.shutdown()
-        os._exit(RANK_LOST)

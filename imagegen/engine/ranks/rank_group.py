@@ -10,16 +10,15 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed as dist
 
 from imagegen.engine.merge_rules import MergeRule
 from imagegen.engine.ranks.context import check_context, check_tokens, enable_context
 from imagegen.engine.ranks.messages import (
+    SETTLED_WITHIN_S,
     Done,
     Join,
     Joined,
@@ -31,14 +30,13 @@ from imagegen.engine.ranks.messages import (
     error_from,
 )
 from imagegen.engine.ranks.packing import Layout, pack
+from imagegen.engine.ranks.process_group import GroupLostError, ProcessGroup, Sending
 from imagegen.engine.ranks.rank_process import RankProcess
 from imagegen.engine.ranks.row_split import even_spans, joined, some_rows
 from imagegen.engine.settings import EngineSettings
+from imagegen.engine.worker.child import end
 from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT, RANK_LOST, LoadFailed
 from imagegen.pipelines.denoisers import denoisers_of
-
-SETTLED_WITHIN_S = 10.0
-"""When some ranks' forwards have failed and others still wait for them after this time, the engine ends."""
 
 _KINDS: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError}
 
@@ -103,7 +101,8 @@ class RankGroup:
         self._names = {id(module): name for name, module in denoisers.items()}
         for other in self._others:
             other.send(Join())
-        join_group(self._store, self._settings, self._devices[0], 0, self.count)
+        timeout_s = self._settings.hang_timeout_s
+        self._group = ProcessGroup(self._store, 0, self.count, self._devices[0], timeout_s)
         if not self.splits_rows:
             for module in denoisers.values():
                 enable_context(module, 0, self.count, self._devices[0])
@@ -135,11 +134,15 @@ class RankGroup:
         Raises:
             Exception: what the module raised, on whichever rank.
         """
-        if id(module) in self._names and not self.splits_rows:
-            return self._run_context(module, args, kwargs)
-        if id(module) not in self._names or rules is None or rows < 2:
-            return module(*args, **kwargs)
-        return self._run_rows(module, kwargs, rules, rows)
+        try:
+            if id(module) in self._names and not self.splits_rows:
+                return self._run_context(module, args, kwargs)
+            if id(module) in self._names and rules is not None and rows > 1:
+                return self._run_rows(module, kwargs, rules, rows)
+        except GroupLostError as error:  # no halving of a batch would help
+            _log.critical("%s; the engine ends", error)
+            end(RANK_LOST)
+        return module(*args, **kwargs)
 
     def close(self) -> None:
         """End the other ranks; this process ends as well."""
@@ -160,17 +163,19 @@ class RankGroup:
         in_turn = self._settings.compile
         if in_turn:
             outcomes.append(_outcome(module, (), parts[0]))
-        works = [self._start(other, module, (), part) for other, part in zip(others, parts[1:], strict=True)]
+        sendings = [self._start(other, module, (), part) for other, part in zip(others, parts[1:], strict=True)]
         if not in_turn:
             outcomes.append(_outcome(module, (), parts[0]))
-        self._finish(works)
+        for sending in sendings:
+            sending.wait()
         outcomes += [self._received(other) for other in others]
         _raise_first(outcomes)
         return joined(outcomes, samples=any(rule[0] == "samples" for rule in rules.values()))
 
     def _run_context(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        works = [self._start(other, module, args, kwargs) for other in self._others]
-        self._finish(works)
+        sendings = [self._start(other, module, args, kwargs) for other in self._others]
+        for sending in sendings:
+            sending.wait()
         outcome = _outcome(module, args, kwargs)
         has_failed = isinstance(outcome, Exception)
         # Those whose own forward has failed need not be waited for long: they fail as well, or wait for this one.
@@ -184,40 +189,25 @@ class RankGroup:
         _raise_first(outcomes)
         return outcome
 
-    def _start(self, other: RankProcess, module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, torch.Tensor]:
-        """Tell a rank of a forward; what sends its buffer, with the buffer, which must live as long."""
+    def _start(self, other: RankProcess, module: Any, args: Any, kwargs: dict[str, Any]) -> Sending:
+        """Tell a rank of a forward and send its arguments."""
         layout, buffer = pack((args, kwargs), self._devices[0])
         number, described = other.layouts.number(layout)
         other.send(Run(self._names[id(module)], number, described))
-        try:
-            return dist.isend(buffer, dst=other.rank), buffer
-        except RuntimeError as error:
-            self._lost(f"no buffer could be sent to rank {other.rank}: {error}")
-
-    def _finish(self, works: Sequence[tuple[Any, torch.Tensor]]) -> None:
-        try:
-            for work, _ in works:
-                work.wait()
-        except RuntimeError as error:
-            self._lost(f"no buffer could be sent: {error}")
+        return self._group.start_sending(buffer, other.rank)
 
     def _received(self, other: RankProcess, within_s: float | None = None) -> Any:
         """What a rank's forward gave: its output, None where it stays there, or an exception."""
         reply = other.receive(within_s)
         if reply is None:
-            self._lost(f"the forward of rank {other.rank} did not end when that of rank 0 had failed")
+            raise GroupLostError(f"the forward of rank {other.rank} did not end when that of rank 0 had failed")
         if isinstance(reply, RunFailed):
             return error_from(reply.error)
         assert isinstance(reply, Done)
         if reply.layout is None:
             return None
         layout = Layout.from_bytes(reply.layout)
-        buffer = torch.empty(layout.size, dtype=torch.uint8, device=self._devices[0])
-        try:
-            dist.recv(buffer, src=other.rank)
-        except RuntimeError as error:
-            self._lost(f"no output came from rank {other.rank}: {error}")
-        return layout.unpack(buffer)
+        return layout.unpack(self._group.receive(layout.size, other.rank))
 
     def _expect(self, kind: type[_Expected]) -> list[_Expected]:
         messages = []
@@ -231,30 +221,9 @@ class RankGroup:
 
     def _watch(self, other: RankProcess) -> None:
         status = other.wait()
-        if not self._closing and not other.has_failed_to_load:
+        if not self._closing and status != 0:  # with 0 it has said why it could not load
             _log.critical("rank %d has ended with status %d, and the engine with it", other.rank, status)
-            _end(FATAL_DEVICE_FAULT if status == FATAL_DEVICE_FAULT else RANK_LOST)
-
-    def _lost(self, why: str) -> Any:
-        """End this process: its group cannot be used any more, and no halving of a batch would help."""
-        _log.critical("%s; the engine ends", why)
-        _end(RANK_LOST)
-
-
-def join_group(store: Path, settings: EngineSettings, device: torch.device, rank: int, ranks: int) -> None:
-    """Become a rank of the process group; waits for the others."""
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    # All ranks are on this machine.
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        dist.get_default_backend_for_device(device),
-        store=dist.FileStore(str(store), ranks),
-        rank=rank,
-        world_size=ranks,
-        timeout=timedelta(seconds=settings.hang_timeout_s),
-        device_id=device if device.type == "cuda" else None,
-    )
+            end(FATAL_DEVICE_FAULT if status == FATAL_DEVICE_FAULT else RANK_LOST)
 
 
 def _outcome(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -269,8 +238,3 @@ def _raise_first(outcomes: Sequence[Any]) -> None:
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
-
-
-def _end(status: int) -> None:
-    logging.shutdown()
-    os._exit(status)

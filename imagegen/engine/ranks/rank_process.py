@@ -7,7 +7,6 @@ from pathlib import Path
 from imagegen.engine.ranks.messages import FromRank, ToRank, message_from_rank, rank_frames
 from imagegen.engine.ranks.sent_layouts import SentLayouts
 from imagegen.engine.worker.connection import Connection
-from imagegen.engine.worker.messages import LoadFailed
 from imagegen.engine.worker.worker_process import start_module
 
 
@@ -21,13 +20,11 @@ class RankProcess:
     Attributes:
         rank: as given.
         layouts: those that it has been sent.
-        has_failed_to_load: it has said why, and ends by itself.
     """
 
     def __init__(self, base: Path, rank: int) -> None:
         self.rank = rank
         self.layouts = SentLayouts()
-        self.has_failed_to_load = False
         self._process = start_module("imagegen.engine.ranks", base)
         self._connection = Connection.server(base)
 
@@ -47,9 +44,7 @@ class RankProcess:
         """
         if not self._connection.receiving.poll(None if within_s is None else round(within_s * 1000)):
             return None
-        message = message_from_rank(self._connection.receive()[0])
-        self.has_failed_to_load |= isinstance(message, LoadFailed)
-        return message
+        return message_from_rank(self._connection.receive()[0])
 
     def wait(self) -> int:
         """Wait for its end; its exit status."""

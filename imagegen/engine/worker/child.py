@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from typing import NoReturn
 
 from imagegen.engine.worker.connection import Connection
 
@@ -30,9 +31,14 @@ def begin_child() -> None:
 def end_child(connection: Connection) -> None:
     """Say the last words and end. torch and CUDA may take seconds to take themselves down, for nothing."""
     connection.close(_LAST_WORDS_MS)
+    end(0)
+
+
+def end(status: int) -> NoReturn:
+    """End this process at once, from any thread."""
     logging.shutdown()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _end_with_parent() -> None:

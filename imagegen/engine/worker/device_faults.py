@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 
 import torch
 
+from imagegen.engine.worker.child import end
 from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT
 
 _log = logging.getLogger(__name__)
@@ -31,5 +31,4 @@ def end_after_fatal_fault(error: BaseException) -> None:
     """End this process at once where the device is lost to it; who watches it answers its requests."""
     if is_fatal(error):
         _log.critical("the device is lost to this process: %s", error)
-        logging.shutdown()
-        os._exit(FATAL_DEVICE_FAULT)
+        end(FATAL_DEVICE_FAULT)
