@@ -52,6 +52,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
     assert {key: values[-1] for key, values in arrived.items()} == {
         ("waiting_requests",): 3,
         ("active_requests",): 2,
+        ("ranks",): 1,
         ("forwards_total",): 1,
         ("denoiser_calls_total",): 2,
         ("forward_rows",): 3,
