@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from imagegen.engine.collate import DenoiserCall, forward
-from imagegen.engine.merge_rules import MergeRule
-from imagegen.engine.ranks.packing import pack
-from imagegen.engine.ranks.row_split import even_spans, joined, some_rows
+from imagegen.engine.ranks.row_split import even_spans, joined
 from tests.unit.engine import test_families
 from tests.unit.engine.family_cases import CASES
+from tests.unit.engine.ranks.parts import Parts
 from tests.unit.engine.test_families import Together, assert_same_as_alone
 
 
@@ -33,23 +32,6 @@ def test_what_cannot_be_joined_is_an_error() -> None:
         joined([1, 2], samples=False)
     assert joined([None, None], samples=False) is None
     assert joined([1], samples=False) == 1
-
-
-class Parts:
-    """Three ranks, one after the other, in this process."""
-
-    count = 3
-
-    def run(self, module: Any, args: Any, kwargs: dict[str, Any], rules: dict[str, MergeRule] | None, rows: int) -> Any:
-        if rules is None:
-            return module(*args, **kwargs)
-        outputs = []
-        for span in even_spans(rows, self.count):
-            if span.stop > span.start:
-                part = {name: some_rows(rules[name], value, span) for name, value in kwargs.items()}
-                layout, buffer = pack(part, torch.device("cpu"))
-                outputs.append(module(**layout.unpack(buffer)))
-        return joined(outputs, samples=any(rule[0] == "samples" for rule in rules.values()))
 
 
 @pytest.mark.parametrize("name", ["sd-euler-ancestral", "sd-controlnet", "sdxl", "sd3", "qwen-image", "z-image"])
