@@ -89,8 +89,8 @@ def section(
         title="Ends of the engine's process",
         settings=settings,
         paragraphs=[
-            "Clients of each interface send one request after the other, 2, 6 or 20 steps, every one another, none with "
-            "a deadline. An answer is counted from the end of the engine, a recovery from there to the first "
+            "Clients of each interface send one request after the other, 2, 6 or 20 steps, each another one, none with"
+            " a deadline. An answer is counted from the end of the engine, a recovery from there to the first "
             "image of a request that was sent afterwards. Half a second after the end each interface gets one more "
             "request, with a deadline of 1 s.",
             "\n".join(f"- {name}: {KINDS[name].meaning}" for name in settings.kinds),

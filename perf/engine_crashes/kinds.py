@@ -14,7 +14,7 @@ from perf.engine_crashes.memory_limit import address_space_limited, group_limite
 
 _HANG_TIMEOUT_S = 2.0
 _LOOKS_S = 1.5  # between two looks of the watch, and of a sign of life that was sent just before
-LOST_DEVICE = Path(__file__).with_name("lost_device")
+_LOST_DEVICE = Path(__file__).with_name("lost_device") / "sitecustomize.py"
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class Kind:
         longest_s: until the process has to have ended; or for which the harm lasts, where it may survive.
         is_immediate: whether the process has ended when `harm` has begun, so that time counts from then on.
         may_survive: whether the process may go on.
+        takes_memory: whether more memory than before has to be asked for to be harmed; the engine keeps what it had.
         parameters: of the server, `{"model.parameter": value}`.
-        environment: variables of the server.
+        module: a file that the engine's process imports when it starts; None for none.
     """
 
     meaning: str
@@ -36,8 +37,9 @@ class Kind:
     longest_s: float
     is_immediate: bool = False
     may_survive: bool = False
+    takes_memory: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    module: Path | None = None
 
 
 def _signal(sent: signal.Signals) -> Callable[[psutil.Process], AbstractContextManager[None]]:
@@ -59,19 +61,23 @@ KINDS = {
         parameters={"diffusion.hang_timeout_s": f"{_HANG_TIMEOUT_S:g}"},
     ),
     "memory": Kind(
-        "a control group that lets it have 4 MiB more; counted from when the kernel has killed it", group_limited, 30.0
+        "a control group that lets it have 4 MiB more, and large requests; counted from when the kernel has killed it",
+        group_limited,
+        30.0,
+        takes_memory=True,
     ),
     "allocations": Kind(
-        "RLIMIT_AS 4 MiB above what it has, for 2 s or until it ends; counted from then on",
+        "RLIMIT_AS 4 MiB above what it has, and large requests, for 3 s or until it ends; counted from then on",
         address_space_limited,
-        2.0,
+        3.0,
         may_survive=True,
+        takes_memory=True,
     ),
     "device": Kind(
         "every layer raises torch.AcceleratorError; counted from when the process has ended itself",
         _signal(signal.SIGUSR1),
         10.0,
-        environment={"PYTHONPATH": str(LOST_DEVICE)},
+        module=_LOST_DEVICE,
     ),
 }
 """By name."""

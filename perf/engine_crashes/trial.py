@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import psutil
 
 from imagegen.engine import EngineProcess
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.model_repository import MODEL_REPOSITORY
 from perf.engine_crashes.judgement import Record
 from perf.engine_crashes.kinds import KINDS, Kind
 from perf.engine_crashes.leftovers import held, left_over
@@ -28,6 +30,7 @@ from perf.process_tree import engine_of
 _MOMENT_S = (0.05, 2.0)  # of load between a recovery and the next end
 _PROBE_MS = 1000
 _UNTIL_PROBES_S = 0.5  # by then nothing is sent to the old process any more, and others wait for the next one
+_LARGE = (512, 512)
 _LOADS = 3
 _RECOVERY_S = 60.0  # beyond the time that loading takes: it is not coming back
 _SETTLED_S = 2.0
@@ -80,10 +83,10 @@ def crash(
         ServerError: the server or its frontend does not start.
     """
     kind = KINDS[name]
-    path = os.pathsep.join(filter(None, (kind.environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH"))))
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.dict(os.environ, kind.environment | ({"PYTHONPATH": path} if path else {})))
-        server = stack.enter_context(own_server(checkpoint, more=kind.parameters))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-crashes-")))
+        repository = MODEL_REPOSITORY if kind.module is None else _with_module(kind.module, folder / "repository")
+        server = stack.enter_context(own_server(checkpoint, more=kind.parameters, repository=repository))
         frontend = stack.enter_context(EmbeddedFrontend(server.grpc_url, options={"tokenizer": str(checkpoint)}))
         dice = random.Random(f"{settings.seed}, {name}")
 
@@ -97,6 +100,17 @@ def crash(
         asyncio.run(measured.run())
         left = left_over(before, lambda: held(server, frontend))
         return measured.record(left), before
+
+
+def _with_module(module: Path, repository: Path) -> Path:
+    """A copy of the model repository in which the engine's process finds the module.
+
+    Triton's python backend has the model's folder on the path of modules, which the engine's process gets as
+    PYTHONPATH. PYTHONPATH itself it ignores.
+    """
+    shutil.copytree(MODEL_REPOSITORY, repository)
+    shutil.copy(module, repository / "diffusion" / "1")
+    return repository
 
 
 class _Trial:
@@ -122,6 +136,7 @@ class _Trial:
         self._users = Users(server.grpc_url, frontend.url, dice, clients)
         self._ends: list[End] = []
         self._probes: list[Outcome] = []
+        self._large: list[asyncio.Task[list[Outcome]]] = []
         self._faults: list[str] = []
 
     async def run(self) -> None:
@@ -143,6 +158,9 @@ class _Trial:
                         return
                 finally:
                     self._probes += await probes
+                    for large in self._large:
+                        self._users.outcomes += await large
+                    self._large.clear()
                 self._notify()
 
     def record(self, leftovers: Mapping[str, int]) -> Record:
@@ -157,19 +175,21 @@ class _Trial:
         try:
             began_s = time.monotonic()
             with kind.harm(engine):
+                if kind.takes_memory:
+                    self._large.append(asyncio.create_task(self._users.send_each(size=_LARGE)))
                 ended_s = await _ended_s(descriptor, kind.longest_s)
+                if ended_s is None and not kind.may_survive:
+                    self._faults.append(f"the process had not ended after {kind.longest_s:g} s")
+                    engine.kill()
         finally:
             os.close(descriptor)
-        if ended_s is None and not kind.may_survive:
-            self._faults.append(f"the process had not ended after {kind.longest_s:g} s")
-            engine.kill()
         now_s = time.monotonic()
         over_s = began_s if kind.is_immediate else now_s if ended_s is None else ended_s
         return End(began_s, over_s, ended_s is not None)
 
     async def _probe(self) -> list[Outcome]:
         await asyncio.sleep(_UNTIL_PROBES_S)
-        return await self._users.with_deadline(_PROBE_MS)
+        return await self._users.send_each(timeout_ms=_PROBE_MS)
 
     async def _served_since(self, moment_s: float) -> bool:
         """Whether a request that was sent after that moment has succeeded, once one has or none will."""

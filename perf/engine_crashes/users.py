@@ -62,7 +62,7 @@ class Users:
         self._leaving = False
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
-        self._probes: dict[str, _Send] = {}
+        self._more: dict[str, _Send] = {}
         self.outcomes: list[Outcome] = []
         self.served_s = 0.0
         self.connections = 0
@@ -71,7 +71,7 @@ class Users:
         for _ in range(self._each):
             for way, send in (await self._clients()).items():
                 self._tasks.append(asyncio.create_task(self._send_on_and_on(way, send)))
-        self._probes = await self._clients()
+        self._more = await self._clients()
         return self
 
     async def __aexit__(
@@ -85,12 +85,18 @@ class Users:
 
     @property
     def expected_connections(self) -> int:
-        """How many the clients of the frontend need: one each, and one for those of `with_deadline`."""
+        """How many the clients of the frontend need: one each, and one for those of `send_each`."""
         return self._each + 1
 
-    async def with_deadline(self, timeout_ms: int) -> list[Outcome]:
-        """Send one more request by each interface, with a deadline; what became of them, which `outcomes` has not."""
-        return await asyncio.gather(*(self._outcome(way, send, timeout_ms) for way, send in self._probes.items()))
+    async def send_each(self, timeout_ms: int | None = None, size: tuple[int, int] | None = None) -> list[Outcome]:
+        """Send one more request by each interface; what became of them, which `outcomes` has not.
+
+        Args:
+            timeout_ms: their deadline; None for none.
+            size: (width, height) in pixels; None for one of the usual ones.
+        """
+        sent = (self._outcome(way, send, timeout_ms, size) for way, send in self._more.items())
+        return await asyncio.gather(*sent)
 
     async def _clients(self) -> dict[str, _Send]:
         """A client for each interface."""
@@ -118,8 +124,10 @@ class Users:
             else:
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _outcome(self, way: str, send: _Send, timeout_ms: int | None = None) -> Outcome:
-        request = self._request(way)
+    async def _outcome(
+        self, way: str, send: _Send, timeout_ms: int | None = None, size: tuple[int, int] | None = None
+    ) -> Outcome:
+        request = self._request(way, size)
         values = request.values() | ({} if timeout_ms is None else {"timeout_ms": timeout_ms})
         sent_s, said = time.monotonic(), ""
         try:
@@ -135,10 +143,11 @@ class Users:
                 kind, said = Result.OTHER, str(error)
         return Outcome(way, sent_s, answered_s, kind, said, timeout_ms)
 
-    def _request(self, way: str) -> Request:
+    def _request(self, way: str, size: tuple[int, int] | None) -> Request:
         number, usual = next(self._numbers), random_request(self._dice)
         return dataclasses.replace(
             usual,
+            size=size or usual.size,
             task=TEXT_TO_IMAGE if way == OPENAI else usual.task,  # there images go by another route
             num_inference_steps=self._dice.choices(list(_STEPS), list(_STEPS.values()))[0],
             seed=self._dice.randrange(2**31),
