@@ -32,9 +32,7 @@ from imagegen.pipelines.plan import Plan
 from imagegen.pipelines.steps import Step
 
 OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
-# Plain RuntimeErrors: of torch's CPU allocator, and of oneDNN, whose status (out of memory, or a size that it has no
-# primitive for) torch does not pass on. In both a smaller size helps.
-_CPU_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive")
+_CPU_OUT_OF_MEMORY = "can't allocate memory"  # torch's CPU allocator raises a plain RuntimeError
 
 _log = logging.getLogger(__name__)
 _forwards: Counter[torch.device] = Counter()  # begun by all engines of this process, which share a device's memory
@@ -192,7 +190,7 @@ def _memory_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if any(text in str(error) for text in _CPU_OUT_OF_MEMORY):
+        if _CPU_OUT_OF_MEMORY in str(error):
             raise MemoryError(str(error)) from error
         raise
 

@@ -21,7 +21,7 @@ from perf.engine_crashes.judgement import COLUMNS, MOST_ANSWER_S, MOST_LATE_S, M
 from perf.engine_crashes.kinds import KINDS
 from perf.engine_crashes.memory_limit import has_memory_group
 from perf.engine_crashes.outcomes import Result
-from perf.engine_crashes.trial import Settings, crash, loading_s
+from perf.engine_crashes.trial import Settings, crash
 from perf.environment import environment, results_folder
 from perf.progress import quiet_progress
 from perf.report import Outcome, Section, Target, table, write_report
@@ -52,13 +52,12 @@ def measure(settings: Settings, checkpoint: Path) -> tuple[dict[str, Record], di
     records: dict[str, Record] = {}
     failures: dict[str, str] = {}
     before: dict[str, Any] = {}
-    load_s = loading_s(checkpoint)
     with quiet_progress() as progress:
         for name in settings.kinds:
             bar = progress.add_task(name, total=settings.times + 1)
             try:
                 records[name], before[name] = crash(
-                    name, settings, checkpoint, load_s, lambda bar=bar: progress.advance(bar) or progress.refresh()
+                    name, settings, checkpoint, lambda bar=bar: progress.advance(bar) or progress.refresh()
                 )
             except Exception as error:
                 failures[name] = f"{type(error).__name__}: {error}"

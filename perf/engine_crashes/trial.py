@@ -65,7 +65,7 @@ def loading_s(checkpoint: Path) -> float:
 
 
 def crash(
-    name: str, settings: Settings, checkpoint: Path, load_s: float, notify: Callable[[], None]
+    name: str, settings: Settings, checkpoint: Path, notify: Callable[[], None]
 ) -> tuple[Record, Mapping[str, int]]:
     """End the engine of one server so often.
 
@@ -73,7 +73,6 @@ def crash(
         name: of the kind.
         settings: how much is done.
         checkpoint: that the server has.
-        load_s: that its engine takes to be ready.
         notify: called after each end and recovery.
 
     Returns:
@@ -83,6 +82,7 @@ def crash(
         ServerError: the server or its frontend does not start.
     """
     kind = KINDS[name]
+    load_s = loading_s(checkpoint)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-crashes-")))
         repository = MODEL_REPOSITORY if kind.module is None else _with_module(kind.module, folder / "repository")

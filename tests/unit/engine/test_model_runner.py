@@ -67,19 +67,12 @@ def test_where_rows_cost_a_short_request_has_its_forwards_for_itself(
         long.close()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("can't allocate memory"),
-        RuntimeError("could not create a primitive"),
-    ],
-)
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
 @pytest.mark.parametrize("part", ["unet", "decoder"])
 def test_out_of_memory_is_known_on_every_device_and_outside_forwards_too(
     engine: Engine, part: str, error: RuntimeError
 ) -> None:
-    """torch's CPU allocator and oneDNN raise a plain RuntimeError."""
+    """torch's CPU allocator raises a plain RuntimeError."""
     with failing(part, error), pytest.raises(Unavailable, match="out of memory; try again later, or a smaller size"):
         engine.generate("a red cat")
     assert engine.generate("a red cat").frames.shape[0] == 1
