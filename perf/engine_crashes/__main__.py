@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,9 @@ def measure(settings: Settings, checkpoint: Path) -> tuple[dict[str, Record], di
     with quiet_progress() as progress:
         for name in settings.kinds:
             bar = progress.add_task(name, total=settings.times + 1)
+            notify = partial(progress.update, bar, advance=1, refresh=True)
             try:
-                records[name], before[name] = crash(
-                    name, settings, checkpoint, lambda bar=bar: progress.advance(bar) or progress.refresh()
-                )
+                records[name], before[name] = crash(name, settings, checkpoint, notify)
             except Exception as error:
                 failures[name] = f"{type(error).__name__}: {error}"
     return records, failures, before
