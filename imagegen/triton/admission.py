@@ -1,13 +1,16 @@
 """The way of a request into the engine: its arrays are parsed, and it waits for a slot.
 
 execute (Triton's thread)   arrays -> ImageRequest -> slot (blocks, so the line is Triton's own queue)
+waiting threads             the same for the first of those that come while there is no engine
 response thread             result or error -> `diffusion_response`
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
@@ -51,12 +54,43 @@ class Admission:
     def __init__(self, engine: ImageGenerator[Any], publish: Callable[[str, Event], None]) -> None:
         self._engine = engine
         self._publish = publish
+        slots = engine.settings.max_active_requests
+        self._free = threading.Semaphore(slots)
+        self._waiting = ThreadPoolExecutor(slots, thread_name_prefix="waiting")
 
     def submit(self, request: DiffusionRequest) -> None:
-        """Take a request; blocks while no slot is free. It gets exactly one response, from any thread."""
+        """Take a request; blocks while no slot is free. It gets exactly one response, from any thread.
+
+        While there is no engine it does not block for as many as will start together once there is one. Else the first
+        of them would keep those behind it in Triton's queue, where no deadline and no cancel reaches them.
+        """
         try:
-            self._engine.submit(self._engine_request(request))
+            taken = self._engine_request(request)
         except BaseException as error:  # every request gets a response, whatever happens
+            request.fail(error)
+            return
+        if self._engine.line.slots.paused and self._free.acquire(blocking=False):
+            try:
+                self._waiting.submit(self._wait, request, taken)
+                return
+            except RuntimeError:  # no thread to be had
+                self._free.release()
+        self._admit(request, taken)
+
+    def close(self) -> None:
+        """End the threads; the engine is closed, and refuses all that wait."""
+        self._waiting.shutdown(wait=True)
+
+    def _wait(self, request: DiffusionRequest, taken: Any) -> None:
+        try:
+            self._admit(request, taken)
+        finally:
+            self._free.release()
+
+    def _admit(self, request: DiffusionRequest, taken: Any) -> None:
+        try:
+            self._engine.submit(taken)
+        except BaseException as error:
             request.fail(error)
 
     def _engine_request(self, request: DiffusionRequest) -> Any:

@@ -65,6 +65,7 @@ class TritonPythonModel:
         """Finish what is being generated, refuse the rest."""
         self._waker.close()
         self._engine.close()
+        self._admission.close()
         self._heartbeat.close()
         self._cancels.close()
         self._events.close()
