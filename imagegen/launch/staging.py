@@ -9,6 +9,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 CONFIG_NAME = "config.pbtxt"
+_GROUP = model_config_pb2.ModelInstanceGroup
 
 
 def read_model_config(path: Path) -> model_config_pb2.ModelConfig:
@@ -22,6 +23,8 @@ def read_model_config(path: Path) -> model_config_pb2.ModelConfig:
 
 def stage_repository(repository: Path, into: Path, parameters: Mapping[str, str]) -> Path:
     """Lay out `repository` in the new folder `into`; everything but the configurations is linked.
+
+    A model whose parameter `devices` names its devices gets one instance, whatever GPUs there are.
 
     Args:
         repository: the model repository.
@@ -47,5 +50,8 @@ def stage_repository(repository: Path, into: Path, parameters: Mapping[str, str]
             model, _, parameter = key.partition(".")
             if model == name:
                 config.parameters[parameter].string_value = value
+        if "devices" in config.parameters and config.parameters["devices"].string_value:
+            del config.instance_group[:]
+            config.instance_group.add(kind=_GROUP.KIND_MODEL, count=1)
         (staged / CONFIG_NAME).write_text(text_format.MessageToString(config), encoding="utf-8")
     return into

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tritonclient.grpc import model_config_pb2
 
 from imagegen.launch.staging import CONFIG_NAME, read_model_config, stage_repository
 
@@ -94,3 +95,13 @@ def test_our_own_repository_can_be_staged_without_loss(tmp_path: Path) -> None:
         "image_postprocess",
         "image_preprocess",
     }
+
+
+def test_a_model_that_names_its_devices_has_one_instance_whatever_gpus_there_are(tmp_path: Path) -> None:
+    groups = {}
+    for number, devices in enumerate(("", "0,1")):
+        staged = stage_repository(REPOSITORY, tmp_path / str(number), {"diffusion.devices": devices})
+        (groups[devices],) = read_model_config(staged / "diffusion" / CONFIG_NAME).instance_group
+    kinds = model_config_pb2.ModelInstanceGroup
+    assert (groups[""].kind, groups[""].count) == (kinds.KIND_AUTO, 1)
+    assert (groups["0,1"].kind, groups["0,1"].count) == (kinds.KIND_MODEL, 1)
