@@ -36,6 +36,7 @@ class EngineMetrics:
         self._metrics = Metrics(FAMILIES, new_series, self._collect)
         self._metrics.set(_P + "active_requests", 0)
         self._metrics.set(_P + "waiting_requests", 0)
+        self.sleeping(0)
         for stage in (ENCODE, DENOISE, DECODE):  # from the start: an alert on what was never counted would be mute
             for outcome in ("error", "delivered"):
                 self._metrics.add(_P + "non_finite_total", 0, stage=stage, outcome=outcome)
@@ -48,6 +49,10 @@ class EngineMetrics:
     def active(self, count: int) -> None:
         """Set how many requests are being generated."""
         self._metrics.set(_P + "active_requests", count)
+
+    def sleeping(self, level: int) -> None:
+        """Set how deeply the engine sleeps; 0 while it is awake."""
+        self._metrics.set(_P + "sleep_level", level)
 
     def forward(self, calls: Sequence[DenoiserCall]) -> None:
         """Count a denoiser forward that has run these calls."""
