@@ -28,8 +28,8 @@ class DeviceMemory:
     def give_back(self) -> None:
         """Move all weights to the host, and forget what is remembered between requests.
 
-        What torch itself keeps on a GPU, its context and the code of its kernels, stays until the process ends. On a CPU
-        the weights are where they are.
+        What torch itself keeps on a GPU, its context and its kernels' code, stays until the process ends. On a CPU the
+        weights stay where they are.
 
         Raises:
             MemoryError: the host has no room for them.

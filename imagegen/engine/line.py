@@ -11,7 +11,6 @@ from imagegen.api.errors import Asleep, Cancelled, ImageGenError
 from imagegen.engine.cancellation import Cancellation, CancelToken
 from imagegen.engine.slots import Slots, Ticket, wait, wait_async
 
-
 _DRAIN_POLL_S = 0.01
 
 

@@ -54,7 +54,7 @@ class RemoteMetrics:
         if message.family in (_WAITING, _SLEEP_LEVEL):
             return
         if message.family in _HELD:
-            self._held[message.family, *message.labels.values()] = message
+            self._held[(message.family, *message.labels.values())] = message
         metrics = self._metrics
         count: dict[str, Callable[..., None]]
         count = {"counter": metrics.add, "gauge": metrics.set, "histogram": metrics.observe}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -80,3 +81,11 @@ def test_out_of_memory_outside_forwards_is_unavailable(engine: Engine) -> None:
     with failing("decoder", error), pytest.raises(Unavailable, match="a smaller size or n"):
         engine.generate("a red cat")
     assert engine.generate("a red cat").frames.shape[0] == 1
+
+
+def test_work_is_done_on_the_devices_thread_and_its_error_raised(runner: ModelRunner) -> None:
+    names: list[str] = []
+    runner.run_on_device_thread(lambda: names.append(threading.current_thread().name))
+    assert names == ["device"]
+    with pytest.raises(ZeroDivisionError):
+        runner.run_on_device_thread(lambda: print(1 // 0))

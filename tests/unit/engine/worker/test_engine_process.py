@@ -5,9 +5,7 @@ With real processes: tests/service/test_engine_process.py.
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,77 +18,14 @@ from imagegen.engine.worker import engine_process
 from imagegen.engine.worker.messages import (
     Alive,
     Close,
-    Closed,
-    Frames,
     Generate,
     Load,
     LoadFailed,
-    Ready,
-    frames_of,
-    message_to_worker,
 )
-from imagegen_client import ModelDescription
+from tests.unit.engine.worker.played_process import DESCRIPTION, READY, Process
 from tests.unit.tiny_engine import wait_until
 
-DESCRIPTION = ModelDescription(
-    model="tiny", tasks={"text-to-image": ("strength",)}, native_size="64x64", granularity_px=8,
-    upscaling=1, schedulers=("ddim",), scheduler="ddim", previews=False,
-)  # fmt: skip
-READY = Ready(DESCRIPTION)
 SETTINGS = EngineSettings(model="tiny", max_active_requests=2, hang_timeout_s=0.2, drain_timeout_s=5)
-
-
-class Process:
-    """What `WorkerProcess` is for `EngineProcess`.
-
-    Attributes:
-        heard: messages that it was sent.
-        killed: why.
-    """
-
-    all: list[Process]
-    on_start: Callable[[Process], None]
-    pid = 77
-
-    def __init__(self, folder: Path) -> None:
-        self.heard: list[Any] = []
-        self.killed: list[str] = []
-        self._said: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
-        self._reason = "killed"
-        type(self).all.append(self)
-        type(self).on_start(self)
-
-    def say(self, message: Any) -> None:
-        self._said.put(frames_of(message))
-
-    def end(self, reason: str = "killed") -> None:
-        self._reason = reason
-        self._said.put(None)
-
-    def send(self, frames: Frames) -> None:
-        message = message_to_worker(frames[0])
-        self.heard.append(message)
-        if isinstance(message, Close):
-            self.say(Closed())
-            self.end("closed")
-
-    def messages(self) -> Iterator[Frames]:
-        while True:
-            try:
-                said = self._said.get(timeout=0.05)
-            except queue.Empty:
-                yield ()
-                continue
-            if said is None:
-                return
-            yield said
-
-    def kill(self, why: str) -> None:
-        self.killed.append(why)
-        self.end(why)
-
-    def close(self) -> str:
-        return self._reason
 
 
 @pytest.fixture
