@@ -1,13 +1,16 @@
 """The way of a request into the engine: its arrays are parsed, and it waits for a slot.
 
 execute (Triton's thread)   arrays -> ImageRequest -> slot (blocks, so the line is Triton's own queue)
+a thread a request          the same while the engine sleeps: each has a deadline of its own to wait for
 response thread             result or error -> `diffusion_response`
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,6 +25,8 @@ from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.image_generator import ImageGenerator
 from imagegen.triton.diffusion_response import ResponsePort, respond
 from imagegen.triton.side_channel import is_stream_id
+
+_WAIT_FOR_WAKE = 64  # requests; more wait in Triton's queue
 
 
 class DiffusionRequest(ResponsePort, Protocol):
@@ -51,9 +56,30 @@ class Admission:
     def __init__(self, engine: ImageGenerator[Any], publish: Callable[[str, Event], None]) -> None:
         self._engine = engine
         self._publish = publish
+        self._may_wait = threading.BoundedSemaphore(_WAIT_FOR_WAKE)
+        self._waiting = ThreadPoolExecutor(_WAIT_FOR_WAKE, thread_name_prefix="waits-for-wake")
 
     def submit(self, request: DiffusionRequest) -> None:
-        """Take a request; blocks while no slot is free. It gets exactly one response, from any thread."""
+        """Take a request; blocks while no slot is free. It gets exactly one response, from any thread.
+
+        While the engine sleeps it does not block: who is next in Triton's queue may have less time to wait.
+        """
+        if not self._engine.sleeping:
+            return self._submit(request)
+        self._may_wait.acquire()
+        self._waiting.submit(self._submit_and_leave, request)
+
+    def close(self) -> None:
+        """To be called when the engine is closed."""
+        self._waiting.shutdown(wait=True)
+
+    def _submit_and_leave(self, request: DiffusionRequest) -> None:
+        try:
+            self._submit(request)
+        finally:
+            self._may_wait.release()
+
+    def _submit(self, request: DiffusionRequest) -> None:
         try:
             self._engine.submit(self._engine_request(request))
         except BaseException as error:  # every request gets a response, whatever happens
