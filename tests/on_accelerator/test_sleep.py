@@ -39,9 +39,9 @@ class Once:
 @pytest.fixture(autouse=True)
 def _parameters_are_replaced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`Module.to` gives a parameter another device's data; for the pretend device it has to be another parameter."""
-    apply = torch.nn.Module._apply
+    apply: Any = torch.nn.Module._apply
 
-    def apply_once(module: torch.nn.Module, move: Any, recurse: bool = True) -> torch.nn.Module:
+    def apply_once(module: torch.nn.Module, move: Any, recurse: bool = True) -> Any:
         return apply(module, move if isinstance(move, Once) else Once(move), recurse)
 
     monkeypatch.setattr(torch.nn.Module, "_apply", apply_once)

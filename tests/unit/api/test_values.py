@@ -16,8 +16,10 @@ def texts(*items: Any) -> dict[str, Any]:
 
 
 def test_what_is_absent_is_none() -> None:
-    assert values.one({}, "x") is values.text({}, "x", 1, 2) is None
-    assert values.choice({}, "x", ("a",)) is values.integer({}, "x", 0, 1) is None
+    assert values.one({}, "x") is None
+    assert values.text({}, "x", 1, 2) is None
+    assert values.choice({}, "x", ("a",)) is None
+    assert values.integer({}, "x", 0, 1) is None
 
 
 def test_what_fits_is_read() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,9 +57,10 @@ def ask(folder: Path, engines: list[Engine], monkeypatch: pytest.MonkeyPatch) ->
     sides = [Administration(cast(ImageGenerator[Any], e), heartbeat, f"diffusion_{i}") for i, e in enumerate(engines)]
     servers = [CommandServer(folder, side.commands()) for side in sides]
     administrator = Administrator(folder, AdminKey({ADMIN_KEY_VARIABLE: "secret"}))
-    yield lambda *command, key="secret": said(administrator, *command, key=key)
-    for closing in (administrator, *servers, *sides, heartbeat):
-        closing.close()
+    yield partial(said, administrator)
+    closing: list[Any] = [administrator, *servers, *sides, heartbeat]
+    for one in closing:
+        one.close()
 
 
 def said(administrator: Administrator, command: str, level: int | None = None, key: str = "secret") -> Any:

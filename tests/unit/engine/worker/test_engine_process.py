@@ -28,15 +28,6 @@ from tests.unit.tiny_engine import wait_until
 SETTINGS = EngineSettings(model="tiny", max_active_requests=2, hang_timeout_s=0.2, drain_timeout_s=5)
 
 
-@pytest.fixture
-def processes(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
-    """Those that were started; each is ready at once."""
-    Process.all = []
-    Process.on_start = staticmethod(lambda process: process.say(READY))
-    monkeypatch.setattr(engine_process, "WorkerProcess", Process)
-    return Process.all
-
-
 def opened(**options: Any) -> EngineProcess:
     return EngineProcess(SETTINGS, model_folder=Path("/models"), device="cpu", run_folder=Path("/run"), **options)
 

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,13 @@ import pytest
 
 from imagegen.api.errors import Asleep, DeadlineExceeded, InvalidArgument, Unavailable
 from imagegen.engine import EngineProcess, EngineSettings
-from imagegen.engine.worker import engine_process, sleep_control
 from imagegen.engine.worker.messages import Alive, Cancel, Close, Generate, Left, LoadFailed, Sleep, Wake
 from tests.unit.engine.worker.played_process import READY, Process
 from tests.unit.engine.worker.test_remote_metrics import Backend
 from tests.unit.tiny_engine import wait_until
 
 SETTINGS = EngineSettings(model="tiny", max_active_requests=2, hang_timeout_s=0.3, drain_timeout_s=5)
-IDLE = SETTINGS.model_copy(update={"idle_sleep_s": 0.1})
-WAITS = {"timeout_ms": 20_000}
-
-
-@pytest.fixture
-def processes(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
-    """Those that were started; each is ready at once."""
-    Process.all = []
-    Process.on_start = staticmethod(lambda process: process.say(READY))
-    monkeypatch.setattr(engine_process, "WorkerProcess", Process)
-    monkeypatch.setattr(sleep_control, "_ALIVE_EVERY_S", 0.02)
-    return Process.all
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as made:
-        yield made
+WAITS: dict[str, Any] = {"timeout_ms": 20_000}
 
 
 def opened(settings: EngineSettings = SETTINGS, **options: Any) -> EngineProcess:
@@ -182,8 +163,9 @@ def test_a_process_that_does_not_end_its_work_is_ended_and_nobody_blamed(
 def test_one_that_dies_asleep_is_not_started_again_until_it_is_woken(
     processes: list[Process], caplog: pytest.LogCaptureFixture
 ) -> None:
-    backend, seen = Backend(), []
-    with opened(new_series=backend, on_alive=lambda: seen.append(1), on_lost=lambda: seen.append("lost")) as engine:
+    backend = Backend()
+    seen: list[str] = []
+    with opened(new_series=backend, on_alive=lambda: seen.append("alive"), on_lost=lambda: seen.append("lost")) as engine:
         engine.sleep(1)
         processes[0].end("killed")
         wait_until(lambda: engine.sleeping == 2)
@@ -250,9 +232,8 @@ def test_put_to_sleep_while_it_loads(processes: list[Process], level: int) -> No
         Process.on_start = staticmethod(lambda process: None)
         processes[0].end()
         wait_until(lambda: len(processes) == 2 and bool(processes[1].heard))
-        loading = threading.Thread(target=lambda: (time.sleep(0.1), processes[1].say(READY)))
-        if level == 1:
-            loading.start()
+        if level == 1:  # it is let load, and sleeps then
+            threading.Timer(0.1, processes[1].say, [READY]).start()
         engine.sleep(level)
         assert engine.sleeping == level
         assert engine.line.slots._paused
@@ -272,41 +253,6 @@ def test_put_to_sleep_between_two_processes(processes: list[Process], monkeypatc
         Process.on_start = staticmethod(lambda process: process.say(READY))
         engine.wake()
         assert len(processes) == 3
-
-
-@pytest.mark.parametrize("level", [1, 2])
-def test_idle_it_sleeps_by_itself_and_a_request_wakes_it(
-    processes: list[Process], pool: ThreadPoolExecutor, level: int
-) -> None:
-    alive: list[int] = []
-    settings = IDLE.model_copy(update={"idle_sleep_level": level})
-    with opened(settings, on_alive=lambda: alive.append(1), on_lost=lambda: alive.append(0)) as engine:
-        wait_until(lambda: engine.sleeping == level)
-        results = [pool.submit(engine.generate, "x") for _ in range(2)]
-        wait_until(lambda: kinds(processes[-1]).count(Generate) == 2)
-        assert engine.sleeping == 0
-        processes[-1].finish_all()
-        assert [result.result(20).seeds for result in results] == [(1,), (1,)]
-        wait_until(lambda: engine.sleeping == level)
-        assert 0 not in alive, "it is ready all the time"
-
-
-def test_busy_it_does_not_sleep(processes: list[Process], pool: ThreadPoolExecutor) -> None:
-    with opened(IDLE) as engine:
-        begun(engine, pool, processes[0])
-        time.sleep(0.4)
-        assert engine.sleeping == 0
-
-
-def test_an_administrator_counts_more_than_idleness(processes: list[Process]) -> None:
-    with opened(IDLE) as engine:
-        wait_until(lambda: engine.sleeping == 1)
-        engine.sleep(1)
-        with pytest.raises(Asleep):
-            engine.generate("x")
-        assert engine.sleeping == 1
-        engine.wake()
-        wait_until(lambda: engine.sleeping == 1)
 
 
 @pytest.mark.parametrize("level", [1, 2])
