@@ -203,7 +203,7 @@ class SleepControl:
                 self._set_level(2)
                 self._reached = 2
             elif not gently or (level == 2 and not self._is_loaded):
-                worker.kill("closed")
+                worker.kill("closed" if level == 2 else "hang")
             else:
                 worker.send(frames_of(Sleep() if level == 1 else Close()))
 

@@ -165,7 +165,8 @@ def test_one_that_dies_asleep_is_not_started_again_until_it_is_woken(
 ) -> None:
     backend = Backend()
     seen: list[str] = []
-    with opened(new_series=backend, on_alive=lambda: seen.append("alive"), on_lost=lambda: seen.append("lost")) as engine:
+    told: dict[str, Any] = {"on_alive": lambda: seen.append("alive"), "on_lost": lambda: seen.append("lost")}
+    with opened(new_series=backend, **told) as engine:
         engine.sleep(1)
         processes[0].end("killed")
         wait_until(lambda: engine.sleeping == 2)
