@@ -9,13 +9,19 @@ from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 
 
-def own_server(checkpoint: Path, caches: bool = False, more: Mapping[str, str] | None = None) -> EmbeddedServer:
+def own_server(
+    checkpoint: Path,
+    caches: bool = False,
+    more: Mapping[str, str] | None = None,
+    repository: Path = MODEL_REPOSITORY,
+) -> EmbeddedServer:
     """A server on loopback with one torch thread in float32, to be entered as a context.
 
     Args:
         checkpoint: folder of a diffusers checkpoint.
         caches: whether prompts and input images are cached, as in production.
         more: further parameters, `{"model.parameter": value}`.
+        repository: the model repository, or a copy of it with something added.
 
     Raises:
         ServerError: on entering, when it does not start.
@@ -23,4 +29,4 @@ def own_server(checkpoint: Path, caches: bool = False, more: Mapping[str, str] |
     parameters = other_checkpoint(str(checkpoint)) | {"diffusion.dtype": "float32", "diffusion.cpu_threads": "1"}
     if not caches:
         parameters |= {"diffusion.prompt_cache_bytes": "0", "diffusion.image_cache_bytes": "0"}
-    return EmbeddedServer(MODEL_REPOSITORY, parameters=parameters | dict(more or {}))
+    return EmbeddedServer(repository, parameters=parameters | dict(more or {}))

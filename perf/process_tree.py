@@ -55,6 +55,15 @@ def tree(pid: int) -> Iterator[psutil.Process]:
         yield from process.children(recursive=True)
 
 
+def engine_of(pid: int) -> psutil.Process | None:
+    """The engine's process of the server with the process id `pid`, where there is one now."""
+    for process in tree(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "imagegen.engine.worker" in process.cmdline():
+                return process
+    return None
+
+
 def _sockets(pid: int) -> int:
     """Not by psutil's net_connections, which leaves some kinds out."""
     count = 0

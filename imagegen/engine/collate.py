@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
@@ -90,16 +90,24 @@ def describe(
     return call
 
 
-def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = ()) -> list[Any]:
+class Ranks(Protocol):
+    """Several devices that share each forward."""
+
+    def run(self, module: Any, args: Any, kwargs: dict[str, Any], rules: dict[str, MergeRule] | None, rows: int) -> Any:
+        """The output of `module(*args, **kwargs)`, a forward of so many rows, merged by `rules` if by any."""
+
+
+def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = (), ranks: Ranks | None = None) -> list[Any]:
     """Run calls of one batch key in one forward.
 
-    A single call runs with its arguments untouched, unless there are row buckets.
+    A single call runs with its arguments untouched, unless there are row buckets, or several devices to share it.
 
     Args:
         calls: one or more, of equal batch key.
         row_buckets: ascending row counts. The merged rows are padded to the next one by repeating the last row,
             so that only these row counts ever occur: a row's bits then do not depend on its neighbours, and a
             compiled module meets few shapes. More rows than the last bucket run unpadded.
+        ranks: the devices that share the forward; None for the one that the module is on.
 
     Returns:
         each call's own output, in order; tensors are views of the shared output.
@@ -111,11 +119,12 @@ def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = ()) -> l
     for call in calls:
         call.forward_rows = rows if call.rules is not None else call.rows
     first = calls[0]
-    if first.rules is None or (len(calls) == 1 and not row_buckets):
-        return [_run_alone(call) for call in calls]
+    if first.rules is None or (len(calls) == 1 and not row_buckets and ranks is None):
+        return [_run_alone(call, ranks) for call in calls]
     total = next((bucket for bucket in row_buckets if bucket >= rows), rows)
     merged = {name: merge(part, [call.kwargs[name] for call in calls], total) for name, part in first.rules}
-    output = first.module(**to_device(merged, first.device))
+    merged = to_device(merged, first.device)
+    output = first.module(**merged) if ranks is None else ranks.run(first.module, (), merged, dict(first.rules), total)
     spans, start = [], 0
     for call in calls:
         spans.append(slice(start, start + call.rows))
@@ -124,9 +133,12 @@ def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = ()) -> l
     return _split(output, spans, total, samples)
 
 
-def _run_alone(call: DenoiserCall) -> Any:
+def _run_alone(call: DenoiserCall, ranks: Ranks | None) -> Any:
+    args, given = to_device(call.args, call.device), to_device(call.given, call.device)
     with call.around():
-        return call.module(*to_device(call.args, call.device), **to_device(call.given, call.device))
+        if ranks is None or call.around is not nullcontext:  # what is entered here is entered nowhere else
+            return call.module(*args, **given)
+        return ranks.run(call.module, args, given, None, call.rows)
 
 
 _names_of: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from imagegen.api.errors import Unavailable
 from imagegen.api.events import Event
 from imagegen.api.limits import check_sleep_level
@@ -33,6 +31,8 @@ from imagegen.engine.memory_costs import tells_memory
 from imagegen.engine.metric_families import NewSeries, discard
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.model_runner import ModelRunner
+from imagegen.engine.ranks.devices import default_device, rank_devices
+from imagegen.engine.ranks.rank_group import RankGroup
 from imagegen.engine.settings import EngineSettings
 from imagegen.pipelines.checkpoint import Pipelines, load_pipelines
 from imagegen.pipelines.plan import Plan, make_plan
@@ -54,6 +54,7 @@ class Engine(ImageGenerator[Generation]):
             on a thread.
         on_alive: called on the device's thread after each round of steps, and every second while there is nothing to
             do: who waits for it in vain for longer than a step takes knows that the device hangs.
+        ranks: the other devices that share each forward, where `pipelines` are loaded; None for one device.
 
     Raises:
         OSError: there is no such checkpoint.
@@ -67,15 +68,19 @@ class Engine(ImageGenerator[Generation]):
         pipelines: Pipelines | None = None,
         new_series: NewSeries = discard,
         on_alive: Callable[[], None] = lambda: None,
+        ranks: RankGroup | None = None,
     ) -> None:
+        if len(settings.devices) > 1 and ranks is None:
+            raise ValueError("parameter devices: several need an engine in a process of its own, an EngineProcess")
         if pipelines is None:
-            pipelines = load_pipelines(settings, Path(), "cuda" if torch.cuda.is_available() else "cpu")
+            pipelines = load_pipelines(settings, Path(), *rank_devices(settings, default_device()))
         caches = Caches(ContentCache(settings.prompt_cache_bytes), ContentCache(settings.image_cache_bytes))
         self._caches = caches
         super().__init__(settings)
         self.pipelines = with_caches(pipelines, caches)
-        self._metrics = EngineMetrics(new_series, caches.by_name(), pipelines.device)
-        self._runner = ModelRunner(settings, self.pipelines, self._metrics, on_alive)
+        self._metrics = EngineMetrics(new_series, caches.by_name(), pipelines.device, ranks.count if ranks else 1)
+        self._runner = ModelRunner(settings, self.pipelines, self._metrics, on_alive, ranks)
+        self._ranks = ranks
         self._lifecycle = RequestLifecycle(settings.max_active_requests, self._runner, self.pipelines, self._metrics)
         self.line = self._lifecycle.line
         self._device_memory = DeviceMemory(self.pipelines, caches)
@@ -131,6 +136,8 @@ class Engine(ImageGenerator[Generation]):
             InvalidArgument: the checkpoint cannot do what is asked.
         """
         plan = make_plan(request, images, mask, self.pipelines, self.settings)
+        if self._ranks is not None:
+            self._ranks.check_size(plan.size, self.granularity_px)
         if previews and self.pipelines.projection is None:
             plan = replace(plan, warnings=(*plan.warnings, "partial_images: this model has no previews"))
         return plan

@@ -23,6 +23,7 @@ class EngineMetrics:
         new_series: makes a series of the metrics backend.
         caches: by name.
         device: where the model computes.
+        ranks: how many devices share each forward.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class EngineMetrics:
         new_series: NewSeries,
         caches: dict[str, ContentCache],
         device: torch.device,
+        ranks: int = 1,
     ) -> None:
         self._caches = caches
         self._device = device
@@ -37,6 +39,7 @@ class EngineMetrics:
         self._metrics.set(_P + "active_requests", 0)
         self._metrics.set(_P + "waiting_requests", 0)
         self.sleeping(0)
+        self._metrics.set(_P + "ranks", ranks)
         for stage in (ENCODE, DENOISE, DECODE):  # from the start: an alert on what was never counted would be mute
             for outcome in ("error", "delivered"):
                 self._metrics.add(_P + "non_finite_total", 0, stage=stage, outcome=outcome)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 
 from imagegen.engine.cancellation import CancelToken
-from imagegen.engine.collate import DenoiserCall, forward
+from imagegen.engine.collate import DenoiserCall, Ranks, forward
 from imagegen.engine.denoiser_proxy import RunCall
 from imagegen.engine.device_thread import DeviceThread
 from imagegen.engine.executor import Executor, PipelineRun
@@ -48,6 +48,7 @@ class ModelRunner:
         pipelines: the loaded checkpoint.
         metrics: counts forwards.
         on_alive: called after each tick, and every second while there is nothing to do; on the device thread.
+        ranks: several devices that share each forward; None for one.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class ModelRunner:
         pipelines: Pipelines,
         metrics: EngineMetrics,
         on_alive: Callable[[], None] = lambda: None,
+        ranks: Ranks | None = None,
     ) -> None:
         self._settings = settings
+        self._ranks = ranks
         self._pipelines = pipelines
         self._metrics = metrics
         self._costs = ForwardCosts(pipelines.device)
@@ -168,7 +171,8 @@ class ModelRunner:
         self, plan: Plan, index: int, run_call: RunCall, on_step: Callable[[Step], None] | None = None
     ) -> GeneratedImage:
         tolerate = self._settings.non_finite_images == "warning"
-        return generate_image(plan, index, self._pipelines, run_call, on_step, tolerate_non_finite=tolerate)
+        with _memory_errors():
+            return generate_image(plan, index, self._pipelines, run_call, on_step, tolerate_non_finite=tolerate)
 
     def _forward(self, calls: Sequence[DenoiserCall]) -> Sequence[Any]:
         self._forwards += 1
@@ -176,13 +180,8 @@ class ModelRunner:
         call = calls[0]
         # Nothing can be learnt from calls that run alone: each has a batch key of its own.
         timed = nullcontext() if call.rules is None else self._costs.timed(call.batch_key, sum(c.rows for c in calls))
-        try:
-            with timed:
-                outputs = forward(calls, self._row_buckets(call))
-        except RuntimeError as error:
-            if _CPU_OUT_OF_MEMORY in str(error):
-                raise MemoryError(str(error)) from error
-            raise
+        with timed, _memory_errors():
+            outputs = forward(calls, self._row_buckets(call), self._ranks)
         self._metrics.forward(calls)
         return outputs
 
@@ -192,6 +191,17 @@ class ModelRunner:
         if self._settings.max_batch_pixels:
             most = min(most, self._settings.max_batch_pixels * call.rows // call.pixels)
         return [bucket for bucket in self._settings.row_buckets if bucket <= most]
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Around what takes memory: that there is none is one of `OUT_OF_MEMORY`, on every device."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _CPU_OUT_OF_MEMORY in str(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def _settle(future: Future[Any], result: Any, error: BaseException | None) -> None:

@@ -13,6 +13,16 @@ from imagegen.pipelines.settings import PipelineSettings
 class EngineSettings(PipelineSettings):
     """How requests share the device, with the settings of the checkpoint that they share."""
 
+    devices: Annotated[tuple[str, ...], CommaSeparated] = Field(
+        default=(),
+        description="GPUs that share each forward, as 0,1,2,3, or cpu,cpu; each holds the denoisers; empty for one"
+        " device",
+    )
+    parallelism: Literal["rows", "context"] = Field(
+        default="rows",
+        description="how devices share a forward: each computes some rows, or some tokens of each row (transformers for"
+        " which diffusers has a plan; heads and tokens must divide by the number of devices)",
+    )
     max_active_requests: int = Field(
         default=16, ge=1, description="requests that are generated at the same time; more wait in Triton's queue"
     )
@@ -66,7 +76,8 @@ class EngineSettings(PipelineSettings):
         default=1,
         ge=1,
         le=2,
-        description="how deeply it sleeps then: 1 keeps the weights in the host's memory, 2 ends the process",
+        description="how deeply it sleeps then: 1 keeps the weights in the host's memory, 2 ends the process;"
+        " always 2 with several devices",
     )
     drain_timeout_s: float = Field(
         default=30.0, ge=0, description="how long unloading waits for the requests that are being generated"
@@ -81,6 +92,16 @@ class EngineSettings(PipelineSettings):
         if buckets and most is not None and buckets[-1] < most:
             raise ValueError(f"the last one is below max_batch_rows, {most}")
         return buckets
+
+    @model_validator(mode="after")
+    def _devices_fit(self) -> Self:
+        if self.devices and self.device != "auto":
+            raise ValueError("parameter devices: it takes the place of device, which is auto then")
+        if self.parallelism == "context" and len(self.devices) < 2:
+            raise ValueError("parameter parallelism: context needs two devices or more")
+        if self.parallelism == "context" and self.compile:
+            raise ValueError("parameter compile: not with parallelism context")
+        return self
 
     @model_validator(mode="after")
     def _compile_needs_row_buckets(self) -> Self:

@@ -39,6 +39,11 @@ class Slots:
         """Requests that hold a slot."""
         return len(self._holding)
 
+    @property
+    def paused(self) -> bool:
+        """Whether none is given."""
+        return self._paused
+
     def enter(self) -> Ticket:
         """A ticket at the end of the line, which holds a slot at once where one is free. To be given back to `leave`.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ from imagegen.pipelines.classes import (
     takes_its_own_scheduler_only,
     upscaling,
 )
-from imagegen.pipelines.loading import load_base, readable_size
+from imagegen.pipelines.denoisers import DENOISERS
+from imagegen.pipelines.loading import load_base, load_networks, readable_size
 from imagegen.pipelines.previews import Projection, fit_projection
 from imagegen.pipelines.schedulers import fitting_schedulers
 from imagegen.pipelines.settings import PipelineSettings
@@ -130,6 +132,33 @@ def load_pipelines(settings: PipelineSettings, folder: Path, default_device: str
     tune(base, settings, device)
     _log.info("loaded %s in %.1f s", type(base).__name__, time.monotonic() - started_s)
     return replace(describe_pipelines(base, settings, device), projection=fit_projection(base))
+
+
+def load_denoisers(settings: PipelineSettings, folder: Path, device: torch.device) -> dict[str, Any]:
+    """Load the denoisers of the checkpoint of `settings` and nothing else, by name, as `load_pipelines` loads them.
+
+    Raises:
+        OSError: no such checkpoint.
+        ValueError: the checkpoint or a setting does not fit, or its denoisers are of no library that is known.
+    """
+    with _checkpoint_folder(folder / native(settings.model), settings) as source:
+        denoisers = load_networks(
+            source, DENOISERS, variant=settings.variant, dtype=_dtype(settings.dtype, device), device=device
+        )
+    if not denoisers:
+        raise ValueError("parameter devices: this checkpoint's denoisers cannot be loaded alone; allowed is one device")
+    tune(SimpleNamespace(**denoisers), settings, device)
+    return denoisers
+
+
+def fetch_checkpoint(settings: PipelineSettings, folder: Path) -> None:
+    """Download the checkpoint of `settings` where it is no folder, so that others find it.
+
+    Raises:
+        OSError, ValueError: as `load_pipelines`.
+    """
+    with _checkpoint_folder(folder / native(settings.model), settings):
+        pass
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,17 +54,32 @@ def load_base(folder: Path, *, variant: str | None, dtype: torch.dtype, device: 
         ValueError: the checkpoint does not fit diffusers.
     """
     with _ONE_AT_A_TIME:
-        networks = sorted(_networks(folder, variant), key=lambda network: network.size_bytes, reverse=True)
-        # Only another device needs a map: for the host it would change nothing.
-        place = {} if device.type == "cpu" else {"device_map": str(device)}
-        loaded = {}
-        for network in networks:
-            _log.info("loading %s, %s", network.name, readable_size(network.size_bytes))
-            with reading_in_pieces():
-                loaded[network.name] = network.kind.from_pretrained(
-                    str(folder), subfolder=network.name, variant=network.variant, dtype=dtype, **place
-                )
+        loaded = _load_networks(folder, list(_networks(folder, variant)), dtype, device)
         return DiffusionPipeline.from_pretrained(str(folder), variant=variant, dtype=dtype, **loaded).to(device)
+
+
+def load_networks(
+    folder: Path, names: Collection[str], *, variant: str | None, dtype: torch.dtype, device: torch.device
+) -> dict[str, Any]:
+    """Those components of a checkpoint that have one of these names, as `load_base` loads them; by name."""
+    with _ONE_AT_A_TIME:
+        networks = [network for network in _networks(folder, variant) if network.name in names]
+        return {name: network.to(device) for name, network in _load_networks(folder, networks, dtype, device).items()}
+
+
+def _load_networks(
+    folder: Path, networks: Sequence[_Network], dtype: torch.dtype, device: torch.device
+) -> dict[str, Any]:
+    # Only another device needs a map: for the host it would change nothing.
+    place = {} if device.type == "cpu" else {"device_map": str(device)}
+    loaded = {}
+    for network in sorted(networks, key=lambda network: network.size_bytes, reverse=True):
+        _log.info("loading %s, %s", network.name, readable_size(network.size_bytes))
+        with reading_in_pieces():
+            loaded[network.name] = network.kind.from_pretrained(
+                str(folder), subfolder=network.name, variant=network.variant, dtype=dtype, **place
+            )
+    return loaded
 
 
 def readable_size(size_bytes: int) -> str:

@@ -1,7 +1,7 @@
 """The way of a request into the engine: its arrays are parsed, and it waits for a slot.
 
 execute (Triton's thread)   arrays -> ImageRequest -> slot (blocks, so the line is Triton's own queue)
-a thread a request          the same while the engine sleeps: each has a deadline of its own to wait for
+waiting threads             the same for the first of those that come while there is no engine
 response thread             result or error -> `diffusion_response`
 """
 
@@ -25,8 +25,6 @@ from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.image_generator import ImageGenerator
 from imagegen.triton.diffusion_response import ResponsePort, respond
 from imagegen.triton.side_channel import is_stream_id
-
-_WAIT_FOR_WAKE = 64  # requests; more wait in Triton's queue
 
 
 class DiffusionRequest(ResponsePort, Protocol):
@@ -56,33 +54,43 @@ class Admission:
     def __init__(self, engine: ImageGenerator[Any], publish: Callable[[str, Event], None]) -> None:
         self._engine = engine
         self._publish = publish
-        self._may_wait = threading.BoundedSemaphore(_WAIT_FOR_WAKE)
-        self._waiting = ThreadPoolExecutor(_WAIT_FOR_WAKE, thread_name_prefix="waits-for-wake")
+        slots = engine.settings.max_active_requests
+        self._free = threading.Semaphore(slots)
+        self._waiting = ThreadPoolExecutor(slots, thread_name_prefix="waiting")
 
     def submit(self, request: DiffusionRequest) -> None:
         """Take a request; blocks while no slot is free. It gets exactly one response, from any thread.
 
-        While the engine sleeps it does not block: who is next in Triton's queue may have less time to wait.
+        While there is no engine it does not block for as many as will start together once there is one. Else the first
+        of them would keep those behind it in Triton's queue, where no deadline and no cancel reaches them.
         """
-        if not self._engine.sleeping:
-            return self._submit(request)
-        self._may_wait.acquire()
-        self._waiting.submit(self._submit_and_leave, request)
+        try:
+            taken = self._engine_request(request)
+        except BaseException as error:  # every request gets a response, whatever happens
+            request.fail(error)
+            return
+        if self._engine.line.slots.paused and self._free.acquire(blocking=False):
+            try:
+                self._waiting.submit(self._wait, request, taken)
+                return
+            except RuntimeError:  # no thread to be had
+                self._free.release()
+        self._admit(request, taken)
 
     def close(self) -> None:
-        """To be called when the engine is closed."""
+        """End the threads; the engine is closed, and refuses all that wait."""
         self._waiting.shutdown(wait=True)
 
-    def _submit_and_leave(self, request: DiffusionRequest) -> None:
+    def _wait(self, request: DiffusionRequest, taken: Any) -> None:
         try:
-            self._submit(request)
+            self._admit(request, taken)
         finally:
-            self._may_wait.release()
+            self._free.release()
 
-    def _submit(self, request: DiffusionRequest) -> None:
+    def _admit(self, request: DiffusionRequest, taken: Any) -> None:
         try:
-            self._engine.submit(self._engine_request(request))
-        except BaseException as error:  # every request gets a response, whatever happens
+            self._engine.submit(taken)
+        except BaseException as error:
             request.fail(error)
 
     def _engine_request(self, request: DiffusionRequest) -> Any:

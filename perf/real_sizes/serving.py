@@ -17,7 +17,7 @@ import psutil
 
 from imagegen.launch.ports import free_ports
 from perf.environment import ROOT
-from perf.process_tree import tree
+from perf.process_tree import engine_of, tree
 
 _LOADED = "serve: loaded "
 _PORTS = ("http", "grpc", "metrics", "openai")
@@ -90,13 +90,7 @@ class ServeProcess:
 
     def diffusion(self) -> psutil.Process | None:
         """The process that holds the model, where there is one now."""
-        for process in tree(self._process.pid):
-            try:
-                if "imagegen.engine.worker" in process.cmdline():
-                    return process
-            except psutil.NoSuchProcess:
-                continue
-        return None
+        return engine_of(self._process.pid)
 
     def is_ready(self) -> bool:
         """Whether the frontend says that it is ready."""

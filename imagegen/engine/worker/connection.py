@@ -24,10 +24,16 @@ class Connection:
     Args:
         base: path of the two sockets, without their suffixes; a hundred characters at most.
         is_worker: which end this is.
+
+    Attributes:
+        base: as given.
     """
 
     def __init__(self, base: Path, *, is_worker: bool) -> None:
+        self.base = base
         self._context = zmq.Context()
+        # The first frame that is too large to be copied starts a thread of pyzmq's: now, not when memory is short.
+        zmq.Frame(bytes(zmq.COPY_THRESHOLD))
         self._lock = threading.Lock()
         self._paths = [base.with_name(base.name + suffix) for suffix in _SUFFIXES]
         to_worker, from_worker = (f"ipc://{path}" for path in self._paths)
@@ -53,9 +59,11 @@ class Connection:
 
     def send(self, frames: Frames) -> None:
         """Send a message; its arrays must not change any more."""
+        # All of them before the first is sent: what fails for want of memory must not leave half a message.
+        parts = [zmq.Frame(frame) for frame in frames]
         with self._lock:
             if not self._sending.closed:
-                self._sending.send_multipart(frames, copy=False)
+                self._sending.send_multipart(parts, copy=False)
 
     def receive(self) -> list[Any]:
         """Wait for the next message; buffers of its frames, none of which is copied."""

@@ -57,8 +57,9 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
     """Generates images as `Engine` does, in a process of its own, warmed up.
 
     When that process ends, whatever for, the requests that it had end with `Unavailable`, those that wait go on
-    waiting, and it is started again: at once, then after 1, 2, 4 … 60 s. A request that was there twice when it ended,
-    alone or repeated with its seed, is refused for ten minutes. All methods but `close` are safe from any thread.
+    waiting, and it is started again: at once if it has finished a request or lived for a minute, else after 1, 2, 4 …
+    60 s. A request that was there twice when it ended, alone or repeated with its seed, is refused for ten minutes. All
+    methods but `close` are safe from any thread.
 
     Args:
         settings: which checkpoint, and how its device is shared.
@@ -188,7 +189,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
                 self._sleep.until_woken(self._on_alive)
                 pause_s = 0.0
                 continue
-            started_s = time.monotonic()
+            started_s, finished = time.monotonic(), self._requests.finished
             reason = self._serve(settings)
             if self._closing.is_set() or self._first.exception(0) is not None:
                 break
@@ -198,7 +199,9 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
                 pause_s = 0.0
                 continue
             self._metrics.restarted(reason)
-            ends = 1 if time.monotonic() - started_s >= _BACKOFF.stable_s else ends + 1
+            # What has served, or been there for long, has got over its failures.
+            is_over = self._requests.finished > finished or time.monotonic() - started_s >= _BACKOFF.stable_s
+            ends = 1 if is_over else ends + 1
             pause_s = _BACKOFF.wait_s(ends)
             _log.error("the engine's process ended: %s; another one starts in %g s", reason, pause_s)
 

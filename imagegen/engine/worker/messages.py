@@ -19,6 +19,9 @@ from imagegen_client import ModelDescription
 FATAL_DEVICE_FAULT = 70
 """Exit status, the last message, of a worker that its device has failed."""
 
+RANK_LOST = 71
+"""Exit status of a worker that has lost one of its ranks."""
+
 Shape: TypeAlias = tuple[int, ...]
 Frames: TypeAlias = Sequence[Any]
 """Header and arrays, each an object with a buffer."""

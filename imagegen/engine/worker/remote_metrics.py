@@ -18,7 +18,7 @@ _P = "imagegen_diffusion_"
 _WAITING, _SLEEP_LEVEL = _P + "waiting_requests", _P + "sleep_level"
 _HELD = (_P + "device_memory_bytes", _P + "cache_bytes")  # of the engine's process, and gone with it
 _KINDS = {family.name: family.kind for family in FAMILIES}
-REASONS = ("killed", "crashed", "device", "failed", "hang", "closed")
+REASONS = ("killed", "crashed", "device", "rank", "failed", "hang", "closed")
 
 
 class RemoteMetrics:

@@ -103,11 +103,13 @@ class RemoteRequests:
 
     Attributes:
         line: for a slot; nobody gets one while there is no process.
+        finished: how many requests have been generated, by all processes.
     """
 
     def __init__(
         self, max_active_requests: int, metrics: RemoteMetrics, arrived: Callable[[], None] = lambda: None
     ) -> None:
+        self.finished = 0
         self._metrics = metrics
         self._arrived = arrived
         self._poison = PoisonList()
@@ -167,6 +169,7 @@ class RemoteRequests:
         else:
             held.has_outcome = True
             if isinstance(message, Images):
+                self.finished += 1
                 report = GenerationReport.from_json(message.report)
                 result = GenerationResult(array(arrays[0], message.shape), message.seeds, report)
                 self._poison.clear(request.content)

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from imagegen.api.events import Event, encode_event
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.engine import Engine
 from imagegen.engine.generation_result import GenerationResult
+from imagegen.engine.ranks.devices import default_device, rank_devices, threads_of_a_rank
+from imagegen.engine.ranks.rank_group import RankGroup
 from imagegen.engine.settings import EngineSettings
 from imagegen.engine.worker.connection import Connection
 from imagegen.engine.worker.device_faults import end_after_fatal_fault
@@ -45,7 +45,7 @@ from imagegen.engine.worker.messages import (
 )
 from imagegen.engine.worker.wire_errors import failed
 from imagegen.metrics import Family
-from imagegen.pipelines.checkpoint import load_pipelines
+from imagegen.pipelines.checkpoint import fetch_checkpoint, load_pipelines
 
 _ALIVE_EVERY_S = 0.25
 
@@ -60,7 +60,7 @@ class ServedEngine:
 
     Args:
         connection: to the server's process.
-        make_engine: from settings, and by name `pipelines`, `new_series` and `on_alive`.
+        make_engine: from settings, and by name `pipelines`, `new_series`, `on_alive` and `ranks`.
     """
 
     def __init__(self, connection: Connection, make_engine: MakeEngine = Engine) -> None:
@@ -68,6 +68,7 @@ class ServedEngine:
         self._make_engine = make_engine
         self._tokens: dict[int, CancelToken] = {}
         self._alive_s = 0.0
+        self._ranks: RankGroup | None = None
 
     def run(self) -> None:
         """Serve to the end."""
@@ -82,13 +83,24 @@ class ServedEngine:
         while self._handle(engine, *self._connection.receive()):
             pass
         engine.close()
+        if self._ranks is not None:
+            self._ranks.close()
         self._send(Closed())
 
     def _load(self, load: Load) -> Engine:
         settings = EngineSettings.model_validate_json(load.settings)
-        device = load.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        pipelines = load_pipelines(settings, Path(os.fsdecode(load.folder)), device)
-        engine = self._make_engine(settings, pipelines=pipelines, new_series=self._series, on_alive=self._alive)
+        folder = Path(os.fsdecode(load.folder))
+        devices = rank_devices(settings, load.device or default_device())
+        settings = threads_of_a_rank(settings, devices)
+        if len(devices) > 1:
+            fetch_checkpoint(settings, folder)  # by one, before all read it
+            self._ranks = RankGroup(settings, folder, devices, self._connection.base)
+        pipelines = load_pipelines(settings, folder, devices[0])
+        if self._ranks is not None:
+            self._ranks.join(next(iter(pipelines.tasks.values())).pipeline)
+        engine = self._make_engine(
+            settings, pipelines=pipelines, new_series=self._series, on_alive=self._alive, ranks=self._ranks
+        )
         engine.warm_up()
         return engine
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imagegen.api.errors import Unavailable
-from imagegen.api.limits import check_sleep_level
+from imagegen.api.limits import SLEEP_LEVELS, check_sleep_level
 from imagegen.engine.line import Line
 from imagegen.engine.settings import EngineSettings
 from imagegen.engine.worker.messages import Close, Sleep, Wake, frames_of
@@ -53,6 +53,8 @@ class SleepControl:
         self._line = line
         self._metrics = metrics
         self._worker = worker
+        # The other processes of an engine with several devices keep their weights where they are.
+        self._levels = SLEEP_LEVELS if len(settings.devices) < 2 else SLEEP_LEVELS[-1:]
         self.level = 0
         self._reached = 0  # the level at which the process is
         self._is_loaded = self._is_closed = self._is_waking = False
@@ -64,7 +66,7 @@ class SleepControl:
 
     def sleep(self, level: int) -> None:
         """See `ImageGenerator.sleep`."""
-        check_sleep_level(level)
+        check_sleep_level(level, self._levels)
         with self._turn:
             self._settle()  # it may be falling asleep by itself
             before = self.level
@@ -191,7 +193,7 @@ class SleepControl:
             if self._is_busy:  # somebody came at this very moment
                 self._is_idle_sleep = False
                 return slots.resume()
-            self._set_level(self._settings.idle_sleep_level)
+            self._set_level(max(self._settings.idle_sleep_level, self._levels[0]))
         _log.info("nothing was asked for in %g s: the engine sleeps", self._settings.idle_sleep_s)
         self._tell(gently=True)
 

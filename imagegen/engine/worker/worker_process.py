@@ -13,7 +13,7 @@ from pathlib import Path
 import zmq
 
 from imagegen.engine.worker.connection import Connection
-from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT, Frames
+from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT, RANK_LOST, Frames
 
 _POLL_MS = 500  # between two looks at whether it hangs
 
@@ -28,11 +28,7 @@ class WorkerProcess:
 
     def __init__(self, folder: Path, module: str = "imagegen.engine.worker") -> None:
         base = folder / uuid.uuid4().hex[:8]
-        self._process = subprocess.Popen(
-            [_python(), "-m", module, str(base)],
-            stdin=subprocess.PIPE,  # held open: when this process ends, however, the other sees the end of it
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
+        self._process = start_module(module, base)
         self.pid = self._process.pid
         self._ended = os.pidfd_open(self.pid)
         self._connection = Connection.server(base)
@@ -66,7 +62,7 @@ class WorkerProcess:
         """Free what is held for it, once it has ended, or end it at once.
 
         Returns:
-            why it ended: closed, killed, crashed, device, failed, or what `kill` was told.
+            why it ended: closed, killed, crashed, device, rank, failed, or what `kill` was told.
         """
         if self._process.poll() is None:
             self._process.kill()
@@ -78,11 +74,22 @@ class WorkerProcess:
         return self._killed_for or _reason(status)
 
 
+def start_module(module: str, base: Path) -> subprocess.Popen[bytes]:
+    """Start `python -m MODULE BASE` with the packages of this process."""
+    return subprocess.Popen(
+        [_python(), "-m", module, str(base)],
+        stdin=subprocess.PIPE,  # held open: when this process ends, however, the other sees the end of it
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+
+
 def _reason(status: int) -> str:
     if status == 0:
         return "closed"
     if status == FATAL_DEVICE_FAULT:
         return "device"
+    if status == RANK_LOST:
+        return "rank"
     if status == -signal.SIGKILL:  # the kernel does so too where memory is short
         return "killed"
     return "crashed" if status < 0 else "failed"

@@ -17,13 +17,14 @@ import pytest
 import yaml
 
 from imagegen import __version__
+from imagegen.engine.settings import EngineSettings
 from imagegen.images.input import ssrf
 from imagegen.launch import supervise
 from imagegen.openai.command_line import parse_command_line
 from tests.unit.deploy.kustomization import Manifest, render
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
-OVERLAYS = ["gpu", "cpu", "kserve"]
+OVERLAYS = ["gpu", "multi-gpu", "cpu", "kserve"]
 VERSIONS = ["1.33", "1.34", "1.35", "1.36", "1.37"]  # docs/operations.md names the first
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 OPERATORS_KINDS = {"ServiceMonitor", "PrometheusRule", "ServingRuntime", "InferenceService"}
@@ -109,7 +110,7 @@ def test_triton_has_shared_memory_and_room_to_write(overlay: str) -> None:
     assert set(mounts) == {"/dev/shm", "/tmp", "/cache"}
 
 
-@pytest.mark.parametrize("overlay", ["gpu", "cpu"])
+@pytest.mark.parametrize("overlay", ["gpu", "multi-gpu", "cpu"])
 def test_the_parts_name_each_other(overlay: str) -> None:
     deployment, service = _one(overlay, "Deployment"), _one(overlay, "Service")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
@@ -147,6 +148,16 @@ def test_the_supervisor_takes_its_arguments(overlay: str) -> None:
     spec = _one(overlay, "InferenceService")["spec"]["predictor"] if overlay == "kserve" else _pod(overlay)
     drains = 1 if overlay == "kserve" else 2  # the frontend's, and then the server's
     assert spec["terminationGracePeriodSeconds"] > 5 + drains * given.drain_timeout_s + 10
+
+
+def test_an_engine_has_the_gpus_of_its_pod() -> None:
+    (triton,) = _pod("multi-gpu")["initContainers"]
+    given = supervise.parser().parse_args(triton["args"][2:])
+    devices = EngineSettings.model_validate({"model": "any", "devices": dict(given.set)["diffusion.devices"]}).devices
+    for kind in ("requests", "limits"):
+        assert int(triton["resources"][kind]["nvidia.com/gpu"]) == len(devices)
+    assert devices == tuple(map(str, range(len(devices))))
+    assert int(triton["resources"]["requests"]["cpu"]) > len(devices)
 
 
 def test_the_frontend_takes_its_arguments() -> None:

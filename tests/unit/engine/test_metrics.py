@@ -54,6 +54,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
         ("waiting_requests",): 3,
         ("active_requests",): 2,
         ("sleep_level",): 1,
+        ("ranks",): 1,
         ("forwards_total",): 1,
         ("denoiser_calls_total",): 2,
         ("forward_rows",): 3,

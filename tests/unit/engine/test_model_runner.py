@@ -69,16 +69,12 @@ def test_where_rows_cost_a_short_request_has_its_forwards_for_itself(
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
-def test_out_of_memory_of_a_forward_is_known_on_every_device(engine: Engine, error: RuntimeError) -> None:
+@pytest.mark.parametrize("part", ["unet", "decoder"])
+def test_out_of_memory_is_known_on_every_device_and_outside_forwards_too(
+    engine: Engine, part: str, error: RuntimeError
+) -> None:
     """torch's CPU allocator raises a plain RuntimeError."""
-    with failing("unet", error), pytest.raises(Unavailable, match="out of memory; try again later"):
-        engine.generate("a red cat")
-    assert engine.generate("a red cat").frames.shape[0] == 1
-
-
-def test_out_of_memory_outside_forwards_is_unavailable(engine: Engine) -> None:
-    error = torch.OutOfMemoryError("CUDA out of memory")
-    with failing("decoder", error), pytest.raises(Unavailable, match="a smaller size or n"):
+    with failing(part, error), pytest.raises(Unavailable, match="out of memory; try again later, or a smaller size"):
         engine.generate("a red cat")
     assert engine.generate("a red cat").frames.shape[0] == 1
 

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,37 @@ def test_a_client_that_disconnects_ends_its_request(ask: Ask) -> None:
     assert not other.has_response
     other.disconnected.set()
     assert isinstance(other.error(), Cancelled)
+
+
+def test_while_there_is_no_engine_each_request_has_its_own_deadline(admission: Admission, engine: Engine) -> None:
+    """One without a deadline kept those behind it from theirs, in Triton's queue, until there was an engine again."""
+    engine.line.slots.pause()
+    patient = [DiffusionClient() for _ in range(SLOTS - 1)]
+    with ThreadPoolExecutor(1) as triton:
+        for client in patient:
+            triton.submit(admission.submit, client)
+        triton.submit(admission.submit, late := DiffusionClient(timeout_ms=50))
+        try:
+            assert isinstance(late.error(), DeadlineExceeded)
+            assert not any(client.has_response for client in patient)
+        finally:
+            engine.line.slots.resume()
+    assert [client.frames().shape[0] for client in patient] == [1] * (SLOTS - 1)
+
+
+def test_while_there_is_no_engine_no_more_are_taken_than_will_start_together(
+    admission: Admission, engine: Engine
+) -> None:
+    """The others stay in Triton's queue, which knows their priorities."""
+    engine.line.slots.pause()
+    clients = [DiffusionClient() for _ in range(SLOTS + 2)]
+    with ThreadPoolExecutor(1) as triton:
+        taken = [triton.submit(admission.submit, client) for client in clients]
+        taken[SLOTS - 1].result(TIMEOUT_S)
+        wait_until(lambda: engine.waiting_requests == SLOTS + 1)
+        assert [future.done() for future in taken[SLOTS:]] == [False, False]
+        engine.line.slots.resume()
+    assert [client.frames().shape[0] for client in clients] == [1] * (SLOTS + 2)
 
 
 def test_a_closed_engine_refuses(ask: Ask, engine: Engine) -> None:

@@ -39,6 +39,7 @@ class Process:
     Attributes:
         heard: messages that it was sent.
         killed: why.
+        finishes_requests: whether it gives an image for what it is to generate.
         replies: what it says to a message of a kind; nothing to others.
     """
 
@@ -50,6 +51,7 @@ class Process:
         self.heard: list[Any] = []
         self.killed: list[str] = []
         self.replies: dict[type[Any], Any] = {Sleep: Asleep(), Wake: READY}
+        self.finishes_requests = False
         self._said: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
         self._reason = "killed"
         type(self).all.append(self)
@@ -61,9 +63,12 @@ class Process:
     def finish_all(self) -> None:
         """Give an image for each request that it was sent."""
         for request in [message for message in self.heard if isinstance(message, Generate)]:
-            self.say(Left(request.number))
-            frames = np.zeros((1, 8, 8, 3), np.uint8)
-            self.say(Images(request.number, frames.shape, (1,), generation_report().to_json()), frames)
+            self._finish(request)
+
+    def _finish(self, request: Generate) -> None:
+        frames = np.zeros((1, 8, 8, 3), np.uint8)
+        self.say(Images(request.number, frames.shape, (1,), generation_report().to_json()), frames)
+        self.say(Left(request.number))
 
     def end(self, reason: str = "killed") -> None:
         self._reason = reason
@@ -77,6 +82,8 @@ class Process:
         if isinstance(message, Close):
             self.say(Closed())
             self.end("closed")
+        elif isinstance(message, Generate) and self.finishes_requests:
+            self._finish(message)
 
     def messages(self) -> Iterator[Frames]:
         while True:

@@ -6,6 +6,9 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import pytest
+from zmq.utils import garbage
+
 from imagegen.engine.worker.connection import Connection
 
 
@@ -21,6 +24,23 @@ def test_messages_go_both_ways_in_order_whoever_is_there_first(folder: Path) -> 
     worker.close()
     server.close()
     assert list(folder.iterdir()) == []
+
+
+def test_a_message_that_cannot_be_sent_is_not_sent_in_part(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first frames became part of the next message, of another request, when memory was short."""
+    server, worker = Connection.server(folder / "x"), Connection.worker(folder / "x")
+
+    def fail(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(garbage.gc, "store", fail)
+        with pytest.raises(RuntimeError, match="new thread"):
+            worker.send([b"one", b"pixels" * 100_000])
+    worker.send([b"other", b"levels" * 100_000])
+    assert [bytes(part) for part in server.receive()] == [b"other", b"levels" * 100_000]
+    worker.close()
+    server.close()
 
 
 def test_threads_may_send_at_the_same_time(folder: Path) -> None:

@@ -27,6 +27,8 @@ def caused_by(cause: BaseException) -> BaseException:
     [
         (torch.AcceleratorError("an illegal memory access was encountered"), True),
         (caused_by(torch.AcceleratorError("misaligned address")), True),
+        (caused_by(RuntimeError("could not create a primitive")), True),
+        (RuntimeError("could not create a primitive descriptor for a convolution"), False),
         (torch.OutOfMemoryError("out of memory"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (caused_by(KeyError("x")), False),

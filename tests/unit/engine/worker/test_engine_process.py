@@ -75,6 +75,27 @@ def test_who_has_lived_long_is_started_again_at_once(processes: list[Process], m
             wait_until(lambda count=count: len(processes) > count)  # type: ignore[misc]
 
 
+def test_who_has_finished_a_request_is_started_again_at_once(
+    processes: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However short its life was; one that finished none waits ever longer again."""
+    pauses: list[float] = []
+    with opened() as engine:
+
+        def wait(pause_s: float) -> bool:
+            pauses.append(pause_s)
+            return engine._closing.is_set()
+
+        monkeypatch.setattr(engine._closing, "wait", wait)
+        for count, finishes in enumerate((False, False, True, True, False), 1):
+            if finishes:
+                processes[-1].finishes_requests = True
+                engine.generate("a cat")
+            processes[-1].end()
+            wait_until(lambda count=count: len(processes) > count)  # type: ignore[misc]
+    assert pauses == [0, 1, 0, 0, 1]
+
+
 def test_after_its_end_only_what_is_compiled_is_warmed_up_again(processes: list[Process]) -> None:
     with opened():
         processes[0].end()

@@ -282,3 +282,11 @@ def test_closing_ends_a_wake_that_waits(processes: list[Process], pool: ThreadPo
     engine.close()
     with pytest.raises(Unavailable):
         waking.result(20)
+
+
+def test_several_devices_have_level_2_alone(processes: list[Process]) -> None:
+    with opened(SETTINGS.model_copy(update={"devices": ("0", "1")})) as engine:
+        with pytest.raises(InvalidArgument, match="level: 1 is not one of 2"):
+            engine.sleep()
+        engine.sleep(2)
+        assert engine.pid is None

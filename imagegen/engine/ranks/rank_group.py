@@ -1,0 +1,240 @@
+"""Rank 0's view of the other ranks: started, told of each forward, and the end of this process when one is lost.
+
+Whoever waits for a forward waits on ZeroMQ, never in a collective, which would time out. Tensors go over the process
+group: NCCL between GPUs, gloo on the host.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from imagegen.engine.merge_rules import MergeRule
+from imagegen.engine.ranks.context import check_context, check_tokens, enable_context
+from imagegen.engine.ranks.messages import (
+    SETTLED_WITHIN_S,
+    Done,
+    Join,
+    Joined,
+    LoadRank,
+    RankLoaded,
+    Run,
+    RunFailed,
+    Settled,
+    error_from,
+)
+from imagegen.engine.ranks.packing import Layout, pack
+from imagegen.engine.ranks.process_group import GroupLostError, ProcessGroup, Sending
+from imagegen.engine.ranks.rank_process import RankProcess
+from imagegen.engine.ranks.row_split import even_spans, joined, some_rows
+from imagegen.engine.settings import EngineSettings
+from imagegen.engine.worker.child import end
+from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT, RANK_LOST, LoadFailed
+from imagegen.pipelines.denoisers import denoisers_of
+
+_KINDS: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError}
+
+_Expected = TypeVar("_Expected", RankLoaded, Joined)
+
+_log = logging.getLogger(__name__)
+
+
+class RankGroup:
+    """The ranks from 1 on, each a process with a device. `run` is for the device thread, all else for the main thread.
+
+    The end of a rank ends this process, with all that it had: what is left of a group cannot go on.
+
+    Args:
+        settings: of the engine.
+        folder: where a relative model path starts.
+        devices: of all ranks, two or more.
+        base: path for sockets, without suffixes.
+    """
+
+    def __init__(self, settings: EngineSettings, folder: Path, devices: Sequence[str], base: Path) -> None:
+        self._settings = settings
+        self._devices = [torch.device(device) for device in devices]
+        self._names: dict[int, str] = {}
+        self._closing = False
+        self._store = base.with_name(base.name + ".store")
+        shared = settings.model_dump_json(include=set(EngineSettings.model_fields))
+        self._others = []
+        for rank, device in list(enumerate(devices))[1:]:
+            other = RankProcess(base.with_name(f"{base.name}.{rank}"), rank)
+            self._others.append(other)
+            threading.Thread(target=self._watch, args=(other,), name=f"rank-{rank}", daemon=True).start()
+            other.send(
+                LoadRank(shared, os.fsencode(folder), device, rank, len(devices), os.fsencode(self._store)),
+            )
+
+    @property
+    def count(self) -> int:
+        """How many ranks there are, with this one."""
+        return len(self._devices)
+
+    @property
+    def splits_rows(self) -> bool:
+        """Whether each rank computes some rows of a forward; else all compute all rows."""
+        return self._settings.parallelism == "rows"
+
+    def join(self, pipeline: Any) -> None:
+        """Wait until all ranks have loaded, and form the process group.
+
+        Args:
+            pipeline: this rank's, loaded.
+
+        Raises:
+            ValueError: the model cannot be shared like this.
+            Exception: what a rank could not load, by its own words.
+        """
+        denoisers = denoisers_of(pipeline)
+        if not self.splits_rows:
+            check_context(denoisers, self.count)
+        for loaded in self._expect(RankLoaded):  # several ControlNets in one come not from a folder of their own
+            denoisers = {name: module for name, module in denoisers.items() if name in loaded.denoisers}
+        self._names = {id(module): name for name, module in denoisers.items()}
+        for other in self._others:
+            other.send(Join())
+        timeout_s = self._settings.hang_timeout_s
+        self._group = ProcessGroup(self._store, 0, self.count, self._devices[0], timeout_s)
+        if not self.splits_rows:
+            for module in denoisers.values():
+                enable_context(module, 0, self.count, self._devices[0])
+        self._expect(Joined)
+        self._store.unlink(missing_ok=True)
+        _log.info("%d devices share each forward by %s", self.count, self._settings.parallelism)
+
+    def check_size(self, size: tuple[int, int], granularity_px: int) -> None:
+        """Refuse a size, (width, height) in pixels, whose tokens cannot be divided.
+
+        Raises:
+            InvalidArgument: it is such a size.
+        """
+        if not self.splits_rows:
+            check_tokens(size, granularity_px, self.count)
+
+    def run(self, module: Any, args: Any, kwargs: dict[str, Any], rules: dict[str, MergeRule] | None, rows: int) -> Any:
+        """Run a forward on all ranks.
+
+        Args:
+            module: the denoiser.
+            args, kwargs: its arguments, on this rank's device.
+            rules: by which `kwargs` were merged; None for a call that runs as it was made.
+            rows: of the forward.
+
+        Returns:
+            the module's output.
+
+        Raises:
+            Exception: what the module raised, on whichever rank.
+        """
+        try:
+            if id(module) in self._names and not self.splits_rows:
+                return self._run_context(module, args, kwargs)
+            if id(module) in self._names and rules is not None and rows > 1:
+                return self._run_rows(module, kwargs, rules, rows)
+        except GroupLostError as error:  # no halving of a batch would help
+            _log.critical("%s; the engine ends", error)
+            end(RANK_LOST)
+        return module(*args, **kwargs)
+
+    def close(self) -> None:
+        """End the other ranks; this process ends as well."""
+        self._closing = True
+        for other in self._others:
+            other.kill()
+
+    def _run_rows(self, module: Any, kwargs: dict[str, Any], rules: dict[str, MergeRule], rows: int) -> Any:
+        own, *theirs = even_spans(rows, self.count)
+        parts = [
+            {name: some_rows(rules[name], value, span) for name, value in kwargs.items()}
+            for span in (own, *theirs)
+            if span.stop > span.start
+        ]
+        others = self._others[: len(parts) - 1]
+        outcomes: list[Any] = []
+        # Whoever compiles first writes what the others read.
+        in_turn = self._settings.compile
+        if in_turn:
+            outcomes.append(_outcome(module, (), parts[0]))
+        sendings = [self._start(other, module, (), part) for other, part in zip(others, parts[1:], strict=True)]
+        if not in_turn:
+            outcomes.append(_outcome(module, (), parts[0]))
+        for sending in sendings:
+            sending.wait()
+        outcomes += [self._received(other) for other in others]
+        _raise_first(outcomes)
+        return joined(outcomes, samples=any(rule[0] == "samples" for rule in rules.values()))
+
+    def _run_context(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        sendings = [self._start(other, module, args, kwargs) for other in self._others]
+        for sending in sendings:
+            sending.wait()
+        outcome = _outcome(module, args, kwargs)
+        has_failed = isinstance(outcome, Exception)
+        # Those whose own forward has failed need not be waited for long: they fail as well, or wait for this one.
+        outcomes = [
+            outcome,
+            *(self._received(other, SETTLED_WITHIN_S if has_failed else None) for other in self._others),
+        ]
+        for other, theirs in zip(self._others, outcomes[1:], strict=True):
+            if isinstance(theirs, Exception):
+                other.send(Settled())
+        _raise_first(outcomes)
+        return outcome
+
+    def _start(self, other: RankProcess, module: Any, args: Any, kwargs: dict[str, Any]) -> Sending:
+        """Tell a rank of a forward and send its arguments."""
+        layout, buffer = pack((args, kwargs), self._devices[0])
+        number, described = other.layouts.number(layout)
+        other.send(Run(self._names[id(module)], number, described))
+        return self._group.start_sending(buffer, other.rank)
+
+    def _received(self, other: RankProcess, within_s: float | None = None) -> Any:
+        """What a rank's forward gave: its output, None where it stays there, or an exception."""
+        reply = other.receive(within_s)
+        if reply is None:
+            raise GroupLostError(f"the forward of rank {other.rank} did not end when that of rank 0 had failed")
+        if isinstance(reply, RunFailed):
+            return error_from(reply.error)
+        assert isinstance(reply, Done)
+        if reply.layout is None:
+            return None
+        layout = Layout.from_bytes(reply.layout)
+        return layout.unpack(self._group.receive(layout.size, other.rank))
+
+    def _expect(self, kind: type[_Expected]) -> list[_Expected]:
+        messages = []
+        for other in self._others:
+            message = other.receive(None)
+            if isinstance(message, LoadFailed):
+                raise _KINDS.get(message.kind, RuntimeError)(f"rank {other.rank}: {message.problem}")
+            assert isinstance(message, kind)
+            messages.append(message)
+        return messages
+
+    def _watch(self, other: RankProcess) -> None:
+        status = other.wait()
+        if not self._closing and status != 0:  # with 0 it has said why it could not load
+            _log.critical("rank %d has ended with status %d, and the engine with it", other.rank, status)
+            end(FATAL_DEVICE_FAULT if status == FATAL_DEVICE_FAULT else RANK_LOST)
+
+
+def _outcome(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """A module's output, or the exception that it raised."""
+    try:
+        return module(*args, **kwargs)
+    except Exception as error:
+        return error
+
+
+def _raise_first(outcomes: Sequence[Any]) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
