@@ -30,6 +30,8 @@ class ModelDescription:
         previews: whether `partial_images` has an effect.
         quiet_s: seconds since the engine last showed that it lives, by a step or, while idle, once a second; None where
             the server does not tell.
+        asleep: whether an administrator has put the model to sleep: requests without `timeout_ms` are refused until it
+            is woken.
     """
 
     model: str
@@ -41,6 +43,7 @@ class ModelDescription:
     scheduler: str
     previews: bool
     quiet_s: float | None = None
+    asleep: bool = False
 
     def to_json(self) -> bytes:
         """The description as ASCII JSON."""
@@ -65,6 +68,7 @@ class ModelDescription:
                 scheduler=str(given["scheduler"]),
                 previews=bool(given["previews"]),
                 quiet_s=None if given.get("quiet_s") is None else float(given["quiet_s"]),
+                asleep=bool(given.get("asleep", False)),
             )
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"no description of a model: {error!r}") from error

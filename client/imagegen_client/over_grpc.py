@@ -16,16 +16,19 @@ from imagegen_client.errors import from_triton
 from imagegen_client.results import GenerateResult, parse_result
 from imagegen_client.streaming import Event, stream_events, stream_events_aio, stream_tensors_aio
 from imagegen_client.transport import (
+    ADMIN_MODEL,
     CANCEL_MODEL,
     CHANNEL_ARGUMENTS,
     DESCRIPTION_MODEL,
     DESCRIPTION_OUTPUT,
     MODEL,
     STREAM_MODEL,
+    admin_inputs,
     cancel_inputs,
     checked_address,
     id_headers,
     infer_options,
+    parse_admin_state,
     parse_description,
 )
 
@@ -89,6 +92,27 @@ class ImageClient:
         except InferenceServerException as error:
             raise from_triton(error) from error
         return bool(response.as_numpy("cancelled")[0])
+
+    def administrate(self, command: str, admin_key: str, *, level: int | None = None) -> dict[str, Any]:
+        """Put the model to sleep, wake it, or ask for its state; waits until that is done.
+
+        Args:
+            command: sleep, wake or status.
+            admin_key: what the server was started with as IMAGEGEN_ADMIN_KEY.
+            level: of a sleep: 1 keeps the weights in the host's memory, 2 nowhere.
+
+        Returns:
+            `instances`, each with its name as `instance` and its `sleep_level`, 0 while it is awake.
+
+        Raises:
+            ImageGenerationError: one of the classes in `imagegen_client.errors`; `InvalidArgument` whose field is
+                `admin_key` for a wrong key.
+        """
+        try:
+            response = self._client.infer(ADMIN_MODEL, admin_inputs(triton.InferInput, command, admin_key, level))
+        except InferenceServerException as error:
+            raise from_triton(error) from error
+        return parse_admin_state(response)
 
     def describe(self) -> ModelDescription:
         """What the served model can do.
@@ -182,6 +206,14 @@ class AsyncImageClient:
         except InferenceServerException as error:
             raise from_triton(error) from error
         return bool(response.as_numpy("cancelled")[0])
+
+    async def administrate(self, command: str, admin_key: str, *, level: int | None = None) -> dict[str, Any]:
+        """As `ImageClient.administrate`."""
+        try:
+            response = await self._client.infer(ADMIN_MODEL, admin_inputs(triton.InferInput, command, admin_key, level))
+        except InferenceServerException as error:
+            raise from_triton(error) from error
+        return parse_admin_state(response)
 
     async def describe(self) -> ModelDescription:
         """As `ImageClient.describe`."""

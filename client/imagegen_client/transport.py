@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from imagegen_client.results import Outputs, output
 MODEL = "image_generation"
 STREAM_MODEL = "image_generation_stream"
 CANCEL_MODEL = "image_generation_cancel"
+ADMIN_MODEL = "image_generation_admin"
 DESCRIPTION_MODEL = "image_preprocess"
 DESCRIPTION_OUTPUT = "model_description"
 
@@ -62,6 +64,40 @@ def cancel_inputs(kind: type[Any], request_id: str) -> list[Any]:
         request_id: of the requests that are to be cancelled.
     """
     return [kind("request_id", [1], "BYTES").set_data_from_numpy(np.array([request_id.encode()], dtype=np.object_))]
+
+
+def admin_inputs(kind: type[Any], command: str, admin_key: str, level: int | None) -> list[Any]:
+    """The inputs of the model that takes an administrator's commands.
+
+    Args:
+        kind: the `InferInput` class of the protocol.
+        command: sleep, wake or status.
+        admin_key: the server's.
+        level: of a sleep; None for the server's own choice.
+    """
+    texts = {"command": command, "admin_key": admin_key}
+    inputs = [
+        kind(name, [1], "BYTES").set_data_from_numpy(np.array([text.encode()], dtype=np.object_))
+        for name, text in texts.items()
+    ]
+    if level is not None:
+        inputs.append(kind("level", [1], "INT32").set_data_from_numpy(np.array([level], dtype=np.int32)))
+    return inputs
+
+
+def parse_admin_state(response: Outputs) -> dict[str, Any]:
+    """What a server responded to an administrator.
+
+    Raises:
+        InternalError: it is not what this version of the client understands.
+    """
+    try:
+        state = json.loads(bytes(output(response, "state")[0]))
+    except (ValueError, IndexError) as error:
+        raise InternalError(f"the server's response cannot be read: {error}") from error
+    if not isinstance(state, dict):
+        raise InternalError("the server's response cannot be read: it is no object")
+    return state
 
 
 def parse_description(response: Outputs) -> ModelDescription:

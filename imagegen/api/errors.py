@@ -6,6 +6,7 @@
     ├── Cancelled           499  cancelled           the client cancelled the request or disconnected
     ├── DeadlineExceeded    503  deadline_exceeded   `timeout_ms` passed before the image was ready
     ├── Unavailable         503  unavailable         shutting down, or out of a resource for now
+    │   └── Asleep          503  unavailable         an administrator has put the model to sleep
     ├── StorageFailed       503  storage_failed      the result store did not take the images
     ├── NonFinite           500  non_finite          the model computed values that are not finite numbers
     └── InternalError       500  internal_error      anything else; the log has the detail
@@ -85,6 +86,13 @@ class Unavailable(ImageGenError):
     """The server cannot take or finish the request now; trying again later may work."""
 
     row = UNAVAILABLE
+
+
+class Asleep(Unavailable):
+    """An administrator has put the model to sleep, and the request has no deadline up to which it could wait."""
+
+    def __init__(self) -> None:
+        super().__init__("the model is asleep; an administrator can wake it")
 
 
 class StorageFailed(ImageGenError):

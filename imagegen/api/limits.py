@@ -19,6 +19,7 @@ MAX_REQUEST_ID_CHARACTERS = 1024
 MAX_SEED = 2**63 - 1  # INT64
 MAX_PARTIAL_IMAGES = 3  # OpenAI's images API: partial_images is 0..3
 MAX_OUTPUT_COMPRESSION = 100  # OpenAI's images API: output_compression is 0..100
+SLEEP_LEVELS = (1, 2)  # weights in the host's memory, or nowhere
 
 DEFAULT_MAX_IMAGE_BYTES = 50_000_000  # OpenAI's images API: an input image is less than 50 MB
 DEFAULT_GRANULARITY_PX = 8  # what most latent diffusion models need: their VAE takes 8x8 pixels to one latent
@@ -47,6 +48,12 @@ class RequestRules(BaseModel):
     model: str = Field(default="", description="name of the served checkpoint, for messages")
     tasks: tuple[str, ...] = Field(default=TASKS, description="what it does")
     has_store: bool = Field(default=False, description="whether a result store is configured, for response_format url")
+
+
+def check_sleep_level(level: int, allowed: tuple[int, ...] = SLEEP_LEVELS) -> None:
+    """Raise InvalidArgument when there is no such level of sleep."""
+    if level not in allowed:
+        raise InvalidArgument("level", f"{level} is not one of {', '.join(map(str, allowed))}")
 
 
 def check_size(size: tuple[int, int], limits: RequestLimits, granularity_px: int) -> None:

@@ -8,21 +8,18 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from imagegen.api import limits, tensors
+from imagegen.api import limits, tensors, values
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import RequestLimits, check_size
 from imagegen.api.tensors import Arrays
 
-_SHOWN_CHARACTERS = 60  # of a refused value, so that a 50 MB field is not echoed
 _SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.ASCII)
 _SIZE_MEANT = re.compile(
     r"[\s(\[]*(\d{1,9})\s*(?:px)?(?:\s*(?:[x×✕*,;:/]|by|\s)\s*(\d{1,9})\s*(?:px)?)?[\s)\]]*", re.IGNORECASE
 )
-_INT32_MAX = 2**31 - 1
 _TABLE = {tensor.name: tensor for tensor in tensors.INPUTS}
 
 
@@ -88,14 +85,14 @@ def parse_output_choice(arrays: Arrays, *, has_store: bool = False) -> OutputCho
     Raises:
         InvalidArgument: as `parse_request`; also for "url" without a store.
     """
-    response_format = _choice(arrays, "response_format", tensors.RESPONSE_FORMATS) or "bytes"
+    response_format = values.choice(arrays, "response_format", tensors.RESPONSE_FORMATS) or "bytes"
     if response_format == "url" and not has_store:
         raise InvalidArgument("response_format", '"url" needs a result store and none is configured; use b64_json')
     return OutputChoice(
         output_format=_output_format(arrays),
-        output_compression=_integer(arrays, "output_compression", 0, limits.MAX_OUTPUT_COMPRESSION),
+        output_compression=values.integer(arrays, "output_compression", 0, limits.MAX_OUTPUT_COMPRESSION),
         response_format=response_format,
-        user=_text(arrays, "user", 1, limits.MAX_USER_CHARACTERS),
+        user=values.text(arrays, "user", 1, limits.MAX_USER_CHARACTERS),
     )
 
 
@@ -123,7 +120,7 @@ def parse_request(
     for name in arrays:
         if name not in _TABLE:
             raise InvalidArgument(name, "no such input; inputs are " + ", ".join(_TABLE))
-    n = _integer(arrays, "n", 1, limits.MAX_N)
+    n = values.integer(arrays, "n", 1, limits.MAX_N)
     n = 1 if n is None else n
     images = _blobs(arrays, "image", limits.MAX_IMAGES)
     mask = _blobs(arrays, "mask", 1)
@@ -134,21 +131,21 @@ def parse_request(
         raise InvalidArgument("mask", "given without image; a mask says which part of an image to repaint")
     if strength is not None and not has_images:
         raise InvalidArgument("strength", "given without image; it says how far to move away from an image")
-    prompt = _text(arrays, "prompt", 1, limits.MAX_PROMPT_CHARACTERS)
+    prompt = values.text(arrays, "prompt", 1, limits.MAX_PROMPT_CHARACTERS)
     if prompt is None:
         raise InvalidArgument("prompt", "missing; it is required")
     return ImageRequest(
         prompt=prompt,
-        negative_prompt=_text(arrays, "negative_prompt", 0, limits.MAX_PROMPT_CHARACTERS),
+        negative_prompt=values.text(arrays, "negative_prompt", 0, limits.MAX_PROMPT_CHARACTERS),
         images=images,
         mask=mask[0] if mask else None,
         n=n,
         size=_size(arrays, request_limits, granularity_px),
-        num_inference_steps=_integer(arrays, "num_inference_steps", 1, request_limits.max_num_inference_steps),
+        num_inference_steps=values.integer(arrays, "num_inference_steps", 1, request_limits.max_num_inference_steps),
         guidance_scale=_number(arrays, "guidance_scale", 0.0, request_limits.max_guidance_scale),
         strength=strength,
-        scheduler=_choice(arrays, "scheduler", tensors.SCHEDULERS),
-        timeout_ms=_integer(arrays, "timeout_ms", 1, limits.MAX_TIMEOUT_MS),
+        scheduler=values.choice(arrays, "scheduler", tensors.SCHEDULERS),
+        timeout_ms=values.integer(arrays, "timeout_ms", 1, limits.MAX_TIMEOUT_MS),
         seeds=_seeds(arrays, n),
         output=parse_output_choice(arrays, has_store=has_store),
     )
@@ -160,7 +157,7 @@ def parse_partial_images(arrays: Arrays) -> int:
     Raises:
         InvalidArgument: as `parse_request`.
     """
-    return _integer(arrays, "partial_images", 0, limits.MAX_PARTIAL_IMAGES) or 0
+    return values.integer(arrays, "partial_images", 0, limits.MAX_PARTIAL_IMAGES) or 0
 
 
 def parse_request_id(arrays: Arrays) -> str:
@@ -169,64 +166,20 @@ def parse_request_id(arrays: Arrays) -> str:
     Raises:
         InvalidArgument: it is missing, empty or too long.
     """
-    request_id = _text(arrays, "request_id", 1, limits.MAX_REQUEST_ID_CHARACTERS)
+    request_id = values.text(arrays, "request_id", 1, limits.MAX_REQUEST_ID_CHARACTERS)
     if request_id is None:
         raise InvalidArgument("request_id", "missing; it is required")
     return request_id
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
-
-
-def _one(arrays: Arrays, name: str) -> Any:
-    """The single value of an input of shape [1], or None when it is absent."""
-    array = arrays.get(name)
-    if array is None:
-        return None
-    if array.shape != (1,):
-        raise InvalidArgument(name, f"shape {list(array.shape)}; the shape is [1]")
-    return array[0]
-
-
-def _text(arrays: Arrays, name: str, shortest: int, longest: int) -> str | None:
-    value = _one(arrays, name)
-    if value is None:
-        return None
-    try:
-        text = value if isinstance(value, str) else bytes(value).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidArgument(name, f"not valid UTF-8 at byte {error.start}; text is UTF-8") from None
-    if not shortest <= len(text) <= longest:
-        raise InvalidArgument(name, f"{len(text)} characters; {shortest}..{longest} characters are allowed")
-    return text
-
-
-def _choice(arrays: Arrays, name: str, allowed: tuple[str, ...]) -> str | None:
-    text = _text(arrays, name, 0, _INT32_MAX)
-    if text is not None and text not in allowed:
-        raise InvalidArgument(name, f"{_shown(text)} is not one of {', '.join(allowed)}")
-    return text
-
-
 def _output_format(arrays: Arrays) -> str:
-    text = _text(arrays, "output_format", 0, _INT32_MAX)
+    text = values.text(arrays, "output_format", 0, values.LONGEST)
     other_name = tensors.OTHER_OUTPUT_FORMATS.get(text or "")
-    return other_name or _choice(arrays, "output_format", tensors.OUTPUT_FORMATS) or "png"
-
-
-def _integer(arrays: Arrays, name: str, lowest: int, highest: int) -> int | None:
-    value = _one(arrays, name)
-    if value is None:
-        return None
-    if not lowest <= int(value) <= highest:
-        raise InvalidArgument(name, f"{int(value)} is outside {lowest}..{highest}")
-    return int(value)
+    return other_name or values.choice(arrays, "output_format", tensors.OUTPUT_FORMATS) or "png"
 
 
 def _number(arrays: Arrays, name: str, lowest: float, highest: float, *, above_lowest: bool = False) -> float | None:
-    value = _one(arrays, name)
+    value = values.one(arrays, name)
     if value is None:
         return None
     number = float(np.format_float_positional(np.float32(value), unique=True))  # 0.8, not 0.800000011920929
@@ -251,12 +204,12 @@ def _blobs(arrays: Arrays, name: str, most: int) -> tuple[bytes, ...]:
 
 
 def _size(arrays: Arrays, request_limits: RequestLimits, granularity_px: int) -> tuple[int, int] | None:
-    text = _text(arrays, "size", 0, _INT32_MAX)
+    text = values.text(arrays, "size", 0, values.LONGEST)
     if text is None or text == "auto":
         return None
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise InvalidArgument("size", f'{_shown(text)} is neither "auto" nor "WxH" in pixels, {_size_hint(text)}')
+        raise InvalidArgument("size", f'{values.shown(text)} is neither "auto" nor "WxH" in pixels, {_size_hint(text)}')
     size = int(match[1]), int(match[2])
     check_size(size, request_limits, granularity_px)
     return size
@@ -266,7 +219,7 @@ def _size_hint(text: str) -> str:
     """How to write the size that `text` seems to mean; an example where it means none."""
     if text.strip().lower() == "auto":
         return 'write it as "auto"'
-    meant = _SIZE_MEANT.fullmatch(text) if len(text) <= _SHOWN_CHARACTERS else None
+    meant = _SIZE_MEANT.fullmatch(text) if len(text) <= values.SHOWN_CHARACTERS else None
     if meant is None:
         return 'as in "512x512"'
     return f'write it as "{int(meant[1])}x{int(meant[2] or meant[1])}"'

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from imagegen.api.errors import Cancelled, DeadlineExceeded, ImageGenError
@@ -133,6 +133,13 @@ class Cancellation:
         for token in found:
             token.cancel()
         return bool(found)
+
+    def cancel_all(self, error: ImageGenError, *, but: Collection[CancelToken]) -> None:
+        """Cancel every request that has not ended, except some; their clients are told `error`."""
+        with self._lock:
+            found = [token for token in self._open if token not in but]
+        for token in found:
+            token.cancel(error)
 
     def end(self, token: CancelToken) -> None:
         """A request has ended; of no effect the second time."""

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from imagegen.api.errors import Unavailable
 from imagegen.api.events import Event
+from imagegen.api.limits import check_sleep_level
 from imagegen.api.request import ImageRequest
 from imagegen.api.tensors import Pixels
 from imagegen.engine.cached_encoders import Caches, with_caches
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.content_cache import ContentCache
+from imagegen.engine.device_memory import DeviceMemory
 from imagegen.engine.generation import Generation
 from imagegen.engine.image_generator import ImageGenerator, Respond
 from imagegen.engine.lifecycle import RequestLifecycle
@@ -79,6 +83,9 @@ class Engine(ImageGenerator[Generation]):
         self._ranks = ranks
         self._lifecycle = RequestLifecycle(settings.max_active_requests, self._runner, self.pipelines, self._metrics)
         self.line = self._lifecycle.line
+        self._device_memory = DeviceMemory(self.pipelines, caches)
+        self._sleep_turn = threading.Lock()
+        self._sleeping = 0
 
     @property
     def granularity_px(self) -> int:
@@ -160,6 +167,58 @@ class Engine(ImageGenerator[Generation]):
             previews=previews,
             left=left,
         )
+
+    @property
+    def sleeping(self) -> int:
+        """See `ImageGenerator`."""
+        return self._sleeping
+
+    def sleep(self, level: int = 1) -> None:
+        """See `ImageGenerator`; an engine in this process knows level 1 alone.
+
+        Raises:
+            InvalidArgument: it is another level.
+            MemoryError: the host has no room for the weights; they are where they were.
+            Unavailable: the engine is closed.
+        """
+        check_sleep_level(level, (1,))
+        with self._sleep_turn:
+            self.line.sleep()
+            if self._sleeping:
+                return
+            if not self.line.drain(self.settings.drain_timeout_s):
+                self.line.end_all(Unavailable("the engine was put to sleep; send the request again"))
+                self.line.drain(math.inf)
+            try:
+                self._runner.run_on_device_thread(self._device_memory.give_back)
+            except BaseException:
+                self._wake()
+                raise
+            self._sleeping = level
+            self._metrics.sleeping(level)
+
+    def wake(self) -> None:
+        """See `ImageGenerator`.
+
+        Raises:
+            torch.OutOfMemoryError: something else has the device's memory now; the engine goes on sleeping.
+            Unavailable: the engine is closed.
+        """
+        with self._sleep_turn:
+            if self._sleeping:
+                self._wake()
+
+    def _wake(self) -> None:
+        """Take the device's memory again, all of it or nothing, and give slots."""
+        try:
+            self._runner.run_on_device_thread(self._device_memory.take_again)
+        except BaseException:
+            self._runner.run_on_device_thread(self._device_memory.give_back)
+            raise
+        self._sleeping = 0
+        self._metrics.sleeping(0)
+        self.line.wake()
+        self.line.slots.resume()
 
     def close(self) -> None:
         """Finish what is being generated within `drain_timeout_s`, refuse the rest; of no effect the second time."""

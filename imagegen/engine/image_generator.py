@@ -114,6 +114,34 @@ class ImageGenerator(ABC, Generic[Request]):
         """Finish what is being generated within `drain_timeout_s`, refuse the rest; of no effect the second time."""
 
     @property
+    @abstractmethod
+    def sleeping(self) -> int:
+        """How deeply the engine sleeps, 1 or 2; 0 while it is awake."""
+
+    @abstractmethod
+    def sleep(self, level: int = 1) -> None:
+        """Give the device's memory back, once what is being generated is finished, or `drain_timeout_s` has passed.
+
+        Meanwhile, and until `wake`, a request with a deadline waits up to it, and one without is refused. Of no effect
+        on an engine that sleeps as deeply; from level 1 it may go on to 2.
+
+        Args:
+            level: 1 keeps the weights in the host's memory, 2 nowhere.
+
+        Raises:
+            InvalidArgument: there is no such level.
+            Unavailable: the engine is closed.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Take the device's memory again, and wait until the engine generates; of no effect on one that is awake.
+
+        Raises:
+            Unavailable: the engine is closed. And whatever goes wrong with it.
+        """
+
+    @property
     def active_requests(self) -> int:
         """Requests that are being generated."""
         return self.line.slots.held
@@ -131,7 +159,7 @@ class ImageGenerator(ABC, Generic[Request]):
             DeadlineExceeded: its deadline passed before it started, or is sooner than it can be finished.
             InvalidArgument: without a deadline it would take longer than `max_expected_s`; or an image of this size can
                 never fit beside the model.
-            Unavailable: the engine is closed.
+            Unavailable: the engine is closed, or sleeps and the request has no deadline.
         """
         self.line.submit(request)
 

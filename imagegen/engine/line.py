@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
-from imagegen.api.errors import Cancelled, ImageGenError
+from imagegen.api.errors import Asleep, Cancelled, ImageGenError
 from imagegen.engine.cancellation import Cancellation, CancelToken
 from imagegen.engine.slots import Slots, Ticket, wait, wait_async
+
+_DRAIN_POLL_S = 0.01
 
 
 class InLine(Protocol):
@@ -75,6 +78,8 @@ class Line(Generic[Request]):
         self._start = start
         self._refused = refused
         self._left = left
+        self._waiting: dict[Ticket, Request] = {}  # and those that are about to wait
+        self._asleep = False
 
     def submit(self, request: Request) -> None:
         """Start a request; blocks while no slot is free.
@@ -102,6 +107,30 @@ class Line(Generic[Request]):
         self._metrics.active(self.slots.held)
         self._left(request)
 
+    def sleep(self) -> None:
+        """Give nobody a slot; who has no deadline up to which to wait is refused, now and until `wake`."""
+        self._asleep = True
+        self.slots.pause()
+        for ticket, request in list(self._waiting.items()):
+            if request.deadline_s is None:
+                self.slots.refuse(ticket, Asleep())
+
+    def wake(self) -> None:
+        """Refuse nobody for a sleep any more. To give slots again is for whoever knows that there is an engine."""
+        self._asleep = False
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until nobody holds a slot any more, at most for `timeout_s` seconds; whether nobody does."""
+        deadline_s = time.monotonic() + timeout_s
+        while self.slots.held and time.monotonic() < deadline_s:
+            time.sleep(_DRAIN_POLL_S)
+        return not self.slots.held
+
+    def end_all(self, error: ImageGenError) -> None:
+        """End all that hold a slot with `error`, at their next step; who waits for one goes on waiting."""
+        waiting = {request.token for request in list(self._waiting.values())}
+        self._cancellation.cancel_all(error, but=waiting)
+
     def close(self) -> None:
         """Look at connections and deadlines no more; the slots are closed before."""
         self._cancellation.close()
@@ -111,14 +140,18 @@ class Line(Generic[Request]):
         """Around the wait for a slot: before it the request gets into the line, after it it is started."""
         ticket = self.slots.enter()
         token = request.token
+        self._waiting[ticket] = request
         try:
             self._cancellation.open(token, request.entered_s)
             if token.error is not None:
                 raise token.error
+            if self._asleep and request.deadline_s is None:
+                raise Asleep
             self._check(request)
             token.on_cancel(lambda: self.slots.refuse(ticket, token.error or _cancelled()))
             self._metrics.waiting(self.slots.waiting)
             yield ticket
+            self._waiting.pop(ticket, None)
             if token.check():
                 raise token.error or _cancelled()
             self._metrics.active(self.slots.held)
@@ -132,6 +165,7 @@ class Line(Generic[Request]):
             if request.claim_response():  # else it was cancelled in between, and its client knows
                 raise
         finally:
+            self._waiting.pop(ticket, None)
             self._metrics.waiting(self.slots.waiting)
 
 

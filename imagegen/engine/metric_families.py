@@ -36,6 +36,7 @@ FAMILIES = (
     Family(_P + "cache_misses_total", "counter", "Cache look-ups that found nothing"),
     Family(_P + "cache_evictions_total", "counter", "Cache entries dropped for want of room"),
     Family(_P + "cache_bytes", "gauge", "Bytes held by a cache"),
+    Family(_P + "sleep_level", "gauge", "How deeply the engine sleeps: 0 awake, 1 weights on the host, 2 no process"),
     Family(_P + "device_memory_bytes", "gauge", "GPU memory that torch holds for tensors"),
     Family(_P + "ranks", "gauge", "Devices that share each forward"),
     RESTARTS,

@@ -38,6 +38,7 @@ class EngineMetrics:
         self._metrics = Metrics(FAMILIES, new_series, self._collect)
         self._metrics.set(_P + "active_requests", 0)
         self._metrics.set(_P + "waiting_requests", 0)
+        self.sleeping(0)
         self._metrics.set(_P + "ranks", ranks)
         for stage in (ENCODE, DENOISE, DECODE):  # from the start: an alert on what was never counted would be mute
             for outcome in ("error", "delivered"):
@@ -51,6 +52,10 @@ class EngineMetrics:
     def active(self, count: int) -> None:
         """Set how many requests are being generated."""
         self._metrics.set(_P + "active_requests", count)
+
+    def sleeping(self, level: int) -> None:
+        """Set how deeply the engine sleeps; 0 while it is awake."""
+        self._metrics.set(_P + "sleep_level", level)
 
     def forward(self, calls: Sequence[DenoiserCall]) -> None:
         """Count a denoiser forward that has run these calls."""

@@ -144,6 +144,12 @@ class ModelRunner:
         self._metrics.image_peak(plan.task, plan.size, cost.by_stage())
         return cost
 
+    def run_on_device_thread(self, work: Callable[[], None]) -> None:
+        """Do something on the device's thread, between two forwards, and wait for it. Raises what it raises."""
+        done: Future[list[None]] = Future()
+        self._device_thread.submit(GenerationJob(lambda _: work(), 1, partial(_settle, done)))
+        done.result()
+
     def check(self, plan: Plan, deadline_s: float | None) -> None:
         """Refuse a plan that can never fit, or not be finished in time; see `MemoryCosts` and `RequestCosts`."""
         self._memory_costs.check(plan)

@@ -66,6 +66,19 @@ class EngineSettings(PipelineSettings):
         description="longest that an engine in a process of its own may finish no step; then the process is ended, and"
         " another one started",
     )
+    idle_sleep_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="how long an engine in a process of its own has nothing to do before it sleeps by itself; the next"
+        " request wakes it, and waits for it; 0 for never",
+    )
+    idle_sleep_level: int = Field(
+        default=1,
+        ge=1,
+        le=2,
+        description="how deeply it sleeps then: 1 keeps the weights in the host's memory, 2 ends the process;"
+        " always 2 with several devices",
+    )
     drain_timeout_s: float = Field(
         default=30.0, ge=0, description="how long unloading waits for the requests that are being generated"
     )

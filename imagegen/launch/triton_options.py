@@ -19,10 +19,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from imagegen.launch.child_process import ServerError
+from imagegen.triton.admin_key import ADMIN_KEY_VARIABLE
 
 ADMIN_HEADER = "imagegen-admin-key"
 """What a request to a restricted API carries; over gRPC `triton-grpc-protocol-` goes before it."""
-ADMIN_KEY_VARIABLE = "IMAGEGEN_ADMIN_KEY"
 _ADMIN_APIS = "model-repository,shared-memory,logging,trace"
 _HELP_TIMEOUT_S = 60.0  # it loads the CUDA libraries first
 _HELP_LINE = re.compile(r"^\s+--([a-z0-9-]+)", re.MULTILINE)

@@ -6,6 +6,7 @@
                     ├─ fields, images_request OpenAI's fields and ours, to the tensors that Triton gets
                     ├─ images_response        runs the request; cancels it when the client disconnects
                     │   └─ triton_images      the tensors over one gRPC stream, and its events back
+                    ├─ admin                  for administrators: the model sleeps and wakes
                     └─ response_bodies, sse   OpenAI's shapes: one JSON object, or a stream of events
 
 Everything runs on one event loop; pixels are never decoded here, images are passed on as they came.

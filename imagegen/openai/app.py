@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from imagegen.api import tensors
 from imagegen.openai import errors, schema
+from imagegen.openai.admin import AdminRoutes
 from imagegen.openai.auth import Keys
 from imagegen.openai.body import FORM, JSON, read_fields
 from imagegen.openai.concurrency import ConcurrencyLimiter
@@ -149,6 +150,7 @@ class Frontend:
         app.add_api_route(
             "/v1/models/{model:path}", self.model, responses={200: {"model": schema.Model}, **refusals}, **keyed
         )
+        AdminRoutes(self._settings, lambda: self._state.triton if self._state else None).add_to(app)
         app.add_api_route("/health/live", self.live, responses={200: {"model": schema.Status}}, **get)
         app.add_api_route(
             "/health/ready",

@@ -57,15 +57,20 @@ class Keys:
         """
         if not self._digests:
             return ANONYMOUS
-        scheme, _, key = (authorization or "").partition(" ")
-        given = _digest(key.strip())
+        given = _digest(bearer_key(authorization) or "")
         name = None
         for digest, known in self._digests.items():  # all of them: the time tells nothing
             if hmac.compare_digest(digest, given):
                 name = known
-        if scheme.lower() != "bearer" or name is None:
+        if name is None:
             raise KeyRefused
         return name
+
+
+def bearer_key(authorization: str | None) -> str | None:
+    """The key in an Authorization header; None where there is none."""
+    scheme, _, key = (authorization or "").partition(" ")
+    return key.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _digest(key: str) -> bytes:

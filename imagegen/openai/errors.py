@@ -2,7 +2,7 @@
 
 ApiError
 ├── BadRequest            400  a field is missing, malformed, unknown or cannot be honoured
-├── KeyRefused            401  no API key, or one that is not known
+├── KeyRefused            401  no API key, or one that is not known; the same of an administrator's
 ├── NotFound              404  no such route, model or file
 ├── MethodNotAllowed      405
 ├── TooSlow               408  the body did not arrive in time, or the request's own deadline passed
@@ -70,8 +70,8 @@ class KeyRefused(ApiError):
     kind = "authentication_error"
     code = "invalid_api_key"
 
-    def __init__(self) -> None:
-        super().__init__("a valid API key is needed, as in the header Authorization: Bearer KEY")
+    def __init__(self, message: str = "a valid API key is needed, as in the header Authorization: Bearer KEY") -> None:
+        super().__init__(message)
         self.headers = {"WWW-Authenticate": "Bearer"}
 
 

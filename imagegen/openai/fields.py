@@ -177,6 +177,16 @@ class EditJson(EditFields):
     mask: ImageReference | None = None
 
 
+class SleepFields(Fields):
+    """The fields of /v1/admin/sleep."""
+
+    level: Integer | None = Field(
+        None,
+        description="1 (the default) keeps the weights in the host's memory, 2 ends the engine's process",
+        json_schema_extra={"enum": [*limits.SLEEP_LEVELS, None]},
+    )
+
+
 def parse_fields(kind: type[Model], given: Mapping[str, Any]) -> Model:
     """The fields of a body.
 

@@ -24,11 +24,12 @@ _log = logging.getLogger(__name__)
 _LOOK_S = 2.0  # between two looks at the engine
 _RETRY_S = 1.0  # while not ready
 _MOST_PROBE_STEPS = 64
+_ASLEEP = "the model is asleep; an administrator can wake it"
 _SILENCE_S = 10.0  # the streaming model repeats its progress every second
 
 
 class Health:
-    """Knows whether the server generates images.
+    """Knows whether the server generates images. One that an administrator has put to sleep does not.
 
     Args:
         triton: generates, and tells of the engine.
@@ -91,6 +92,8 @@ class Health:
             quiet_s = None if description is None else description.quiet_s
             hangs = quiet_s is not None and quiet_s > self._longest_s
             self._problem = f"the engine has finished no step for {quiet_s:.0f} s" if hangs else None
+            if description is not None and description.asleep:
+                self._problem = _ASLEEP
 
     async def probe(self) -> None:
         """Generate a tiny image, of a task that the model does; a failure is logged.
@@ -107,7 +110,11 @@ class Health:
         deadline = asyncio.timeout(_SILENCE_S)
         try:
             async with deadline:
-                values = probe_values(await self._triton.describe(), self._probe_steps)
+                description = await self._triton.describe()
+                if description is not None and description.asleep:
+                    self._problem = _ASLEEP
+                    return
+                values = probe_values(description, self._probe_steps)
                 async with aclosing(self._triton.events(values, 0, request_id, progress=True)) as events:
                     async for event in events:
                         deadline.reschedule(now_s() + _SILENCE_S)

@@ -14,9 +14,9 @@ from imagegen.api import limits
 from imagegen.openai import errors, schema_rules, sse
 from imagegen.openai.body import FORM, JSON
 from imagegen.openai.errors import ApiError
-from imagegen.openai.fields import EditFields, EditJson, GenerationFields, VariationFields
+from imagegen.openai.fields import EditFields, EditJson, GenerationFields, SleepFields, VariationFields
 
-_BODIES = (GenerationFields, EditJson, EditFields, VariationFields)
+_BODIES = (GenerationFields, EditJson, EditFields, VariationFields, SleepFields)
 _FILE = {"type": "string", "format": "binary", "description": "the file's bytes: PNG, JPEG or WebP"}
 _SSE = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}, "required": ["data"]}
 _REFERENCE = "#/components/schemas/{model}"
@@ -191,7 +191,8 @@ def openapi(app: FastAPI, qualities: Iterable[str]) -> dict[str, Any]:
     for name, mask in (("EditFields", True), ("VariationFields", False)):
         schemas[name] = _as_form(schemas[name])
         _add_files(schemas[name], mask=mask)
-    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    bearer = {"type": "http", "scheme": "bearer"}
+    document["components"]["securitySchemes"] = {"key": bearer, "admin_key": bearer}
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)  # FastAPI's own, which no route of ours responds with

@@ -46,7 +46,7 @@ class ServedModel:
         described = self._description
         if described is None or described.model != self._checkpoint:
             return None
-        return {name: value for name, value in asdict(described).items() if name not in ("model", "quiet_s")}
+        return {name: value for name, value in asdict(described).items() if name not in ("model", "quiet_s", "asleep")}
 
     def check(self, requested: str | None) -> None:
         """Accept the listed id, the checkpoint's name, `image_generation`, and None.

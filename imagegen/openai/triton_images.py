@@ -87,6 +87,14 @@ class TritonImages:
         self._served_model.learn_description(description)
         return description
 
+    async def administrate(self, command: str, admin_key: str, level: int | None = None) -> dict[str, Any]:
+        """Have the server do an administrator's command, and wait until it is done; the state of every engine.
+
+        Raises:
+            ImageGenerationError: the server refused it, failed or cannot be reached.
+        """
+        return await self._client.administrate(command, admin_key, level=level)
+
     async def events(
         self, values: Mapping[str, Any], partial_images: int, request_id: str, *, progress: bool = False
     ) -> AsyncGenerator[Event, None]:

@@ -37,6 +37,10 @@ class Projection:
         self._weight = weight
         self._bias = bias
 
+    def to(self, device: torch.device | str) -> None:
+        """Move it to where the latents are."""
+        self._weight, self._bias = self._weight.to(device), self._bias.to(device)
+
     def pixels(self, latents: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Pixels of one image.
 

@@ -1,7 +1,8 @@
 """How a diffusion process shows that its engine lives, to whoever asks the server whether it does.
 
 The device thread leaves a mark after each round of steps, and every second while there is nothing to do. It lies in
-the server's run folder, so no image has to be generated for the proof, and everybody's requests count.
+the server's run folder, so no image has to be generated for the proof, and everybody's requests count. An engine that
+sleeps lives; the mark says whether an administrator has put it to sleep.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 _SUFFIX = ".alive"
-_MOMENT = struct.Struct("<d")  # on the host's clock, `time.monotonic`
+_MARK = struct.Struct("<d?")  # when, on the host's clock, `time.monotonic`; whether it was put to sleep
+_MOMENT, _ASLEEP = struct.Struct("<d"), struct.Struct("<?")
 
 
 class Heartbeat:
@@ -26,9 +29,9 @@ class Heartbeat:
     def __init__(self, folder: Path) -> None:
         self._path = folder / f"{os.getpid()}{_SUFFIX}"
         with self._path.open("w+b") as file:
-            file.write(_MOMENT.pack(time.monotonic()))
+            file.write(_MARK.pack(time.monotonic(), False))
             file.flush()
-            self._shown = mmap.mmap(file.fileno(), _MOMENT.size)
+            self._shown = mmap.mmap(file.fileno(), _MARK.size)
 
     def beat(self) -> None:
         """The engine lives. For one thread."""
@@ -38,19 +41,31 @@ class Heartbeat:
         """The engine has ended, which is the longest silence there can be; the next `beat` ends it. For one thread."""
         _MOMENT.pack_into(self._shown, 0, 0.0)
 
+    def set_asleep(self, asleep: bool) -> None:
+        """Whether an administrator has put the engine to sleep. For one thread, which may be another."""
+        _ASLEEP.pack_into(self._shown, _MOMENT.size, asleep)
+
     def close(self) -> None:
-        """Remove the mark. No `beat` may follow."""
+        """Remove the mark. Nothing may follow."""
         self._shown.close()
         self._path.unlink(missing_ok=True)
 
 
 def quiet_s(folder: Path) -> float | None:
     """Seconds since the last mark of the process that has left none for the longest; None when there is no process."""
-    moments: list[float] = []
+    moments = [moment for moment, _ in _marks(folder)]
+    return max(0.0, time.monotonic() - min(moments)) if moments else None
+
+
+def is_asleep(folder: Path) -> bool:
+    """Whether an administrator has put an engine of the server to sleep."""
+    return any(asleep for _, asleep in _marks(folder))
+
+
+def _marks(folder: Path) -> Iterator[tuple[float, bool]]:
     for path in folder.glob("*" + _SUFFIX):
         if Path("/proc", path.stem).exists():
             try:
-                moments += _MOMENT.unpack(path.read_bytes())
+                yield _MARK.unpack(path.read_bytes())
             except (OSError, struct.error):  # its process is just starting or ending
                 continue
-    return max(0.0, time.monotonic() - min(moments)) if moments else None

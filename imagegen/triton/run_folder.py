@@ -19,7 +19,7 @@ from imagegen.triton.shared_settings import SUFFIX
 
 _PREFIX = "imagegen-run"
 _NAME = re.compile(rf"{_PREFIX}-(\d+)-(\d+)-(\d+)-(\d+)")
-_LONGEST_PATH = 80  # a socket's path in it is 25 longer, and has at most 107 bytes on Linux
+_LONGEST_PATH = 80  # a socket's path in it is 26 longer, and has at most 107 bytes on Linux
 
 
 def enter_run_folder(server_pid: int) -> Path:

@@ -1,16 +1,15 @@
-"""Messages between the processes of one server that Triton does not carry: events from `diffusion`, cancels to it.
+"""Messages between the processes of one server that Triton does not carry: events from `diffusion`.
 
-Triton gives the diffusion model one response a request and no event before it, and does not cancel what a model has
-called when that model's own request is cancelled. So there is a side channel, ZeroMQ over sockets in a run folder that
-is this user's alone:
+Triton gives the diffusion model one response a request and no event before it. So there is a side channel, ZeroMQ over
+sockets in a run folder that is this user's alone:
 
     image_generation_stream                              diffusion, a process an instance
       EventListener   PULL  NAME.events  <─────────────  EventSender     PUSH, one a listener
-      Canceller       REQ   ────────────────────────────>  CancelServer  REP   NAME.cancels
+      Commander       REQ   ────────────────────────────>  CommandServer REP   NAME.commands
 
 The stream gives its diffusion request an id, `NAME.KEY`: where its events go, and whose they are. Sending never waits:
-what a listener does not take is dropped, and nothing is sent for requests without such an id. Cancels are asked of
-every process, since none knows which one has the request.
+what a listener does not take is dropped, and nothing is sent for requests without such an id. What goes the other way,
+cancels and an administrator's commands, is in `imagegen.triton.commands`.
 
 Nothing that arrives is trusted: sizes are bounded, and what is malformed is ignored.
 """
@@ -18,10 +17,8 @@ Nothing that arrives is trusted: sizes are bounded, and what is malformed is ign
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
-import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
@@ -31,14 +28,12 @@ import zmq
 
 from imagegen.api.events import Event, decode_event, encode_event
 
-_EVENTS, _CANCELS = ".events", ".cancels"
+_EVENTS = ".events"
 _STREAM_ID = re.compile(r"([0-9a-f]{16})\.[0-9a-f]{32}", re.ASCII)
 _MAX_FRAME_BYTES = 4 * 2**20
 _MAX_WAITING = 1000  # events, for a listener that does not keep up
 _MAX_LISTENERS = 8  # more come only by reloading the stream model again and again
-_MAX_NAME_BYTES = 4096  # the longest request id, in UTF-8
 _POLL_MS = 200  # how soon a thread notices that it is to end
-_REPLY_TIMEOUT_S = 2.0
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -96,7 +91,7 @@ class EventSender:
         return socket
 
 
-class _Receiver:
+class Receiver:
     """Binds a socket in the run folder and takes what comes on a thread of its own.
 
     Args:
@@ -144,7 +139,7 @@ class EventListener:
     def __init__(self, folder: Path, deliver: Callable[[str, Event], None]) -> None:
         self._name = uuid.uuid4().hex[:16]
         self._deliver = deliver
-        self._receiver = _Receiver(folder / (self._name + _EVENTS), zmq.PULL, _MAX_FRAME_BYTES, self._take)
+        self._receiver = Receiver(folder / (self._name + _EVENTS), zmq.PULL, _MAX_FRAME_BYTES, self._take)
 
     def new_stream_id(self) -> str:
         """An id for one request, which nobody can guess."""
@@ -165,73 +160,3 @@ class EventListener:
             self._deliver(stream_id.decode(errors="replace"), event)
         except Exception:  # one stream must not end those of others
             _LOGGER.exception("an event could not be delivered")
-
-
-class CancelServer:
-    """Takes cancels on a thread of its own.
-
-    Args:
-        folder: the run folder.
-        cancel: cancels every request of a name, on that thread; returns whether there was one.
-    """
-
-    def __init__(self, folder: Path, cancel: Callable[[str], bool]) -> None:
-        self._cancel = cancel
-        path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}{_CANCELS}"
-        self._receiver = _Receiver(path, zmq.REP, _MAX_NAME_BYTES, self._take)
-
-    def close(self) -> None:
-        """Take no more."""
-        self._receiver.close()
-
-    def _take(self, frames: list[bytes]) -> bytes:
-        try:
-            found = self._cancel(frames[0].decode())
-        except Exception:  # who asks must get a reply, else the socket takes no further message
-            _LOGGER.exception("a cancel was ignored")
-            found = False
-        return b"1" if found else b"0"
-
-
-class Canceller:
-    """Asks the diffusion processes to cancel requests. Safe from any thread.
-
-    Args:
-        folder: the run folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._context = zmq.Context()
-
-    def cancel(self, name: str) -> bool:
-        """Cancel every request whose Triton request id or stream id is `name`.
-
-        Requests that have arrived at the server but not at the diffusion model end when they get there; later ones of
-        the same name are not meant.
-
-        Returns:
-            whether a request was found that is being generated or about to be.
-        """
-        sockets = []
-        for path in self._folder.glob("*" + _CANCELS):
-            if not Path("/proc", path.name.partition("-")[0]).exists():  # it was killed; a new one has its own socket
-                path.unlink(missing_ok=True)
-                continue
-            socket = self._context.socket(zmq.REQ)
-            socket.linger = 0
-            socket.maxmsgsize = _MAX_NAME_BYTES
-            socket.connect(f"ipc://{path}")
-            socket.send(name.encode())
-            sockets.append(socket)
-        deadline_s = time.monotonic() + _REPLY_TIMEOUT_S
-        found = False
-        for socket in sockets:
-            if socket.poll(max(0, int((deadline_s - time.monotonic()) * 1000))):
-                found |= socket.recv() == b"1"
-            socket.close()
-        return found
-
-    def close(self) -> None:
-        """Cancel no more."""
-        self._context.destroy(linger=0)

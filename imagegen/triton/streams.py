@@ -28,7 +28,8 @@ from imagegen.api.tensors import (
     PREPROCESS_OUTPUTS,
     Arrays,
 )
-from imagegen.triton.side_channel import Canceller, EventListener
+from imagegen.triton.commands import Commander
+from imagegen.triton.side_channel import EventListener
 from imagegen.triton.stream_subscription import StreamRequest, StreamSubscription
 
 _POLL_S = 0.02  # about one step of a fast model
@@ -54,7 +55,7 @@ class Streams:
 
     def __init__(self, folder: Path, call: CallModel) -> None:
         self._call = call
-        self._canceller = Canceller(folder)
+        self._commander = Commander(folder)
         self._lock = threading.Lock()
         self._subscriptions: dict[str, StreamSubscription] = {}  # by stream id, while diffusion has their requests
         self._listener = EventListener(folder, self._deliver)
@@ -74,7 +75,7 @@ class Streams:
         self._closed.set()
         self._watch.join()
         self._listener.close()
-        self._canceller.close()
+        self._commander.close()
 
     def _serve(self, request: StreamRequest) -> None:
         arrays = request.arrays()
@@ -119,7 +120,7 @@ class Streams:
             for stream_id, subscription in subscriptions:
                 try:
                     if subscription.has_just_disconnected():
-                        self._canceller.cancel(stream_id)
+                        self._commander.cancel(stream_id)
                     else:
                         subscription.keepalive()
                 except Exception:  # one stream must not end the watch of all

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 from imagegen.api.events import Event
@@ -28,6 +29,7 @@ from imagegen.engine.metric_families import NewSeries, discard
 from imagegen.engine.settings import EngineSettings
 from imagegen.engine.worker.messages import (
     Alive,
+    Asleep,
     Close,
     Closed,
     Counted,
@@ -41,6 +43,7 @@ from imagegen.engine.worker.messages import (
 )
 from imagegen.engine.worker.remote_metrics import RemoteMetrics
 from imagegen.engine.worker.remote_requests import RemoteRequest, RemoteRequests
+from imagegen.engine.worker.sleep_control import SleepControl
 from imagegen.engine.worker.worker_process import WorkerProcess
 from imagegen_client import ModelDescription
 
@@ -95,8 +98,9 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         self._on_alive = on_alive
         self._on_lost = on_lost
         self._metrics = RemoteMetrics(new_series)
-        self._requests = RemoteRequests(settings.max_active_requests, self._metrics)
+        self._requests = RemoteRequests(settings.max_active_requests, self._metrics, lambda: self._sleep.arrived())
         self.line = self._requests.line
+        self._sleep = SleepControl(settings, self.line, self._metrics, lambda: self._worker)
         self._closing = threading.Event()
         self._worker: WorkerProcess | None = None
         self._first: Future[ModelDescription] = Future()
@@ -145,11 +149,25 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
             previews,
         )
 
+    @property
+    def sleeping(self) -> int:
+        """See `ImageGenerator`. One whose process ends while it sleeps at level 1 sleeps at level 2."""
+        return self._sleep.level
+
+    def sleep(self, level: int = 1) -> None:
+        """See `ImageGenerator`; at level 2 the process ends."""
+        self._sleep.sleep(level)
+
+    def wake(self) -> None:
+        """See `ImageGenerator`. Where it fails the process is started again, as after any end, until it succeeds."""
+        self._sleep.wake()
+
     def close(self) -> None:
         """Finish what is being generated within `drain_timeout_s`, refuse the rest; of no effect the second time."""
         self.line.slots.close()
         if not self._closing.is_set():
             self._closing.set()
+            self._sleep.close()
             worker = self._worker
             if worker is not None:
                 worker.send(frames_of(Close()))
@@ -167,12 +185,19 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         """Have a process for as long as this is not closed."""
         settings, pause_s, ends = self.settings, 0.0, 0
         while not self._closing.wait(pause_s):
+            if self._sleep.level:
+                self._sleep.until_woken(self._on_alive)
+                pause_s = 0.0
+                continue
             started_s, finished = time.monotonic(), self._requests.finished
             reason = self._serve(settings)
             if self._closing.is_set() or self._first.exception(0) is not None:
                 break
             if not settings.compile:  # else the same machine has been warmed up
                 settings = settings.model_copy(update={"warmup_sizes": ("none",)})
+            if self._sleep.level:
+                pause_s = 0.0
+                continue
             self._metrics.restarted(reason)
             # What has served, or been there for long, has got over its failures.
             is_over = self._requests.finished > finished or time.monotonic() - started_s >= _BACKOFF.stable_s
@@ -186,6 +211,8 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
             worker = self._worker = WorkerProcess(self._folder)
         except Exception as error:
             _log.exception("the engine's process could not be started")
+            self._sleep.failed(error)
+            self._sleep.ended("failed")
             if not self._first.done():
                 self._first.set_exception(error)
             return "failed"
@@ -195,6 +222,10 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
             worker.send(frames_of(Load(shared, os.fsencode(self._model_folder), self._device)))
             for frames in worker.messages():
                 now_s = time.monotonic()
+                if is_ready:
+                    self._sleep.look()
+                elif self._sleep.level == 2:  # it began to load at the very moment
+                    worker.kill("closed")
                 if not frames:
                     if is_ready and now_s - alive_s > settings.hang_timeout_s:
                         worker.kill("hang")
@@ -206,6 +237,9 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
                 elif isinstance(message, Ready):
                     self._ready(message.description, worker)
                     is_ready, alive_s = True, now_s
+                elif isinstance(message, Asleep):
+                    is_ready = False
+                    self._sleep.asleep()
                 else:
                     self._told(message, frames[1:])
         except Exception as error:  # of ours; whatever it was, there is no one to listen to it any more
@@ -215,8 +249,10 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         finally:
             self._worker = None
             reason = worker.close()
-            self._on_lost()
-            self._requests.lost("shutting down" if self._closing.is_set() else reason)
+            asleep = self._sleep.ended(reason)
+            if not asleep:
+                self._on_lost()
+            self._requests.lost("shutting down" if self._closing.is_set() else reason, asleep=asleep)
         if not self._first.done():
             self._first.set_exception(RuntimeError(f"the engine's process ended while it loaded: {reason}"))
         return reason
@@ -225,7 +261,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         if not self._first.done():
             self._first.set_result(description)
         self._on_alive()
-        self._requests.begin(worker.send)
+        self._sleep.loaded(partial(self._requests.begin, worker.send))
         if self._closing.is_set():
             worker.send(frames_of(Close()))
 
@@ -235,7 +271,9 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         elif isinstance(message, LoadFailed):
             kinds: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError}
             _log.error("the engine's process could not load: %s: %s", message.kind, message.problem)
+            error = kinds.get(message.kind, RuntimeError)(message.problem)
+            self._sleep.failed(error)
             if not self._first.done():
-                self._first.set_exception(kinds.get(message.kind, RuntimeError)(message.problem))
-        elif not isinstance(message, Closed | Alive | Ready):
+                self._first.set_exception(error)
+        elif not isinstance(message, Closed | Alive | Ready | Asleep):
             self._requests.told(message, arrays)

@@ -69,12 +69,20 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
+class Sleep(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: finish what has begun, give the device's memory back, and keep the weights."""
+
+
+class Wake(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: take the device's memory again."""
+
+
 class Close(msgspec.Struct, frozen=True, tag=True):
     """To the worker: finish what has begun, refuse the rest, and end."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """From the worker: the checkpoint is loaded and warmed up.
+    """From the worker: the checkpoint is loaded and warmed up, or back on its device after a sleep.
 
     Attributes:
         description: what whoever sends requests may know of it.
@@ -84,7 +92,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
-    """From the worker, its last words: the checkpoint could not be loaded.
+    """From the worker, its last words: the checkpoint could not be loaded, or not be brought back to its device.
 
     Attributes:
         kind: name of the exception's class.
@@ -93,6 +101,10 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
 
     kind: str
     problem: str
+
+
+class Asleep(msgspec.Struct, frozen=True, tag=True):
+    """From the worker: it sleeps."""
 
 
 class Alive(msgspec.Struct, frozen=True, tag=True):
@@ -161,8 +173,8 @@ class Closed(msgspec.Struct, frozen=True, tag=True):
     """From the worker, its last word: it has finished."""
 
 
-ToWorker: TypeAlias = Load | Generate | Cancel | Close
-FromWorker: TypeAlias = Ready | LoadFailed | Alive | Told | Left | Images | Failed | Counted | Closed
+ToWorker: TypeAlias = Load | Generate | Cancel | Sleep | Wake | Close
+FromWorker: TypeAlias = Ready | LoadFailed | Asleep | Alive | Told | Left | Images | Failed | Counted | Closed
 
 _encode = msgspec.msgpack.Encoder().encode
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from imagegen.engine.worker.remote_requests import RemoteRequest
 
 _P = "imagegen_diffusion_"
-_WAITING = _P + "waiting_requests"
+_WAITING, _SLEEP_LEVEL = _P + "waiting_requests", _P + "sleep_level"
+_HELD = (_P + "device_memory_bytes", _P + "cache_bytes")  # of the engine's process, and gone with it
 _KINDS = {family.name: family.kind for family in FAMILIES}
 REASONS = ("killed", "crashed", "device", "rank", "failed", "hang", "closed")
 
@@ -31,6 +32,8 @@ class RemoteMetrics:
         self._metrics = Metrics(FAMILIES, new_series)
         self._metrics.set(_P + "active_requests", 0)
         self.waiting(0)
+        self.sleeping(0)
+        self._held: dict[tuple[str, ...], Counted] = {}  # by family and labels
         for reason in REASONS:  # from the start: an alert on what was never counted would be mute
             self._metrics.add(RESTARTS.name, 0, reason=reason)
         self._metrics.start()
@@ -42,10 +45,16 @@ class RemoteMetrics:
     def active(self, count: int) -> None:
         """Nothing: the engine's process says it, in order with what else it counts."""
 
+    def sleeping(self, level: int) -> None:
+        """Set how deeply the engine sleeps; 0 while it is awake."""
+        self._metrics.set(_SLEEP_LEVEL, level)
+
     def counted(self, message: Counted) -> None:
-        """Pass on what the engine's process has counted; nobody waits there."""
-        if message.family == _WAITING:
+        """Pass on what the engine's process has counted; nobody waits there, and it may sleep without a process."""
+        if message.family in (_WAITING, _SLEEP_LEVEL):
             return
+        if message.family in _HELD:
+            self._held[(message.family, *message.labels.values())] = message
         metrics = self._metrics
         count: dict[str, Callable[..., None]]
         count = {"counter": metrics.add, "gauge": metrics.set, "histogram": metrics.observe}
@@ -62,6 +71,8 @@ class RemoteMetrics:
     def lost(self) -> None:
         """The engine's process has ended, and with it all that it had."""
         self._metrics.set(_P + "active_requests", 0)
+        for message in self._held.values():
+            self._metrics.set(message.family, 0, **message.labels)
 
     def restarted(self, reason: str) -> None:
         """Count a start after an end."""

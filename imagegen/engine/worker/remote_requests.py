@@ -99,15 +99,19 @@ class RemoteRequests:
     Args:
         max_active_requests: how many may be there at the same time.
         metrics: counts what that process cannot count.
+        arrived: called when a request has come, before it waits; on its caller's thread.
 
     Attributes:
         line: for a slot; nobody gets one while there is no process.
         finished: how many requests have been generated, by all processes.
     """
 
-    def __init__(self, max_active_requests: int, metrics: RemoteMetrics) -> None:
+    def __init__(
+        self, max_active_requests: int, metrics: RemoteMetrics, arrived: Callable[[], None] = lambda: None
+    ) -> None:
         self.finished = 0
         self._metrics = metrics
+        self._arrived = arrived
         self._poison = PoisonList()
         self._lock = threading.Lock()
         self._numbers = itertools.count()
@@ -117,7 +121,7 @@ class RemoteRequests:
         self.line: Line[RemoteRequest] = Line(
             max_active_requests,
             metrics,
-            check=lambda request: self._poison.check(request.content),
+            check=self._check,
             start=self._start,
             refused=metrics.failed,
         )
@@ -129,17 +133,24 @@ class RemoteRequests:
             self._send = send
         self.line.slots.resume()
 
-    def lost(self, why: str) -> None:
-        """The process has ended: all that it had get an error now, and nobody gets a slot."""
+    def lost(self, why: str, *, asleep: bool = False) -> None:
+        """The process has ended: all that it had get an error now, and nobody gets a slot.
+
+        Args:
+            why: it did.
+            asleep: it was meant to, so that none of its requests is to blame, and it is not started again at once.
+        """
         self.line.slots.pause()
         with self._lock:
             self._send = None
             held, self._held = self._held, {}
         self._metrics.lost()
-        self._poison.note(each.request.content for each in held.values() if not each.has_left)
+        if not asleep:
+            self._poison.note(each.request.content for each in held.values() if not each.has_left)
+        problem = "the model was put to sleep" if asleep else f"the engine's process ended ({why}) and is started again"
         for each in held.values():
             self.line.leave(each.request, each.ticket)
-            error = Unavailable(f"the engine's process ended ({why}) and is started again; send the request again")
+            error = Unavailable(f"{problem}; send the request again")
             self._respond_soon(each.request, None, error, self._metrics.failed)
 
     def told(self, message: Told | Left | Images | Failed, arrays: Frames) -> None:
@@ -173,6 +184,10 @@ class RemoteRequests:
         """Respond to what is left; the process has ended."""
         self.line.close()
         self._responses.shutdown(wait=True)
+
+    def _check(self, request: RemoteRequest) -> None:
+        self._poison.check(request.content)
+        self._arrived()
 
     def _start(self, request: RemoteRequest, ticket: Ticket) -> None:
         arrays = [pixels for pixels in (request.images, request.mask) if pixels is not None]

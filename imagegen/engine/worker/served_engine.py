@@ -25,6 +25,7 @@ from imagegen.engine.worker.connection import Connection
 from imagegen.engine.worker.device_faults import end_after_fatal_fault
 from imagegen.engine.worker.messages import (
     Alive,
+    Asleep,
     Cancel,
     Close,
     Closed,
@@ -35,7 +36,9 @@ from imagegen.engine.worker.messages import (
     Load,
     LoadFailed,
     Ready,
+    Sleep,
     Told,
+    Wake,
     array,
     frames_of,
     message_to_worker,
@@ -74,8 +77,7 @@ class ServedEngine:
         try:
             engine = self._load(load)
         except Exception as error:
-            _log.exception("the checkpoint could not be loaded")
-            self._send(LoadFailed(type(error).__name__, str(error)))
+            self._failed("loaded", error)
             return
         self._send(Ready(engine.pipelines.description()))
         while self._handle(engine, *self._connection.receive()):
@@ -118,7 +120,35 @@ class ServedEngine:
             token = self._tokens.get(message.number)
             if token is not None:
                 token.cancel()
+        elif isinstance(message, Sleep):
+            return self._sleep(engine)
+        elif isinstance(message, Wake):
+            return self._wake(engine)
         return not isinstance(message, Close)
+
+    def _sleep(self, engine: Engine) -> bool:
+        """Sleep, which a process that has ended does too: false where nothing else gives the memory back."""
+        try:
+            engine.sleep()
+        except Exception:
+            _log.exception("the engine could not be put to sleep; its process ends")
+            return False
+        self._send(Asleep())
+        return True
+
+    def _wake(self, engine: Engine) -> bool:
+        """Wake; false where that fails, after which only a new process helps."""
+        try:
+            engine.wake()
+        except Exception as error:
+            self._failed("brought back to its device", error)
+            return False
+        self._send(Ready(engine.pipelines.description()))
+        return True
+
+    def _failed(self, to_be: str, error: Exception) -> None:
+        _log.error("the checkpoint could not be %s", to_be, exc_info=error)
+        self._send(LoadFailed(type(error).__name__, str(error)))
 
     def _generate(self, engine: Engine, message: Generate, arrays: list[Any]) -> None:
         number, token = message.number, CancelToken()

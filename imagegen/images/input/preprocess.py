@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from imagegen.api.errors import Unavailable
+from imagegen.api.errors import Asleep, Unavailable
 from imagegen.api.limits import RequestRules
 from imagegen.api.reports import PreprocessReport
 from imagegen.api.request import parse_request
@@ -32,6 +32,7 @@ class Preprocessor:
         new_series: makes a series of the metrics backend.
         rules: what the models behind this one allow at the moment.
         is_draining: whether the server takes no new requests at the moment.
+        is_asleep: whether an administrator has put the model behind to sleep.
 
     Raises:
         OSError: `input_save_path` cannot be written to.
@@ -43,10 +44,12 @@ class Preprocessor:
         new_series: Callable[[Family, dict[str, str]], Series],
         rules: Callable[[], RequestRules],
         is_draining: Callable[[], bool],
+        is_asleep: Callable[[], bool] = lambda: False,
     ) -> None:
         self._loader = ImageLoader(settings, new_series)
         self._rules = rules
         self._is_draining = is_draining
+        self._is_asleep = is_asleep
 
     def handle(self, arrays: Arrays, request_id: str) -> Arrays:
         """Handle one request.
@@ -62,13 +65,16 @@ class Preprocessor:
         Raises:
             InvalidArgument: an input breaks its rule, or the model does not do what is asked.
             ImageRejected: an image cannot be used.
-            Unavailable: the server is shutting down, or too many requests with URLs are being loaded.
+            Unavailable: the server is shutting down, too many requests with URLs are being loaded, or the model sleeps
+                and the request has no deadline.
         """
         started_s = time.monotonic()
         if self._is_draining():
             raise Unavailable("the server is shutting down")
         rules = self._rules()
         request = parse_request(arrays, rules.limits, granularity_px=rules.granularity_px, has_store=rules.has_store)
+        if request.timeout_ms is None and self._is_asleep():
+            raise Asleep
         if request.mask != MASK_FROM_ALPHA.encode():  # which is none where the image is opaque
             task = requested_task(has_image=bool(request.images), has_mask=request.mask is not None)
             check_task(task, rules.tasks, rules.model)

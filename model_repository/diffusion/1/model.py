@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from imagegen.engine import EngineProcess
+from imagegen.triton.administration import Administration
 from imagegen.triton.admission import Admission
+from imagegen.triton.commands import CANCEL, CommandServer, cancel_command
 from imagegen.triton.diffusion_settings import DiffusionSettings
 from imagegen.triton.heartbeat import Heartbeat
 from imagegen.triton.metric_series import TritonSeries
@@ -18,7 +20,7 @@ from imagegen.triton.parameters import read_parameters
 from imagegen.triton.process import end_process, start_process
 from imagegen.triton.queue_waker import QueueWaker
 from imagegen.triton.shared_settings import publish_diffusion
-from imagegen.triton.side_channel import CancelServer, EventSender
+from imagegen.triton.side_channel import EventSender
 from imagegen.triton.triton_request import TritonRequest
 from imagegen.triton.waking_request import is_waking_request, send_waking_request
 
@@ -44,7 +46,9 @@ class TritonPythonModel:
         publish_diffusion(folder, settings, self._engine.description)
         self._events = EventSender(folder)
         self._admission = Admission(self._engine, self._events.send)
-        self._cancels = CancelServer(folder, self._engine.cancel)
+        self._administration = Administration(self._engine, self._heartbeat, args["model_instance_name"])
+        commands = {CANCEL: cancel_command(self._engine.cancel), **self._administration.commands()}
+        self._commands = CommandServer(folder, commands)
         self._waker = QueueWaker(partial(send_waking_request, args["model_name"]), settings.waking_requests)
 
     def execute(self, requests: list[Any]) -> None:
@@ -65,8 +69,9 @@ class TritonPythonModel:
         """Finish what is being generated, refuse the rest."""
         self._waker.close()
         self._engine.close()
+        self._commands.close()
         self._admission.close()
+        self._administration.close()
         self._heartbeat.close()
-        self._cancels.close()
         self._events.close()
         end_process(self._folder)

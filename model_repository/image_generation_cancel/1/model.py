@@ -9,21 +9,21 @@ import numpy as np
 
 from imagegen.api.request import parse_request_id
 from imagegen.api.tensors import Arrays
+from imagegen.triton.commands import Commander
 from imagegen.triton.process import end_process, start_process
 from imagegen.triton.request_threads import RequestThreads
-from imagegen.triton.side_channel import Canceller
 from imagegen.triton.triton_request import TritonRequest
 
 _THREADS = 8
 
 
 class TritonPythonModel:
-    """Asks every diffusion process; `imagegen.triton.side_channel` says how a cancel travels."""
+    """Asks every diffusion process; `imagegen.triton.commands` says how a cancel travels."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Find the other processes of this server."""
         self._folder = start_process()
-        self._canceller = Canceller(self._folder)
+        self._commander = Commander(self._folder)
         self._threads = RequestThreads(_THREADS, partial(TritonRequest.respond, handle=self._cancel))
 
     def execute(self, requests: list[Any]) -> None:
@@ -34,8 +34,8 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Finish what was begun."""
         self._threads.close()
-        self._canceller.close()
+        self._commander.close()
         end_process(self._folder)
 
     def _cancel(self, arrays: Arrays, request_id: str) -> Arrays:
-        return {"cancelled": np.array([self._canceller.cancel(parse_request_id(arrays))])}
+        return {"cancelled": np.array([self._commander.cancel(parse_request_id(arrays))])}

@@ -17,7 +17,7 @@ from imagegen.images.input.preprocess import Preprocessor
 from imagegen.images.input.settings import InputSettings
 from imagegen.malloc import return_freed_memory
 from imagegen.triton.drain import is_draining
-from imagegen.triton.heartbeat import quiet_s
+from imagegen.triton.heartbeat import is_asleep, quiet_s
 from imagegen.triton.metric_series import TritonSeries
 from imagegen.triton.parameters import read_parameters
 from imagegen.triton.process import end_process, start_process
@@ -36,7 +36,9 @@ class TritonPythonModel:
         settings = read_parameters(args["model_config"], InputSettings)
         series = TritonSeries(instance=args["model_instance_name"])
         self._rules = SharedRules(folder)
-        self._preprocessor = Preprocessor(settings, series, self._rules, partial(is_draining, folder))
+        self._preprocessor = Preprocessor(
+            settings, series, self._rules, partial(is_draining, folder), partial(is_asleep, folder)
+        )
         # Requests with URLs can fill their share only, so those without never wait for somebody's slow host.
         threads = settings.max_url_requests + settings.request_threads
         self._threads = RequestThreads(threads, partial(TritonRequest.respond, handle=self._preprocessor.handle))
@@ -61,5 +63,5 @@ class TritonPythonModel:
         description = self._rules.description()
         if description is None:
             raise Unavailable("the model is not loaded yet")
-        described = replace(description, quiet_s=quiet_s(self._folder))
+        described = replace(description, quiet_s=quiet_s(self._folder), asleep=is_asleep(self._folder))
         return {DESCRIPTION_OUTPUT: np.array([described.to_json()], dtype=np.object_)}

@@ -14,6 +14,7 @@ SHOWN = [
     (errors.Cancelled("gone"), "cancelled", 499, "CANCELLED"),
     (errors.DeadlineExceeded("late"), "deadline_exceeded", 503, "UNAVAILABLE"),
     (errors.Unavailable("closing"), "unavailable", 503, "UNAVAILABLE"),
+    (errors.Asleep(), "unavailable", 503, "UNAVAILABLE"),
     (errors.StorageFailed("disk full"), "storage_failed", 503, "UNAVAILABLE"),
     (errors.NonFinite("decode", "damaged weights"), "non_finite", 500, "INTERNAL"),
     (InternalError("failed"), "internal_error", 500, "INTERNAL"),

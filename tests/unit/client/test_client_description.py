@@ -20,7 +20,7 @@ DESCRIPTION = ModelDescription(
     previews=True,
 )
 
-REQUIRED = [name for name in asdict(DESCRIPTION) if name != "quiet_s"]
+REQUIRED = [name for name in asdict(DESCRIPTION) if name not in ("quiet_s", "asleep")]
 
 
 def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> None:
@@ -28,6 +28,7 @@ def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> Non
     more = json.dumps(json.loads(DESCRIPTION.to_json()) | {"a_later_field": 1})
     assert ModelDescription.from_json(more.encode()) == DESCRIPTION
     assert ModelDescription.from_json(replace(DESCRIPTION, quiet_s=1.5).to_json()).quiet_s == 1.5
+    assert ModelDescription.from_json(replace(DESCRIPTION, asleep=True).to_json()).asleep
 
 
 @pytest.mark.parametrize(

@@ -239,3 +239,11 @@ def test_close_ends_the_watch_whenever_the_last_request_ends() -> None:
         ending.start()
         cancellation.close()
         ending.join(TIMEOUT_S)
+
+
+def test_all_but_some_are_cancelled_with_one_reason(cancellation: Cancellation) -> None:
+    one, other, ended = (named(cancellation, name, entered_s=0) for name in "abc")
+    cancellation.end(ended)
+    reason = DeadlineExceeded("enough")
+    cancellation.cancel_all(reason, but={other})
+    assert [token.error for token in (one, other, ended)] == [reason, None, None]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from imagegen.api.errors import Cancelled, DeadlineExceeded, ImageGenError, InvalidArgument, Unavailable
+from imagegen.api.errors import Asleep, Cancelled, DeadlineExceeded, ImageGenError, InvalidArgument, Unavailable
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.line import Line
 from imagegen.engine.response_claim import ResponseClaim
@@ -168,4 +168,46 @@ def test_closed_nobody_gets_in() -> None:
     owner.line.slots.close()
     with pytest.raises(Unavailable, match="shutting down"):
         owner.line.submit(Request("a"))
+    owner.line.close()
+
+
+def test_asleep_nobody_gets_a_slot_and_who_has_no_deadline_is_refused() -> None:
+    owner = Owner(1)
+    owner.line.submit(Request("a"))
+    held, ticket = owner.started[0]
+    first, errors = in_thread(owner, Request("waits for ever"))
+    second, none = in_thread(owner, Request("waits", timeout_s=20))
+    wait_until(lambda: owner.line.slots.waiting == 2)
+    owner.line.sleep()
+    first.join(20)
+    assert [type(error) for error in errors] == [Asleep]
+    owner.line.leave(held, ticket)
+    with pytest.raises(Asleep):
+        owner.line.submit(Request("b"))
+    with pytest.raises(DeadlineExceeded):
+        owner.line.submit(Request("c", timeout_s=0.05))
+    assert owner.names() == ["a"]
+    owner.line.wake()
+    owner.line.slots.resume()
+    second.join(20)
+    assert (owner.names(), none) == (["a", "waits"], [])
+    owner.line.close()
+
+
+def test_a_drain_waits_for_who_holds_a_slot_and_ends_what_takes_too_long() -> None:
+    owner = Owner(1)
+    assert owner.line.drain(0)
+    request = Request("a")
+    owner.line.submit(request)
+    waiting, errors = in_thread(owner, Request("b", timeout_s=20))
+    wait_until(lambda: owner.line.slots.waiting == 1)
+    owner.line.slots.pause()
+    assert not owner.line.drain(0.02)
+    owner.line.end_all(Unavailable("put to sleep"))
+    assert isinstance(request.token.error, Unavailable)
+    owner.line.leave(*owner.started[0])
+    assert owner.line.drain(0)
+    owner.line.slots.resume()
+    waiting.join(20)
+    assert (owner.names(), errors) == (["a", "b"], [])
     owner.line.close()

@@ -35,6 +35,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
     metrics = EngineMetrics(new_series, {"prompt": cache}, torch.device("cpu"))
     metrics.waiting(3)
     metrics.active(2)
+    metrics.sleeping(1)
     metrics.forward([describe(DENOISER, (numbers(rows, 4), 1), {}, 64) for rows in (1, 2)])
     metrics.executor(row_limit=8, isolation_retries=1)
     metrics.image_peak("text-to-image", (64, 32), {"decode": 5000})
@@ -52,6 +53,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
     assert {key: values[-1] for key, values in arrived.items()} == {
         ("waiting_requests",): 3,
         ("active_requests",): 2,
+        ("sleep_level",): 1,
         ("ranks",): 1,
         ("forwards_total",): 1,
         ("denoiser_calls_total",): 2,

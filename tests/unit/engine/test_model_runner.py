@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -76,3 +77,11 @@ def test_out_of_memory_is_known_on_every_device_and_outside_forwards_too(
     with failing(part, error), pytest.raises(Unavailable, match="out of memory; try again later, or a smaller size"):
         engine.generate("a red cat")
     assert engine.generate("a red cat").frames.shape[0] == 1
+
+
+def test_work_is_done_on_the_devices_thread_and_its_error_raised(runner: ModelRunner) -> None:
+    names: list[str] = []
+    runner.run_on_device_thread(lambda: names.append(threading.current_thread().name))
+    assert names == ["device"]
+    with pytest.raises(ZeroDivisionError):
+        runner.run_on_device_thread(lambda: print(1 // 0))

@@ -90,6 +90,7 @@ def test_our_own_repository_can_be_staged_without_loss(tmp_path: Path) -> None:
     assert {folder.name for folder in staged.iterdir()} == {
         "diffusion",
         "image_generation",
+        "image_generation_admin",
         "image_generation_cancel",
         "image_generation_stream",
         "image_postprocess",

@@ -11,13 +11,13 @@ import pytest
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.triton_options import (
-    ADMIN_KEY_VARIABLE,
     OPTIONS,
     PARAMETERS,
     known_options,
     triton_arguments,
     triton_environment,
 )
+from imagegen.triton.admin_key import ADMIN_KEY_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -238,3 +238,20 @@ def test_a_server_that_hangs_at_the_first_image_is_asked_again_over_a_new_connec
         assert served_model.id == "a-checkpoint"
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_model_that_was_put_to_sleep_is_not_ready_and_says_so_without_a_probe() -> None:
+    triton = ScriptedTriton(DONE, description=replace(alive(0.1), asleep=True))
+    watched = health(triton)
+    asyncio.run(watched.probe())
+    assert watched.problem() == "the model is asleep; an administrator can wake it"
+    assert not triton.sent
+    triton.description = alive(0.1)
+    asyncio.run(watched.probe())
+    assert watched.problem() is None
+    triton.description = replace(alive(0.1), asleep=True)
+    asyncio.run(watched.look())
+    assert watched.problem() == "the model is asleep; an administrator can wake it"
+    triton.description = alive(0.1)
+    asyncio.run(watched.look())
+    assert watched.problem() is None

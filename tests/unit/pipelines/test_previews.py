@@ -108,3 +108,9 @@ def test_a_vae_that_overflows_has_no_previews() -> None:
     vae = LinearVae()
     vae.mix.data *= float("inf")
     assert fit_projection(pipeline_of(vae)) is None
+
+
+def test_it_moves_with_the_latents() -> None:
+    projection = Projection(None, torch.ones(4, 3), torch.zeros(3))
+    projection.to("meta")
+    assert projection.pixels(torch.zeros(1, 4, 2, 2, device="meta"), (16, 16)).device.type == "meta"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from imagegen.api.errors import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
+from imagegen.api.errors import Asleep, Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
 from imagegen.api.events import Ended, Event, Progress
 from imagegen.engine import Engine
 from imagegen.triton.admission import Admission
@@ -222,3 +222,18 @@ def test_requests_without_a_name_are_not_cancelled_by_the_empty_one(ask: Ask, en
     client = ask(num_inference_steps=100)
     assert not engine.cancel("")
     assert client.frames().shape[0] == 1
+
+
+def test_while_the_engine_sleeps_each_waits_up_to_its_own_deadline(admission: Admission, engine: Engine) -> None:
+    """They would wait for the first one, on Triton's one thread."""
+    engine.sleep()
+    clients = [DiffusionClient(timeout_ms=timeout_ms, num_inference_steps=1) for timeout_ms in (60_000, 50)]
+    for client in clients:
+        admission.submit(client)
+    assert isinstance(clients[1].error(), DeadlineExceeded)
+    refused = DiffusionClient()
+    admission.submit(refused)
+    assert isinstance(refused.error(), Asleep)
+    engine.wake()
+    assert clients[0].frames().shape[0] == 1
+    admission.close()

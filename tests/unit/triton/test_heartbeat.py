@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagegen.triton.heartbeat import Heartbeat, quiet_s
+from imagegen.triton.heartbeat import Heartbeat, is_asleep, quiet_s
 
 
 def test_where_no_engine_is_nothing_is_known(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_of_several_engines_the_quietest_counts_and_none_of_a_dead_process(tmp_p
     ended = subprocess.Popen(["true"])
     ended.wait()
     for pid, quiet in ((os.getppid(), 50), (ended.pid, 900)):
-        (tmp_path / f"{pid}.alive").write_bytes(struct.pack("<d", time.monotonic() - quiet))
+        (tmp_path / f"{pid}.alive").write_bytes(struct.pack("<d?", time.monotonic() - quiet, False))
     (tmp_path / "1.alive").write_bytes(b"")  # just being made
     found = quiet_s(tmp_path)
     assert found is not None
@@ -54,4 +54,20 @@ def test_an_engine_that_is_lost_has_been_quiet_for_ever_until_it_beats_again(fol
     again_s = quiet_s(folder)
     assert again_s is not None
     assert again_s < lost_s / 2
+    heartbeat.close()
+
+
+def test_it_says_whether_an_engine_was_put_to_sleep_which_lives_on(folder: Path) -> None:
+    assert not is_asleep(folder)
+    heartbeat = Heartbeat(folder)
+    (folder / f"{os.getppid()}.alive").write_bytes(struct.pack("<d?", time.monotonic(), False))
+    assert not is_asleep(folder)
+    heartbeat.set_asleep(True)
+    heartbeat.beat()
+    assert is_asleep(folder)
+    quiet = quiet_s(folder)
+    assert quiet is not None
+    assert quiet < 10
+    heartbeat.set_asleep(False)
+    assert not is_asleep(folder)
     heartbeat.close()

@@ -1,8 +1,7 @@
-"""Events arrive in order and unchanged, cancels get a reply, and nothing that arrives does harm."""
+"""Events arrive in order and unchanged, and nothing that arrives does harm."""
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -13,8 +12,7 @@ import pytest
 import zmq
 
 from imagegen.api.events import Ended, Event, Preview, Progress
-from imagegen.triton import side_channel
-from imagegen.triton.side_channel import Canceller, CancelServer, EventListener, EventSender, is_stream_id
+from imagegen.triton.side_channel import EventListener, EventSender, is_stream_id
 
 TIMEOUT_S = 10
 
@@ -165,110 +163,10 @@ def test_what_is_no_event_is_ignored(ear: Ear, sender: EventSender, folder: Path
     assert ear.heard.empty()
 
 
-def cancel_server(folder: Path, known: set[str]) -> tuple[CancelServer, list[str]]:
-    asked: list[str] = []
-
-    def cancel(name: str) -> bool:
-        asked.append(name)
-        return name in known
-
-    return CancelServer(folder, cancel), asked
-
-
-@pytest.mark.parametrize("name", ["a", "ä" * 1024, "with spaces\n"])
-def test_every_process_is_asked_and_one_that_knows_the_name_is_enough(folder: Path, name: str) -> None:
-    (one, asked_one), (other, asked_other) = cancel_server(folder, {name}), cancel_server(folder, set())
-    canceller = Canceller(folder)
-    assert canceller.cancel(name)
-    assert not canceller.cancel("nobody")
-    assert asked_one == asked_other == [name, "nobody"]
-    for closing in (canceller, one, other):
-        closing.close()
-    assert list(folder.iterdir()) == []
-
-
-def test_threads_share_a_canceller(folder: Path) -> None:
-    server, asked = cancel_server(folder, {"7"})
-    canceller = Canceller(folder)
-    found: dict[int, bool] = {}
-
-    def cancel(number: int) -> None:
-        found[number] = canceller.cancel(str(number))
-
-    threads = [threading.Thread(target=cancel, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [number for number, was in found.items() if was] == [7]
-    assert sorted(asked, key=int) == [str(number) for number in range(16)]
-    canceller.close()
-    server.close()
-
-
-def test_without_processes_nothing_is_found(folder: Path) -> None:
-    canceller = Canceller(folder)
-    assert not canceller.cancel("a")
-    canceller.close()
-
-
-def test_a_process_that_does_not_reply_is_not_waited_for_for_ever(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(side_channel, "_REPLY_TIMEOUT_S", 1.0)
-    (folder / f"{os.getpid()}-silent.cancels").touch()
-    server, _ = cancel_server(folder, {"a"})
-    canceller = Canceller(folder)
-    assert canceller.cancel("a")
-    canceller.close()
-    server.close()
-
-
-def test_the_socket_of_a_killed_process_is_removed(folder: Path) -> None:
-    left = folder / "999999999-killed.cancels"  # no process has so high an id
-    left.touch()
-    server, _ = cancel_server(folder, {"a"})
-    canceller = Canceller(folder)
-    assert canceller.cancel("a")
-    assert not left.exists()
-    canceller.close()
-    server.close()
-    assert list(folder.iterdir()) == []
-
-
-@pytest.mark.parametrize("question", [[b"\xff"], [b""], [b"a", b"b"], [b"x" * 10_000]])
-def test_a_question_that_is_none_does_not_end_the_server(folder: Path, question: list[bytes]) -> None:
-    server, _ = cancel_server(folder, {"a"})
-    (path,) = folder.glob("*.cancels")
-    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
-        socket.linger = 100
-        socket.connect(f"ipc://{path}")
-        socket.send_multipart(question)
-        if len(question[0]) < 10_000:
-            assert socket.poll(TIMEOUT_S * 1000)
-            assert socket.recv() in (b"0", b"1")
-    canceller = Canceller(folder)
-    assert canceller.cancel("a")
-    canceller.close()
-    server.close()
-
-
-def test_a_cancel_that_fails_gets_a_reply(folder: Path) -> None:
-    def cancel(name: str) -> bool:
-        raise ValueError
-
-    server, canceller = CancelServer(folder, cancel), Canceller(folder)
-    assert not canceller.cancel("a")
-    assert not canceller.cancel("a")
-    canceller.close()
-    server.close()
-
-
 def test_threads_end_with_close(folder: Path) -> None:
     before = set(threading.enumerate())
     made: list[Callable[[], None]] = [
         EventListener(folder, lambda stream_id, event: None).close,
-        CancelServer(folder, lambda name: False).close,
     ]
     assert all(thread.daemon for thread in set(threading.enumerate()) - before)
     for close in made:

@@ -12,7 +12,8 @@ from imagegen.api.errors import Cancelled, ImageGenError, InvalidArgument, Unava
 from imagegen.api.events import Ended, Event, Progress
 from imagegen.triton import stream_subscription
 from imagegen.triton import streams as streams_module
-from imagegen.triton.side_channel import CancelServer, EventSender
+from imagegen.triton.commands import CANCEL, CommandServer, cancel_command
+from imagegen.triton.side_channel import EventSender
 from imagegen.triton.streams import Streams
 from tests.unit.triton.stream_client import Arrays, StreamClient, preview, text
 
@@ -37,7 +38,7 @@ class Models:
         self.generating = threading.Event()
         self.cancelled: list[str] = []
         self.sender = EventSender(folder)
-        self.server = CancelServer(folder, self._cancel)
+        self.server = CommandServer(folder, {CANCEL: cancel_command(self._cancel)})
 
     def _cancel(self, name: str) -> bool:
         self.cancelled.append(name)

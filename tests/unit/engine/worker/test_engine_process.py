@@ -5,115 +5,27 @@ With real processes: tests/service/test_engine_process.py.
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from imagegen.api.errors import Unavailable
-from imagegen.api.reports import GenerationReport
 from imagegen.backoff import Backoff
 from imagegen.engine import EngineProcess, EngineSettings
 from imagegen.engine.worker import engine_process
 from imagegen.engine.worker.messages import (
     Alive,
     Close,
-    Closed,
-    Frames,
     Generate,
-    Images,
-    Left,
     Load,
     LoadFailed,
-    Ready,
-    frames_of,
-    message_to_worker,
 )
-from imagegen_client import ModelDescription
+from tests.unit.engine.worker.played_process import DESCRIPTION, READY, Process
 from tests.unit.tiny_engine import wait_until
 
-DESCRIPTION = ModelDescription(
-    model="tiny", tasks={"text-to-image": ("strength",)}, native_size="64x64", granularity_px=8,
-    upscaling=1, schedulers=("ddim",), scheduler="ddim", previews=False,
-)  # fmt: skip
-READY = Ready(DESCRIPTION)
-FRAMES = np.zeros((1, 8, 8, 3), np.uint8)
-REPORT = GenerationReport(
-    model="tiny", task="text-to-image", size="8x8", num_inference_steps=1, guidance_scale=None, strength=None,
-    scheduler=None, mean_batch_rows=1, warnings=(), milliseconds={},
-).to_json()  # fmt: skip
 SETTINGS = EngineSettings(model="tiny", max_active_requests=2, hang_timeout_s=0.2, drain_timeout_s=5)
-
-
-class Process:
-    """What `WorkerProcess` is for `EngineProcess`.
-
-    Attributes:
-        heard: messages that it was sent.
-        killed: why.
-        finishes_requests: whether it responds to what it is to generate.
-    """
-
-    all: list[Process]
-    on_start: Callable[[Process], None]
-    pid = 77
-
-    def __init__(self, folder: Path) -> None:
-        self.heard: list[Any] = []
-        self.killed: list[str] = []
-        self.finishes_requests = False
-        self._said: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
-        self._reason = "killed"
-        type(self).all.append(self)
-        type(self).on_start(self)
-
-    def say(self, message: Any) -> None:
-        self._said.put(frames_of(message))
-
-    def end(self, reason: str = "killed") -> None:
-        self._reason = reason
-        self._said.put(None)
-
-    def send(self, frames: Frames) -> None:
-        message = message_to_worker(frames[0])
-        self.heard.append(message)
-        if isinstance(message, Close):
-            self.say(Closed())
-            self.end("closed")
-        elif isinstance(message, Generate) and self.finishes_requests:
-            self._said.put(frames_of(Images(message.number, FRAMES.shape, (5,), REPORT), FRAMES))
-            self.say(Left(message.number))
-
-    def messages(self) -> Iterator[Frames]:
-        while True:
-            try:
-                said = self._said.get(timeout=0.05)
-            except queue.Empty:
-                yield ()
-                continue
-            if said is None:
-                return
-            yield said
-
-    def kill(self, why: str) -> None:
-        self.killed.append(why)
-        self.end(why)
-
-    def close(self) -> str:
-        return self._reason
-
-
-@pytest.fixture
-def processes(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
-    """Those that were started; each is ready at once."""
-    Process.all = []
-    Process.on_start = staticmethod(lambda process: process.say(READY))
-    monkeypatch.setattr(engine_process, "WorkerProcess", Process)
-    return Process.all
 
 
 def opened(**options: Any) -> EngineProcess:

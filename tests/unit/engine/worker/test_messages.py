@@ -11,6 +11,7 @@ import pytest
 from imagegen.api.request import ImageRequest
 from imagegen.engine.worker.messages import (
     Alive,
+    Asleep,
     Cancel,
     Close,
     Closed,
@@ -22,7 +23,9 @@ from imagegen.engine.worker.messages import (
     Load,
     LoadFailed,
     Ready,
+    Sleep,
     Told,
+    Wake,
     array,
     frames_of,
     message_from_worker,
@@ -57,6 +60,8 @@ DESCRIPTION = ModelDescription(
         Load("{}", os.fsencode("/some\udcc3where é"), None),
         Generate(3, REQUEST, (1, 8, 8, 3), None, previews=2, streams=True, arrived_s=12.5),
         Cancel(4),
+        Sleep(),
+        Wake(),
         Close(),
     ],
 )
@@ -70,6 +75,7 @@ def test_what_the_server_says_is_heard(message: Any) -> None:
     [
         Ready(DESCRIPTION),
         LoadFailed("ValueError", "no"),
+        Asleep(),
         Alive(),
         Told(1),
         Left(1),

@@ -70,3 +70,16 @@ def test_requests_that_the_process_cannot_count_are_counted_here() -> None:
     assert {reason: sum(backend.values["restarts_total", reason]) for reason in REASONS} == dict.fromkeys(
         REASONS, 0
     ) | {"killed": 1}
+
+
+def test_what_an_ended_process_held_is_gone_and_the_level_is_this_processs_own() -> None:
+    backend = Backend()
+    metrics = RemoteMetrics(backend)
+    metrics.counted(Counted(P + "device_memory_bytes", {}, 7.0))
+    metrics.counted(Counted(P + "cache_bytes", {"cache": "prompt"}, 7.0))
+    metrics.counted(Counted(P + "sleep_level", {}, 1.0))
+    metrics.lost()
+    metrics.sleeping(2)
+    metrics.close()
+    assert backend.values["device_memory_bytes",] == backend.values["cache_bytes", "prompt"] == [0]
+    assert backend.values["sleep_level",] == [2]

@@ -14,10 +14,12 @@ import pytest
 from imagegen.api.events import Ended, Preview, Progress, decode_event
 from imagegen.api.reports import GenerationReport
 from imagegen.api.request import ImageRequest
+from imagegen.engine import Engine
 from imagegen.engine.worker import served_engine
 from imagegen.engine.worker.connection import Connection
 from imagegen.engine.worker.messages import (
     Alive,
+    Asleep,
     Cancel,
     Close,
     Closed,
@@ -29,7 +31,9 @@ from imagegen.engine.worker.messages import (
     Load,
     LoadFailed,
     Ready,
+    Sleep,
     Told,
+    Wake,
     array,
     frames_of,
     message_from_worker,
@@ -194,3 +198,38 @@ def test_what_cannot_be_loaded_is_its_last_word(unloaded: Server) -> None:
     failed = unloaded.hear(lambda message: isinstance(message, LoadFailed))
     assert failed.kind in ("ValueError", "InvalidArgument")
     assert "9x9" in failed.problem
+
+
+def test_it_sleeps_and_wakes(server: Server) -> None:
+    server.say(*generate(1))
+    server.say(Sleep())
+    server.hear(lambda message: isinstance(message, Asleep))
+    before = server.outcome(1)
+    server.say(Wake())
+    server.hear(lambda message: isinstance(message, Ready))
+    server.say(*generate(1))
+    server.hear(lambda message: isinstance(message, Images))
+    after = server.heard[-1][0]
+    np.testing.assert_array_equal(server.frames(after), server.frames(before))
+
+
+def test_one_that_cannot_wake_says_so_last(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(engine: Engine) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Engine, "wake", full)
+    server.say(Sleep())
+    server.say(Wake())
+    failed = server.hear(lambda message: isinstance(message, LoadFailed))
+    assert (failed.kind, failed.problem) == ("MemoryError", "no room")
+    server.hear(lambda message: isinstance(message, Closed))
+
+
+def test_one_that_cannot_sleep_ends(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(engine: Engine) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Engine, "sleep", full)
+    server.say(Sleep())
+    server.hear(lambda message: isinstance(message, Closed))
+    assert not any(isinstance(message, Asleep) for message, _ in server.heard)

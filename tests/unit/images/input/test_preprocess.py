@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagegen.api.errors import ImageRejected, InvalidArgument, Unavailable
+from imagegen.api.errors import Asleep, ImageRejected, InvalidArgument, Unavailable
 from imagegen.api.limits import RequestLimits, RequestRules
 from imagegen.api.reports import PreprocessReport
 from imagegen.images.input.preprocess import Preprocessor
@@ -26,13 +26,14 @@ class Running:
     Attributes:
         rules: what the models behind it allow.
         draining: whether the server is shutting down.
+        asleep: whether the model behind was put to sleep.
     """
 
     def __init__(self, no_metrics: Any, **settings: Any) -> None:
         self.rules = RequestRules()
-        self.draining = False
+        self.draining = self.asleep = False
         self._preprocessor = Preprocessor(
-            InputSettings(**settings), no_metrics, lambda: self.rules, lambda: self.draining
+            InputSettings(**settings), no_metrics, lambda: self.rules, lambda: self.draining, lambda: self.asleep
         )
         self.close = self._preprocessor.close
 
@@ -153,3 +154,13 @@ def test_the_log_connects_request_and_user(new: New, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.INFO, logger="imagegen.images.input.preprocess"):
         new()(prompt="x", user="someone")
     assert caplog.messages == ["request 'request-1' of user 'someone'"]
+
+
+def test_asleep_who_has_no_deadline_is_refused_before_any_work(new: Callable[..., Running]) -> None:
+    preprocess = new()
+    preprocess.asleep = True
+    with pytest.raises(Asleep, match="the model is asleep"):
+        preprocess(prompt="a cat")
+    preprocess(prompt="a cat", timeout_ms=1000)
+    with pytest.raises(InvalidArgument):
+        preprocess(prompt="a cat", n=99)

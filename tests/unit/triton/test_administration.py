@@ -1,0 +1,151 @@
+"""An administrator's commands reach every engine, and the response comes when they are done."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from imagegen.api.errors import InvalidArgument, Unavailable
+from imagegen.engine.image_generator import ImageGenerator
+from imagegen.triton import administration
+from imagegen.triton.admin_key import ADMIN_KEY_VARIABLE, AdminKey
+from imagegen.triton.administration import Administration, Administrator
+from imagegen.triton.commands import CommandServer
+from imagegen.triton.heartbeat import Heartbeat, is_asleep
+
+
+class Engine:
+    """Sleeps and wakes as long as its gate is open; fails where it is to."""
+
+    def __init__(self) -> None:
+        self.sleeping = 0
+        self.error: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def sleep(self, level: int) -> None:
+        self._pass()
+        self.sleeping = level
+
+    def wake(self) -> None:
+        self._pass()
+        self.sleeping = 0
+
+    def _pass(self) -> None:
+        assert self.gate.wait(20)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def engines() -> list[Engine]:
+    return [Engine(), Engine()]
+
+
+@pytest.fixture
+def ask(folder: Path, engines: list[Engine], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """A command with the right key, to two diffusion processes."""
+    monkeypatch.setattr(administration, "_POLL_S", 0.01)
+    heartbeat = Heartbeat(folder)
+    sides = [Administration(cast(ImageGenerator[Any], e), heartbeat, f"diffusion_{i}") for i, e in enumerate(engines)]
+    servers = [CommandServer(folder, side.commands()) for side in sides]
+    administrator = Administrator(folder, AdminKey({ADMIN_KEY_VARIABLE: "secret"}))
+    yield partial(said, administrator)
+    closing: list[Any] = [administrator, *servers, *sides, heartbeat]
+    for one in closing:
+        one.close()
+
+
+def said(administrator: Administrator, command: str, level: int | None = None, key: str = "secret") -> Any:
+    arrays: dict[str, Any] = {
+        name: np.array([text.encode()], dtype=np.object_) for name, text in (("command", command), ("admin_key", key))
+    }
+    if level is not None:
+        arrays["level"] = np.array([level], np.int32)
+    state = json.loads(administrator.handle(arrays, "")["state"][0])
+    assert {entry["instance"] for entry in state["instances"]} == {"diffusion_0", "diffusion_1"}
+    return [entry["sleep_level"] for entry in state["instances"]]
+
+
+def test_every_engine_sleeps_and_wakes_and_the_mark_says_so(
+    ask: Callable[..., Any], engines: list[Engine], folder: Path
+) -> None:
+    assert ask("status") == [0, 0]
+    assert ask("sleep") == [1, 1]
+    assert is_asleep(folder)
+    assert ask("sleep", 2) == [2, 2]
+    assert ask("status") == [2, 2]
+    assert ask("wake") == [0, 0]
+    assert not is_asleep(folder)
+
+
+def test_the_response_comes_when_it_is_done_and_the_state_meanwhile(
+    ask: Callable[..., Any], engines: list[Engine], folder: Path
+) -> None:
+    engines[1].gate.clear()
+    states: list[Any] = []
+    thread = threading.Thread(target=lambda: states.append(ask("sleep", 2)))
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    assert is_asleep(folder), "nothing new is taken from the first moment on"
+    engines[1].gate.set()
+    thread.join(20)
+    assert states == [[2, 2]]
+
+
+def test_what_goes_wrong_is_told_and_forgotten_with_the_next_command(
+    ask: Callable[..., Any], engines: list[Engine], folder: Path
+) -> None:
+    ask("sleep", 2)
+    engines[0].error = RuntimeError("no room on the device")
+    with pytest.raises(Unavailable, match="diffusion_0: no room on the device"):
+        ask("wake")
+    assert not is_asleep(folder), "it is tried again by itself"
+    assert len(ask("status")) == 2
+    engines[0].error = None
+    assert ask("wake") == [0, 0]
+    engines[0].error = RuntimeError("no room on the host")
+    with pytest.raises(Unavailable, match="no room on the host"):
+        ask("sleep")
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (("sleep", 3), "level: 3 is not one of 1, 2"),
+        (("sleep", 0), "level: 0 is not one of 1, 2"),
+        (("load",), "command: 'load' is not one of sleep, wake, status"),
+    ],
+)
+def test_what_there_is_not_is_refused_by_name(
+    ask: Callable[..., Any], engines: list[Engine], command: tuple[Any, ...], problem: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=problem):
+        ask(*command)
+    assert [engine.sleeping for engine in engines] == [0, 0]
+
+
+def test_without_the_key_nothing_is_told_not_even_what_else_is_wrong(
+    ask: Callable[..., Any], engines: list[Engine]
+) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        ask("load", key="other")
+    assert refused.value.field == "admin_key"
+    with pytest.raises(InvalidArgument):
+        ask("sleep", key="other")
+    assert [engine.sleeping for engine in engines] == [0, 0]
+
+
+def test_where_no_process_responds_it_is_said(folder: Path) -> None:
+    administrator = Administrator(folder, AdminKey({ADMIN_KEY_VARIABLE: "secret"}))
+    with pytest.raises(Unavailable, match="does not respond"):
+        said(administrator, "status")
+    administrator.close()
