@@ -148,7 +148,7 @@ class RankGroup:
         """End the other ranks; this process ends as well."""
         self._closing = True
         for other in self._others:
-            other.kill()
+            other.close()
 
     def _run_rows(self, module: Any, kwargs: dict[str, Any], rules: dict[str, MergeRule], rows: int) -> Any:
         own, *theirs = even_spans(rows, self.count)

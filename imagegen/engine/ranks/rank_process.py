@@ -53,3 +53,11 @@ class RankProcess:
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
+
+    def close(self) -> None:
+        """End it, and free what is held for it."""
+        self.kill()
+        self.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._connection.close()

@@ -32,14 +32,14 @@ class TritonPythonModel:
         """Start the engine's process, which loads the checkpoint and generates the warm-up images."""
         folder = self._folder = start_process()
         settings = read_parameters(args["model_config"], DiffusionSettings)
-        device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
+        device = settings.instance_device(args["model_instance_kind"], args["model_instance_device_id"])
         self._heartbeat = Heartbeat(folder)
         self._engine = EngineProcess(
             settings,
             model_folder=Path(__file__).parent,
             device=device,
             run_folder=folder,
-            new_series=TritonSeries(instance=args["model_instance_name"], device=device),
+            new_series=TritonSeries(instance=args["model_instance_name"], device="+".join(settings.devices) or device),
             on_alive=self._heartbeat.beat,
             on_lost=self._heartbeat.lost,
         )

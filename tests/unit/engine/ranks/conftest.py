@@ -99,13 +99,13 @@ class ThreadRank:
     def wait(self) -> int:
         return self._status.get()
 
-    def kill(self) -> None:
+    def close(self) -> None:
         self.exit(-9)
 
     def exit(self, status: int) -> None:
         self._status.put(status)
 
-    def close(self) -> None:
+    def free(self) -> None:
         self.send(Settled())  # which no rank that waits for a forward takes
         self._thread.join(TIMEOUT_S)
         assert not self._thread.is_alive()
@@ -159,4 +159,4 @@ def group_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeGrou
     make.queues = queues  # type: ignore[attr-defined]
     yield make
     for rank in ranks:
-        rank.close()
+        rank.free()
