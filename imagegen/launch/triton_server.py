@@ -21,6 +21,7 @@ from imagegen.launch.staging import stage_repository
 from imagegen.launch.triton_options import PARAMETERS, known_options, triton_arguments, triton_environment
 from imagegen.launch.workers import Workers
 from imagegen.triton.drain import begin_drain, open_requests
+from imagegen.triton.heartbeat import all_serve
 from imagegen.triton.run_folder import remove_stale_run_folders, run_folder
 
 _EXIT_TIMEOUT_S = 4  # by then nothing is under way: for Triton to unload the models
@@ -111,8 +112,9 @@ class TritonServer(ChildProcess):
         self._dead_since_s = None
 
     def is_ready(self) -> bool:
-        """Whether it says that it is ready to serve."""
-        ready = super().is_ready()
+        """Whether it says that it is ready to serve, and its engines are there and awake."""
+        process = self._process
+        ready = super().is_ready() and process is not None and all_serve(run_folder(process.pid))
         self._has_been_ready |= ready
         self._has_ever_been_ready |= ready
         return ready

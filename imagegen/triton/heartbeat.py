@@ -62,6 +62,11 @@ def is_asleep(folder: Path) -> bool:
     return any(asleep for _, asleep in _marks(folder))
 
 
+def all_serve(folder: Path) -> bool:
+    """Whether every diffusion process of the server has an engine that is awake; true where there is no such process."""
+    return all(moment > 0 and not asleep for moment, asleep in _marks(folder))
+
+
 def _marks(folder: Path) -> Iterator[tuple[float, bool]]:
     for path in folder.glob("*" + _SUFFIX):
         if Path("/proc", path.stem).exists():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from imagegen.launch import triton_server
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.ports import free_port
 from imagegen.launch.triton_server import TritonServer
+from imagegen.triton.run_folder import run_folder
 
 # Starts the model process, as the server does, and says that it is ready from when the file `ready` is there.
 SERVE = """
@@ -83,6 +86,17 @@ def server(tmp_path: Path) -> Iterator[Fake]:
     made = Fake(tmp_path)
     yield made
     made.kill()
+
+
+def test_it_is_not_ready_while_an_engine_is_lost(server: Fake, tmp_path: Path) -> None:
+    (tmp_path / "ready").touch()
+    with server:
+        folder = run_folder(server.pid)
+        folder.mkdir(mode=0o700)
+        (folder / f"{server.pid}.alive").write_bytes(struct.pack("<d?", 0.0, False))
+        assert not server.is_ready()
+        (folder / f"{server.pid}.alive").write_bytes(struct.pack("<d?", time.monotonic(), False))
+        assert server.is_ready()
 
 
 def test_it_serves_a_staged_repository_and_leaves_nothing_behind(server: Fake, tmp_path: Path) -> None:

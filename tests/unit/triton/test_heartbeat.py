@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagegen.triton.heartbeat import Heartbeat, is_asleep, quiet_s
+from imagegen.triton.heartbeat import Heartbeat, all_serve, is_asleep, quiet_s
 
 
 def test_where_no_engine_is_nothing_is_known(tmp_path: Path) -> None:
@@ -70,4 +70,18 @@ def test_it_says_whether_an_engine_was_put_to_sleep_which_lives_on(folder: Path)
     assert quiet < 10
     heartbeat.set_asleep(False)
     assert not is_asleep(folder)
+    heartbeat.close()
+
+
+def test_all_serve_while_none_is_lost_or_was_put_to_sleep(folder: Path) -> None:
+    assert all_serve(folder), "there may be no diffusion model"
+    heartbeat = Heartbeat(folder)
+    assert all_serve(folder)
+    heartbeat.lost()
+    assert not all_serve(folder)
+    heartbeat.beat()
+    heartbeat.set_asleep(True)
+    assert not all_serve(folder)
+    heartbeat.set_asleep(False)
+    assert all_serve(folder)
     heartbeat.close()
