@@ -63,7 +63,7 @@ def is_asleep(folder: Path) -> bool:
 
 
 def all_serve(folder: Path) -> bool:
-    """Whether every diffusion process of the server has an engine that is awake; true where there is no such process."""
+    """Whether each diffusion process of the server has an engine that is awake; true where there is no such process."""
     return all(moment > 0 and not asleep for moment, asleep in _marks(folder))
 
 

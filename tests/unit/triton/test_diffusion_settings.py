@@ -27,5 +27,5 @@ def test_an_instance_has_its_gpu_and_one_that_names_its_devices_has_no_other() -
     assert alone.instance_device("GPU", "3") == "cuda:3"
     assert alone.instance_device("CPU", "0") == "cpu"
     assert sharing.instance_device("MODEL", "0") == "cpu"
-    with pytest.raises(ValueError, match="parameter devices: .* KIND_MODEL, count: 1"):
+    with pytest.raises(ValueError, match=r"parameter devices: .* KIND_MODEL, count: 1"):
         sharing.instance_device("GPU", "0")
