@@ -8,8 +8,8 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,15 +83,11 @@ def crash(
     """
     kind = KINDS[name]
     load_s = loading_s(checkpoint)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-crashes-")))
-        repository = MODEL_REPOSITORY if kind.module is None else _with_module(kind.module, folder / "repository")
-        server = stack.enter_context(own_server(checkpoint, more=kind.parameters, repository=repository))
-        frontend = stack.enter_context(EmbeddedFrontend(server.grpc_url, options={"tokenizer": str(checkpoint)}))
+    with serving(kind, checkpoint) as (server, frontend):
         dice = random.Random(f"{settings.seed}, {name}")
 
-        def trial(times: int) -> _Trial:
-            return _Trial(server, frontend, kind, dice, load_s, times, settings.clients, notify)
+        def trial(times: int) -> Trial:
+            return Trial(server, frontend, kind, dice, load_s, times, settings.clients, notify)
 
         asyncio.run(trial(1).run())  # what is made once is made now
         time.sleep(_SETTLED_S)
@@ -100,6 +96,21 @@ def crash(
         asyncio.run(measured.run())
         left = left_over(before, lambda: held(server, frontend))
         return measured.record(left), before
+
+
+@contextmanager
+def serving(kind: Kind, checkpoint: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedFrontend]]:
+    """A server whose engine can be ended so, and its frontend.
+
+    Raises:
+        ServerError: one of them does not start.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-crashes-")))
+        repository = MODEL_REPOSITORY if kind.module is None else _with_module(kind.module, folder / "repository")
+        server = stack.enter_context(own_server(checkpoint, more=kind.parameters, repository=repository))
+        options = {"tokenizer": str(checkpoint)}
+        yield server, stack.enter_context(EmbeddedFrontend(server.grpc_url, options=options))
 
 
 def _with_module(module: Path, repository: Path) -> Path:
@@ -113,8 +124,18 @@ def _with_module(module: Path, repository: Path) -> Path:
     return repository
 
 
-class _Trial:
-    """The ends of one server's engine, beside the load."""
+class Trial:
+    """The ends of one server's engine, beside the load.
+
+    Args:
+        server: from `serving`, as `frontend`.
+        kind: of its ends.
+        dice: decides the moments and the requests.
+        load_s: that its engine takes to be ready.
+        times: that it is ended.
+        clients: of each interface.
+        notify: called after each end and recovery.
+    """
 
     def __init__(
         self,
