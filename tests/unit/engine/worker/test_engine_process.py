@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from imagegen.api.errors import Unavailable
-from imagegen.api.reports import GenerationReport
 from imagegen.backoff import Backoff
 from imagegen.engine import EngineProcess, EngineSettings
 from imagegen.engine.worker import engine_process
@@ -25,8 +23,6 @@ from imagegen.engine.worker.messages import (
     Closed,
     Frames,
     Generate,
-    Images,
-    Left,
     Load,
     LoadFailed,
     Ready,
@@ -41,11 +37,6 @@ DESCRIPTION = ModelDescription(
     upscaling=1, schedulers=("ddim",), scheduler="ddim", previews=False,
 )  # fmt: skip
 READY = Ready(DESCRIPTION)
-FRAMES = np.zeros((1, 8, 8, 3), np.uint8)
-REPORT = GenerationReport(
-    model="tiny", task="text-to-image", size="8x8", num_inference_steps=1, guidance_scale=None, strength=None,
-    scheduler=None, mean_batch_rows=1, warnings=(), milliseconds={},
-).to_json()  # fmt: skip
 SETTINGS = EngineSettings(model="tiny", max_active_requests=2, hang_timeout_s=0.2, drain_timeout_s=5)
 
 
@@ -55,7 +46,6 @@ class Process:
     Attributes:
         heard: messages that it was sent.
         killed: why.
-        finishes_requests: whether it responds to what it is to generate.
     """
 
     all: list[Process]
@@ -65,7 +55,6 @@ class Process:
     def __init__(self, folder: Path) -> None:
         self.heard: list[Any] = []
         self.killed: list[str] = []
-        self.finishes_requests = False
         self._said: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
         self._reason = "killed"
         type(self).all.append(self)
@@ -84,9 +73,6 @@ class Process:
         if isinstance(message, Close):
             self.say(Closed())
             self.end("closed")
-        elif isinstance(message, Generate) and self.finishes_requests:
-            self._said.put(frames_of(Images(message.number, FRAMES.shape, (5,), REPORT), FRAMES))
-            self.say(Left(message.number))
 
     def messages(self) -> Iterator[Frames]:
         while True:
@@ -176,9 +162,7 @@ def test_who_has_finished_a_request_is_started_again_at_once(
 
         monkeypatch.setattr(engine._closing, "wait", wait)
         for count, finishes in enumerate((False, False, True, True, False), 1):
-            if finishes:
-                processes[-1].finishes_requests = True
-                engine.generate("a cat")
+            engine._requests.finished += finishes
             processes[-1].end()
             wait_until(lambda count=count: len(processes) > count)  # type: ignore[misc]
     assert pauses == [0, 1, 0, 0, 1]
