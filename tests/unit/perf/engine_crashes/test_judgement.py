@@ -14,26 +14,26 @@ def request(sent_s: float, answered_s: float, result: Result = Result.SUCCEEDED,
     return Outcome("stream", sent_s, answered_s, result, **values)
 
 
-ENDS = (End(100.0, 100.0), End(110.0, 113.0))
+ENDS = (End(100.0, 100.0, load_s=5.0), End(110.0, 113.0, load_s=4.0))
 GOOD = (
     request(95.0, 99.0),
     request(99.0, 100.2, Result.UNAVAILABLE),
     request(99.5, 100.01),  # finished before the end, and sent before it: no recovery
     request(100.3, 106.0),
     request(109.0, 113.5, Result.UNAVAILABLE),
-    request(113.6, 119.0),
+    request(113.6, 119.0),  # 6 s after the end
 )
 
 
 def record(*more: Outcome, **values: Any) -> Record:
     given: dict[str, Any] = {"probes": (), "broken_connections": 0, "leftovers": {}} | values
-    return Record(load_s=5.0, ends=ENDS, outcomes=(*GOOD, *more), **given)
+    return Record(ends=ENDS, outcomes=(*GOOD, *more), **given)
 
 
 def test_answers_and_recoveries_are_counted_from_the_end() -> None:
     seen = record(probes=[request(100.5, 101.6, Result.TOO_LATE, timeout_ms=1000)])
     assert seen.answer_s == pytest.approx([0.2, 0.5])
-    assert seen.recovery_s == pytest.approx([1.0, 1.0])
+    assert seen.recovery_s == pytest.approx([1.0, 2.0])
     assert seen.late_s == pytest.approx([0.1])
     assert seen.wrongs() == []
     row = dict(zip(COLUMNS, seen.row("kill"), strict=True))
@@ -68,7 +68,7 @@ def test_each_condition_that_is_missed_is_named(seen: Record, said: str) -> None
 
 
 def test_a_slow_recovery_and_none_are_named() -> None:
-    slow = Record(5.0, ENDS, [request(100.1, 108.0)], [], 0, {})
+    slow = Record(ENDS, [request(100.1, 108.0)], [], 0, {})
     assert slow.wrongs() == [
         "1 recoveries took more than 2 s beyond loading, the longest 3.00 s",
         "1 times there was no image again",
