@@ -89,9 +89,9 @@ def section(
         settings=settings,
         paragraphs=[
             "Clients of each interface send one request after the other, 2, 6 or 20 steps, each another one, none with"
-            " a deadline. An answer is counted from the end of the engine, a recovery from there to the first "
-            "image of a request that was sent afterwards. Half a second after the end each interface gets one more "
-            "request, with a deadline of 1 s.",
+            " a deadline. An answer is counted from the end of the engine, a recovery from there to the first image of"
+            " a request that was sent afterwards, less the seconds for which the next process loaded. Half a second"
+            " after the end each interface gets one more request, with a deadline of 1 s.",
             "\n".join(f"- {name}: {KINDS[name].meaning}" for name in settings.kinds),
             table(COLUMNS, [record.row(name) for name, record in records.items()]),
             "What the unavailable ones were told:",
@@ -141,7 +141,6 @@ def _at_most(meaning: str, seconds: list[float], most_s: float) -> Target:
 
 def _raw(record: Record) -> dict[str, Any]:
     return {
-        "load_s": record.load_s,
         "ends": [asdict(end) for end in record.ends],
         "answer_s": record.answer_s,
         "recovery_less_load_s": record.recovery_s,

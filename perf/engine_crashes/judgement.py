@@ -20,7 +20,6 @@ class Record:
     """All that was seen of one kind of end.
 
     Attributes:
-        load_s: that an engine's process takes to be ready, alone on this machine.
         ends: in order.
         outcomes: of all requests without a deadline.
         probes: of requests with a deadline that were sent when the engine had just ended.
@@ -29,7 +28,6 @@ class Record:
         faults: what else went wrong, in words.
     """
 
-    load_s: float
     ends: Sequence[End]
     outcomes: Sequence[Outcome]
     probes: Sequence[Outcome]
@@ -64,7 +62,7 @@ class Record:
 
     @property
     def recovery_s(self) -> list[float]:
-        """Seconds from each end to the first image of a request that was sent after it, less `load_s`."""
+        """Seconds from each end to the first image of a request that was sent after it, less loading."""
         found = []
         for end, following in zip(self.ends, [*self.ends[1:], None], strict=True):
             answers = [
@@ -75,7 +73,7 @@ class Record:
                 and (following is None or one.sent_s < following.began_s)
             ]
             if answers:
-                found.append(min(answers) - end.over_s - self.load_s)
+                found.append(min(answers) - end.over_s - end.load_s)
         return found
 
     @property
@@ -122,7 +120,7 @@ class Record:
             max(self.answer_s, default=float("nan")),
             statistics.median(recovery_s),
             max(recovery_s),
-            self.load_s,
+            statistics.median([end.load_s for end in self.ends] or [float("nan")]),
             max(late_s),
             ", ".join(f"{count} {what}" for what, count in self.leftovers.items()) or "none",
         )
@@ -143,7 +141,7 @@ COLUMNS = (
     "slowest answer s",
     "recovery less load p50 s",
     "most s",
-    "load s",
+    "load p50 s",
     "latest after deadline s",
     "left over",
 )

@@ -49,8 +49,10 @@ class End:
         over_s: from when on clients may expect a response: the moment of the signal where that is the end of the
             process, else when the process had ended or the harm was taken away.
         ended: whether the process had ended by then.
+        load_s: seconds for which the next process loaded; 0 where there was no next one.
     """
 
     began_s: float
     over_s: float
     ended: bool = True
+    load_s: float = 0.0

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from imagegen.engine import EngineProcess
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY
+from imagegen.triton.heartbeat import quiet_s
+from imagegen.triton.run_folder import run_folder
 from perf.engine_crashes.judgement import Record
 from perf.engine_crashes.kinds import KINDS, Kind
 from perf.engine_crashes.leftovers import held, left_over
@@ -31,10 +33,10 @@ _MOMENT_S = (0.05, 2.0)  # of load between a recovery and the next end
 _PROBE_MS = 1000
 _UNTIL_PROBES_S = 0.5  # by then nothing is sent to the old process any more, and others wait for the next one
 _LARGE = (512, 512)
-_LOADS = 3
-_RECOVERY_S = 60.0  # beyond the time that loading takes: it is not coming back
+_RECOVERY_S = 120.0  # with loading: it is not coming back
 _SETTLED_S = 2.0
 _POLL_S = 0.01
+_LOOK_S = 0.1  # between two looks for the next process, at all processes of the server
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,6 @@ class Settings:
     times: int = 50
     seed: int = 0
     clients: int = 2
-
-
-def loading_s(checkpoint: Path) -> float:
-    """Seconds until an engine's process is ready, as it is started after an end; the median of three."""
-    seconds = []
-    for _ in range(_LOADS):
-        started_s = time.monotonic()
-        with EngineProcess.load(checkpoint, dtype="float32", cpu_threads=1, warmup_sizes=("none",)):
-            seconds.append(time.monotonic() - started_s)
-    return sorted(seconds)[_LOADS // 2]
 
 
 def crash(
@@ -82,16 +74,11 @@ def crash(
         ServerError: the server or its frontend does not start.
     """
     kind = KINDS[name]
-    load_s = loading_s(checkpoint)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-crashes-")))
-        repository = MODEL_REPOSITORY if kind.module is None else _with_module(kind.module, folder / "repository")
-        server = stack.enter_context(own_server(checkpoint, more=kind.parameters, repository=repository))
-        frontend = stack.enter_context(EmbeddedFrontend(server.grpc_url, options={"tokenizer": str(checkpoint)}))
+    with serving(kind, checkpoint) as (server, frontend):
         dice = random.Random(f"{settings.seed}, {name}")
 
-        def trial(times: int) -> _Trial:
-            return _Trial(server, frontend, kind, dice, load_s, times, settings.clients, notify)
+        def trial(times: int) -> Trial:
+            return Trial(server, frontend, kind, dice, times, settings.clients, notify)
 
         asyncio.run(trial(1).run())  # what is made once is made now
         time.sleep(_SETTLED_S)
@@ -100,6 +87,21 @@ def crash(
         asyncio.run(measured.run())
         left = left_over(before, lambda: held(server, frontend))
         return measured.record(left), before
+
+
+@contextmanager
+def serving(kind: Kind, checkpoint: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedFrontend]]:
+    """A server whose engine can be ended so, and its frontend.
+
+    Raises:
+        ServerError: one of them does not start.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-crashes-")))
+        repository = MODEL_REPOSITORY if kind.module is None else _with_module(kind.module, folder / "repository")
+        server = stack.enter_context(own_server(checkpoint, more=kind.parameters, repository=repository))
+        options = {"tokenizer": str(checkpoint)}
+        yield server, stack.enter_context(EmbeddedFrontend(server.grpc_url, options=options))
 
 
 def _with_module(module: Path, repository: Path) -> Path:
@@ -113,8 +115,17 @@ def _with_module(module: Path, repository: Path) -> Path:
     return repository
 
 
-class _Trial:
-    """The ends of one server's engine, beside the load."""
+class Trial:
+    """The ends of one server's engine, beside the load.
+
+    Args:
+        server: from `serving`, as `frontend`.
+        kind: of its ends.
+        dice: decides the moments and the requests.
+        times: that it is ended.
+        clients: of each interface.
+        notify: called after each end and recovery.
+    """
 
     def __init__(
         self,
@@ -122,7 +133,6 @@ class _Trial:
         frontend: EmbeddedFrontend,
         kind: Kind,
         dice: random.Random,
-        load_s: float,
         times: int,
         clients: int,
         notify: Callable[[], None],
@@ -130,7 +140,6 @@ class _Trial:
         self._server = server
         self._kind = kind
         self._dice = dice
-        self._load_s = load_s
         self._times = times
         self._notify = notify
         self._users = Users(server.grpc_url, frontend.url, dice, clients)
@@ -151,12 +160,12 @@ class _Trial:
                     continue
                 await asyncio.sleep(self._dice.uniform(*_MOMENT_S))
                 end = await self._end(engine)
-                self._ends.append(end)
-                probes = asyncio.create_task(self._probe())
+                probes, load = asyncio.create_task(self._probe()), asyncio.create_task(self._load_s(engine, end))
                 try:
                     if not await self._served_since(end.over_s):
                         return
                 finally:
+                    self._ends.append(dataclasses.replace(end, load_s=await load))
                     self._probes += await probes
                     for large in self._large:
                         self._users.outcomes += await large
@@ -167,7 +176,7 @@ class _Trial:
         """What was seen."""
         users = self._users
         broken = max(0, users.connections - users.expected_connections)
-        return Record(self._load_s, self._ends, users.outcomes, self._probes, broken, leftovers, self._faults)
+        return Record(self._ends, users.outcomes, self._probes, broken, leftovers, self._faults)
 
     async def _end(self, engine: psutil.Process) -> End:
         kind = self._kind
@@ -187,18 +196,36 @@ class _Trial:
         over_s = began_s if kind.is_immediate else now_s if ended_s is None else ended_s
         return End(began_s, over_s, ended_s is not None)
 
+    async def _load_s(self, old: psutil.Process, end: End) -> float:
+        """Seconds for which the next process loads until it shows that it lives; 0 where there is no next one."""
+        folder, until_s = run_folder(self._server.pid), end.over_s + _RECOVERY_S
+        while end.ended and time.monotonic() < until_s:
+            started_s, new = time.monotonic(), engine_of(self._server.pid)
+            if new is not None and new.pid != old.pid:
+                while time.monotonic() < until_s and not _has_mark_since(folder, started_s):
+                    await asyncio.sleep(_POLL_S)
+                return time.monotonic() - started_s
+            await asyncio.sleep(_LOOK_S)
+        return 0.0
+
     async def _probe(self) -> list[Outcome]:
         await asyncio.sleep(_UNTIL_PROBES_S)
         return await self._users.send_each(timeout_ms=_PROBE_MS)
 
     async def _served_since(self, moment_s: float) -> bool:
         """Whether a request that was sent after that moment has succeeded, once one has or none will."""
-        until_s = moment_s + self._load_s + _RECOVERY_S
+        until_s = moment_s + _RECOVERY_S
         while self._users.served_s <= moment_s:
             if time.monotonic() > until_s:
                 return False
             await asyncio.sleep(_POLL_S)
         return True
+
+
+def _has_mark_since(folder: Path, moment_s: float) -> bool:
+    """Whether the engine has shown that it lives since a moment of `time.monotonic`."""
+    silent_s = quiet_s(folder)
+    return silent_s is not None and silent_s < time.monotonic() - moment_s
 
 
 async def _ended_s(descriptor: int, within_s: float) -> float | None:

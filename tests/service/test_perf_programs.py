@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import random
 import subprocess
 import sys
 import urllib.request
@@ -23,6 +24,11 @@ from perf import __main__ as runner
 from perf import frontend, image_inputs, scaling, soak, stages
 from perf.baselines.server import BaselineServer
 from perf.baselines.triton_server import PlainTritonServer
+from perf.engine_crashes.kinds import KINDS
+from perf.engine_crashes.leftovers import held
+from perf.engine_crashes.outcomes import Result
+from perf.engine_crashes.trial import Trial, serving
+from perf.engine_crashes.users import WAYS
 from perf.environment import ROOT
 from perf.hostile.run import Settings as HostileSettings
 from perf.real_sizes import questions
@@ -117,6 +123,25 @@ def test_a_server_is_asked_what_those_with_real_sizes_are(tmp_path: Path, random
     assert met["ready throughout a request of 64x64 in 50 steps"].reached.count(" of ") == 1
     assert numbers["seconds"] > 0
     assert recovered.reached
+
+
+def test_an_engine_is_ended_under_load_and_every_request_is_accounted_for(random_checkpoint: str) -> None:
+    """Killed, and its device lost: by a module that the engine's process alone imports."""
+    with serving(KINDS["device"], Path(random_checkpoint)) as (server, frontend):
+        before = held(server, frontend)
+        assert before["processes"] > 1
+        for name in ("kill", "device"):
+            ends = Trial(server, frontend, KINDS[name], random.Random(name), 1, 1, lambda: None)
+            asyncio.run(ends.run())
+            record = ends.record({})
+            assert [text for text in record.wrongs() if "recoveries took" not in text] == []  # nothing on times
+            assert record.ends[0].load_s > 0
+            assert [end.ended for end in record.ends] == [True]
+            assert {one.way for one in record.outcomes} == set(WAYS)
+            assert record.count(Result.SUCCEEDED) > 0
+            assert len(record.probes) == len(WAYS)
+            said = {one.said for one in record.outcomes if one.result is Result.UNAVAILABLE}
+            assert all(f"ended ({'killed' if name == 'kill' else 'device'})" in text for text in said)
 
 
 def test_the_engine_in_fastapi_generates_what_a_plain_pipeline_does(random_checkpoint: str) -> None:

@@ -122,6 +122,7 @@ def test_a_result_goes_to_its_request(requests: RemoteRequests, process: Process
     assert str(clients[0].error) == str(InvalidArgument("size", "no"))
     requests.told(Left(first), [])
     assert requests.line.slots.held == 0
+    assert requests.finished == 1, "what failed is none"
 
 
 def test_events_are_published_until_the_end(requests: RemoteRequests, process: Process) -> None:
