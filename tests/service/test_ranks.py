@@ -119,6 +119,7 @@ def test_a_rank_that_is_killed_ends_the_engine_which_starts_again(engine: Engine
             held.result(60)
     assert levels(generate(engine, **REQUESTS[0]), expected) <= 1
     assert not any(psutil.pid_exists(pid) for pid in pids if pid)
+    assert len({path.name.partition(".")[0] for path in engine._folder.iterdir()}) == 1  # the sockets of this one alone
 
 
 LAUNCHER = """

@@ -79,10 +79,10 @@ class ProcessGroup:
         """Receive what a rank sends, uint8 [size].
 
         Raises:
-            GroupLostError: nothing came.
+            GroupLostError: nothing came, or there is no room for it, and the other one waits for ever.
         """
-        buffer = torch.empty(size, dtype=torch.uint8, device=self._device)
         try:
+            buffer = torch.empty(size, dtype=torch.uint8, device=self._device)
             dist.recv(buffer, src=rank)
         except RuntimeError as error:
             raise GroupLostError(f"a buffer did not come: {error}") from error

@@ -91,6 +91,7 @@ class Rank:
         try:
             args, kwargs = layout.unpack(buffer)
             output = self._denoisers[message.module](*args, **kwargs)
+            described, packed = pack(None if self._by_context else output, self._device)
         except Exception as error:
             end_after_fatal_fault(error)
             self._send(RunFailed(error_bytes(error)))
@@ -100,7 +101,6 @@ class Rank:
         if self._by_context:
             self._send(Done(None))
             return
-        described, packed = pack(output, self._device)
         self._send(Done(described.to_bytes()))
         self._group.start_sending(packed, 0).wait()
 

@@ -158,12 +158,14 @@ class RankGroup:
             if span.stop > span.start
         ]
         others = self._others[: len(parts) - 1]
+        # All of them before the first is sent: what fails for want of memory must leave no rank with half a call.
+        packed = [pack(((), part), self._devices[0]) for part in parts[1:]]
         outcomes: list[Any] = []
         # Whoever compiles first writes what the others read.
         in_turn = self._settings.compile
         if in_turn:
             outcomes.append(_outcome(module, (), parts[0]))
-        sendings = [self._start(other, module, (), part) for other, part in zip(others, parts[1:], strict=True)]
+        sendings = [self._start(other, module, *part) for other, part in zip(others, packed, strict=True)]
         if not in_turn:
             outcomes.append(_outcome(module, (), parts[0]))
         for sending in sendings:
@@ -173,7 +175,8 @@ class RankGroup:
         return joined(outcomes, samples=any(rule[0] == "samples" for rule in rules.values()))
 
     def _run_context(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        sendings = [self._start(other, module, args, kwargs) for other in self._others]
+        packed = pack((args, kwargs), self._devices[0])
+        sendings = [self._start(other, module, *packed) for other in self._others]
         for sending in sendings:
             sending.wait()
         outcome = _outcome(module, args, kwargs)
@@ -189,9 +192,8 @@ class RankGroup:
         _raise_first(outcomes)
         return outcome
 
-    def _start(self, other: RankProcess, module: Any, args: Any, kwargs: dict[str, Any]) -> Sending:
+    def _start(self, other: RankProcess, module: Any, layout: Layout, buffer: torch.Tensor) -> Sending:
         """Tell a rank of a forward and send its arguments."""
-        layout, buffer = pack((args, kwargs), self._devices[0])
         number, described = other.layouts.number(layout)
         other.send(Run(self._names[id(module)], number, described))
         return self._group.start_sending(buffer, other.rank)

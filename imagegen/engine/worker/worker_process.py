@@ -27,7 +27,7 @@ class WorkerProcess:
     """
 
     def __init__(self, folder: Path, module: str = "imagegen.engine.worker") -> None:
-        base = folder / uuid.uuid4().hex[:8]
+        base = self._base = folder / uuid.uuid4().hex[:8]
         self._process = start_module(module, base)
         self.pid = self._process.pid
         self._ended = os.pidfd_open(self.pid)
@@ -70,6 +70,8 @@ class WorkerProcess:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._connection.close()
+        for path in self._base.parent.glob(self._base.name + ".*"):  # also those of its ranks
+            path.unlink(missing_ok=True)
         os.close(self._ended)
         return self._killed_for or _reason(status)
 

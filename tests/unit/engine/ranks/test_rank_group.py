@@ -14,6 +14,7 @@ from imagegen.api.errors import InvalidArgument
 from imagegen.engine.collate import describe, forward
 from imagegen.engine.ranks import rank as rank_module
 from imagegen.engine.ranks import rank_group
+from imagegen.engine.ranks.packing import pack
 from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT, RANK_LOST
 from tests.unit.engine.ranks.conftest import Ended
 
@@ -89,6 +90,37 @@ def test_a_row_that_fails_is_an_error_on_whichever_rank_and_then_all_goes_on(
         with pytest.raises(kind):
             forward([call(module, *values)], ranks=group)
         assert forward([call(module, 1.0, 2.0)], ranks=group)[0][0][:, 0].tolist() == [2.0, 4.0]
+
+
+def test_arguments_that_cannot_be_packed_leave_no_rank_with_half_a_call(
+    group_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = Doubling()
+    group = group_of(pipeline_of(module), 3)
+    packs = iter([pack, None])
+
+    def short_of_memory(value: Any, device: torch.device) -> Any:
+        if (packing := next(packs, pack)) is None:
+            raise torch.OutOfMemoryError("too much")
+        return packing(value, device)
+
+    monkeypatch.setattr(rank_group, "pack", short_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        forward([call(module, 1.0, 2.0, 3.0)], ranks=group)
+    assert forward([call(module, 1.0, 2.0, 3.0)], ranks=group)[0][0][:, 0].tolist() == [2.0, 4.0, 6.0]
+
+
+def test_an_output_that_cannot_be_packed_is_an_error_of_the_forward(
+    group_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = Doubling()
+    group = group_of(pipeline_of(module), 2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rank_module, "pack", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("too much")))
+        with pytest.raises(torch.OutOfMemoryError):
+            forward([call(module, 1.0, 2.0)], ranks=group)
+    assert forward([call(module, 1.0, 2.0)], ranks=group)[0][0][:, 0].tolist() == [2.0, 4.0]
 
 
 def test_where_compiling_the_first_rank_goes_first(group_of: Any) -> None:
