@@ -25,10 +25,17 @@ class DeviceThread:
     Args:
         executor: from now on touched by this thread alone, but for `Executor.submit`.
         on_alive: called after each tick, and every second while there is nothing to do.
+        device: what torch takes to be meant on the thread where no device is named.
     """
 
-    def __init__(self, executor: Executor, on_alive: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        on_alive: Callable[[], None] = lambda: None,
+        device: torch.device | None = None,
+    ) -> None:
         self._executor = executor
+        self._device = device
         self._on_alive = on_alive
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -64,6 +71,8 @@ class DeviceThread:
         # Per thread, and once for all: a pipeline's own `no_grad` ends would otherwise switch gradients on for
         # the images that are still being generated.
         torch.set_grad_enabled(False)
+        if self._device is not None and self._device.type == "cuda" and self._device.index is not None:
+            torch.cuda.set_device(self._device)
         while not self._abandon:
             try:
                 worked = self._executor.tick()

@@ -71,7 +71,7 @@ class ModelRunner:
         limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
         scheduler: Scheduler[PipelineRun] = Scheduler(limits, WeightedShortestProcessingTime(self._costs.fixed_rows))
         self._executor = Executor(self._forward, scheduler, OUT_OF_MEMORY)
-        self._device_thread = DeviceThread(self._executor, on_alive)
+        self._device_thread = DeviceThread(self._executor, on_alive, pipelines.device)
         self._forwards = 0
 
     def start(

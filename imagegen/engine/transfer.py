@@ -44,8 +44,9 @@ class HostCopy:
         device = next((tensor.device for tensor in tensors if tensor.device.type != "cpu"), None)
         self._event: Any = None
         if device is not None:
-            self._event = torch.get_device_module(device).Event()
-            self._event.record()
+            module = torch.get_device_module(device)
+            self._event = module.Event()
+            self._event.record(module.current_stream(device))  # else of the thread's own device, which is number 0
 
     def arrived(self) -> bool:
         """Whether they are there; does not wait."""

@@ -48,6 +48,7 @@ class Administration:
         self._lock = threading.Lock()
         self._under_way = 0
         self._problem: str | None = None
+        self._was_put_to_sleep = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="administration")
 
     def commands(self) -> dict[str, Command]:
@@ -83,14 +84,15 @@ class Administration:
         self._heartbeat.set_asleep(True)
         try:
             self._engine.sleep(level)
-        except BaseException:
-            self._heartbeat.set_asleep(False)
-            raise
+            self._was_put_to_sleep = True
+        finally:
+            self._heartbeat.set_asleep(self._was_put_to_sleep)
 
     def _wake(self) -> None:
         try:
             self._engine.wake()
         finally:  # where that failed it is started again, as after any end
+            self._was_put_to_sleep = False
             self._heartbeat.set_asleep(False)
 
     def _state(self) -> str:

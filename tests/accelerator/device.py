@@ -65,8 +65,14 @@ class Event:
         self._asked = 0
         self._at_s = 0.0
 
-    def record(self, stream: Any = None) -> None:
-        """Here."""
+    def record(self, stream: torch.device | None = None) -> None:
+        """Here, on the stream of a device.
+
+        Raises:
+            RuntimeError: none is named: torch would take that of the thread's own device, which may be another one.
+        """
+        if stream != TORCH_DEVICE:
+            raise RuntimeError("an event is recorded on the stream of whatever device the thread has")
         self._asked = 0
         self._at_s = DEVICE.clock.device_s if DEVICE.clock is not None else 0.0
 
@@ -87,6 +93,10 @@ class _BackendModule:
     """What torch asks a device's module for."""
 
     Event = Event
+
+    def current_stream(self, device: torch.device) -> torch.device:
+        """Of which there is one."""
+        return device
 
     def is_initialized(self) -> bool:
         return True

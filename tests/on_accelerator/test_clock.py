@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.accelerator import DEVICE, NAME, Clock, Event, device_on_this_thread
+from tests.accelerator import DEVICE, NAME, TORCH_DEVICE, Clock, Event, device_on_this_thread
 
 LAUNCH_S = 1.0
 BYTE_S = 1.0
@@ -53,7 +53,7 @@ def test_an_event_has_passed_when_the_host_is_later_than_what_was_queued_before_
         clock = clock_of()
         x * 2
         event = Event()
-        event.record()
+        event.record(TORCH_DEVICE)
         assert not event.query()
         clock.host_s = clock.device_s
         assert event.query()

@@ -139,7 +139,7 @@ def test_a_copy_holds_nothing_of_use_before_an_event_behind_it_has_passed() -> N
         copied = there_first.to("cpu", non_blocking=True)
         there_first.add_(1)  # behind the copy
         event = Event()
-        event.record()
+        event.record(TORCH_DEVICE)
         assert not torch.equal(copied, torch.ones(3))
         assert not event.query()
         assert event.query()

@@ -51,10 +51,13 @@ def _parameters_are_replaced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def settled(expected_bytes: int) -> int:
-    """Bytes on the device, once its thread has let go of what a request held: a moment after its client."""
+    """Bytes on the device, once its thread has let go of what a request held: a moment after its client.
+
+    What tests before this one have left may go meanwhile, so fewer than expected are as good.
+    """
     for _ in range(100):
         gc.collect()
-        if expected_bytes == MEMORY.live_bytes:
+        if expected_bytes >= MEMORY.live_bytes:
             break
         time.sleep(0.01)
     return MEMORY.live_bytes
@@ -73,13 +76,14 @@ def test_every_byte_is_given_back_and_taken_again(family: str) -> None:
         assert kept_bytes > weights_bytes, "the prompt is remembered"
         for _ in range(2):
             engine.sleep()
-            assert settled(others_bytes) == others_bytes, MEMORY.by_line()
+            asleep_bytes = settled(others_bytes)
+            assert asleep_bytes <= others_bytes, MEMORY.by_line()
             engine.wake()
-            assert settled(others_bytes + weights_bytes) == others_bytes + weights_bytes
+            assert settled(asleep_bytes + weights_bytes) == asleep_bytes + weights_bytes
         after = engine.generate("a red cat", seed=1, **FEW)
         np.testing.assert_array_equal(after.frames, before.frames)
     del pipelines, engine
-    assert settled(others_bytes) == others_bytes, "an engine that is made then finds the device empty"
+    assert settled(others_bytes) <= others_bytes, "an engine that is made then finds the device empty"
 
 
 def test_all_tasks_are_there_again_and_what_is_shared_moves_once() -> None:

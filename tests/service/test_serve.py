@@ -109,7 +109,7 @@ def test_it_ends_in_order_even_with_work_in_flight(
 ) -> None:
     process, endpoints = serving
     family = _family(process)
-    assert len(family) == 7  # the server, a stub for each python model, the engine
+    assert len(family) == 8  # the server, a stub for each python model, the engine
     assert _segments(process)
     with ImageClient(endpoints["gRPC"]) as client:
         client.generate("warm", num_inference_steps=1)
@@ -133,7 +133,7 @@ def test_a_dead_worker_is_replaced_and_a_killed_launcher_takes_the_new_server_wi
     with ImageClient(endpoints["gRPC"]) as client:
         client.generate("x", num_inference_steps=1)
     family = _family(process)
-    assert len(family) == 7
+    assert len(family) == 8
     process.kill()
     _, still_there = psutil.wait_procs(family, timeout=ENDS_WITHIN_S)
     assert still_there == []

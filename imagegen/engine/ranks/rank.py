@@ -67,6 +67,7 @@ class Rank:
             try:
                 self._forward(message)
             except GroupLostError as error:
+                end_after_fatal_fault(error)
                 _log.critical("%s; rank %d ends", error, load.rank)
                 end(RANK_LOST)
 
@@ -88,13 +89,18 @@ class Rank:
             self._layouts[message.layout] = Layout.from_bytes(message.described)
         layout = self._layouts[message.layout]
         buffer = self._group.receive(layout.size, 0)
+        failed: bytes | None = None
         try:
             args, kwargs = layout.unpack(buffer)
             output = self._denoisers[message.module](*args, **kwargs)
+            if self._by_context and self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)  # else it may wait for other ranks when nobody looks
             described, packed = pack(None if self._by_context else output, self._device)
         except Exception as error:
             end_after_fatal_fault(error)
-            self._send(RunFailed(error_bytes(error)))
+            failed = error_bytes(error)
+        if failed is not None:  # not in the block above: the exception holds the tensors of the forward
+            self._send(RunFailed(failed))
             if self._by_context:
                 self._wait_for_the_others()
             return

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ from imagegen.engine.ranks.rank_process import RankProcess
 from imagegen.engine.ranks.row_split import even_spans, joined, some_rows
 from imagegen.engine.settings import EngineSettings
 from imagegen.engine.worker.child import end
+from imagegen.engine.worker.device_faults import end_after_fatal_fault
 from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT, RANK_LOST, LoadFailed
 from imagegen.pipelines.denoisers import denoisers_of
 
@@ -140,6 +142,7 @@ class RankGroup:
             if id(module) in self._names and rules is not None and rows > 1:
                 return self._run_rows(module, kwargs, rules, rows)
         except GroupLostError as error:  # no halving of a batch would help
+            end_after_fatal_fault(error)
             _log.critical("%s; the engine ends", error)
             end(RANK_LOST)
         return module(*args, **kwargs)
@@ -161,36 +164,37 @@ class RankGroup:
         # All of them before the first is sent: what fails for want of memory must leave no rank with half a call.
         packed = [pack(((), part), self._devices[0]) for part in parts[1:]]
         outcomes: list[Any] = []
-        # Whoever compiles first writes what the others read.
-        in_turn = self._settings.compile
-        if in_turn:
-            outcomes.append(_outcome(module, (), parts[0]))
-        sendings = [self._start(other, module, *part) for other, part in zip(others, packed, strict=True)]
-        if not in_turn:
-            outcomes.append(_outcome(module, (), parts[0]))
-        for sending in sendings:
-            sending.wait()
-        outcomes += [self._received(other) for other in others]
+        with _all_replies_read():
+            # Whoever compiles first writes what the others read.
+            in_turn = self._settings.compile
+            if in_turn:
+                outcomes.append(outcome_of(module, (), parts[0]))
+            sendings = [self._start(other, module, *part) for other, part in zip(others, packed, strict=True)]
+            if not in_turn:
+                outcomes.append(outcome_of(module, (), parts[0]))
+            for sending in sendings:
+                sending.wait()
+            outcomes += [self._received(other) for other in others]
         _raise_first(outcomes)
         return joined(outcomes, samples=any(rule[0] == "samples" for rule in rules.values()))
 
     def _run_context(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         packed = pack((args, kwargs), self._devices[0])
-        sendings = [self._start(other, module, *packed) for other in self._others]
-        for sending in sendings:
-            sending.wait()
-        outcome = _outcome(module, args, kwargs)
-        has_failed = isinstance(outcome, Exception)
-        # Those whose own forward has failed need not be waited for long: they fail as well, or wait for this one.
-        outcomes = [
-            outcome,
-            *(self._received(other, SETTLED_WITHIN_S if has_failed else None) for other in self._others),
-        ]
-        for other, theirs in zip(self._others, outcomes[1:], strict=True):
-            if isinstance(theirs, Exception):
-                other.send(Settled())
+        with _all_replies_read():
+            for sending in [self._start(other, module, *packed) for other in self._others]:
+                sending.wait()
+            outcomes = [outcome_of(module, args, kwargs, self._devices[0])]
+            # Those whose own forward has failed need not be waited for long: they fail as well, or wait for this one.
+            within_s = SETTLED_WITHIN_S if isinstance(outcomes[0], Exception) else None
+            outcomes += [self._received(other, within_s) for other in self._others]
+            failed = [isinstance(outcome, Exception) for outcome in outcomes]
+            if any(failed) and not all(failed):
+                raise GroupLostError("a forward failed on some ranks alone, and left the others in the middle of it")
+            if all(failed):
+                for other in self._others:
+                    other.send(Settled())
         _raise_first(outcomes)
-        return outcome
+        return outcomes[0]
 
     def _start(self, other: RankProcess, module: Any, layout: Layout, buffer: torch.Tensor) -> Sending:
         """Tell a rank of a forward and send its arguments."""
@@ -228,15 +232,39 @@ class RankGroup:
             end(FATAL_DEVICE_FAULT if status == FATAL_DEVICE_FAULT else RANK_LOST)
 
 
-def _outcome(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """A module's output, or the exception that it raised."""
+def outcome_of(module: Any, args: Any, kwargs: dict[str, Any], awaited: torch.device | None = None) -> Any:
+    """A module's output, or the exception that it raised.
+
+    Args:
+        module, args, kwargs: what is called.
+        awaited: a device that has to have done it: else a GPU fails, or waits for other ranks, when nobody looks.
+    """
     try:
-        return module(*args, **kwargs)
+        output = module(*args, **kwargs)
+        if awaited is not None and awaited.type == "cuda":
+            torch.cuda.synchronize(awaited)
     except Exception as error:
         return error
+    return output
 
 
-def _raise_first(outcomes: Sequence[Any]) -> None:
-    for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            raise outcome
+@contextmanager
+def _all_replies_read() -> Iterator[None]:
+    """Around the replies of ranks that were told of a forward: the next one would take those that are not read."""
+    try:
+        yield
+    except GroupLostError:
+        raise
+    except Exception as error:
+        raise GroupLostError(f"the replies of the ranks were not read: {error}") from error
+
+
+def _raise_first(outcomes: list[Any]) -> None:
+    """Raise the first exception, and keep none: with its traceback it holds all tensors of the failed forward."""
+    error = next((outcome for outcome in outcomes if isinstance(outcome, Exception)), None)
+    if error is not None:
+        outcomes.clear()
+        try:
+            raise error
+        finally:
+            del error

@@ -195,7 +195,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
                 break
             if not settings.compile:  # else the same machine has been warmed up
                 settings = settings.model_copy(update={"warmup_sizes": ("none",)})
-            if self._sleep.level:
+            if reason is None:
                 pause_s = 0.0
                 continue
             self._metrics.restarted(reason)
@@ -205,17 +205,17 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
             pause_s = _BACKOFF.wait_s(ends)
             _log.error("the engine's process ended: %s; another one starts in %g s", reason, pause_s)
 
-    def _serve(self, settings: EngineSettings) -> str:
-        """Start a process and listen to it until it ends; why it did."""
+    def _serve(self, settings: EngineSettings) -> str | None:
+        """Start a process and listen to it until it ends; why it did, None where it was to, for a sleep."""
         try:
             worker = self._worker = WorkerProcess(self._folder)
         except Exception as error:
             _log.exception("the engine's process could not be started")
             self._sleep.failed(error)
-            self._sleep.ended("failed")
+            asleep = self._sleep.ended("failed")
             if not self._first.done():
                 self._first.set_exception(error)
-            return "failed"
+            return None if asleep else "failed"
         is_ready, alive_s = False, 0.0  # loading may take as long as it takes
         try:
             shared = settings.model_dump_json(include=set(EngineSettings.model_fields))
@@ -255,7 +255,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
             self._requests.lost("shutting down" if self._closing.is_set() else reason, asleep=asleep)
         if not self._first.done():
             self._first.set_exception(RuntimeError(f"the engine's process ended while it loaded: {reason}"))
-        return reason
+        return None if asleep else reason
 
     def _ready(self, description: ModelDescription, worker: WorkerProcess) -> None:
         if not self._first.done():

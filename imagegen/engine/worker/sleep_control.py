@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imagegen.api.errors import Unavailable
-from imagegen.api.limits import SLEEP_LEVELS, check_sleep_level
+from imagegen.api.limits import check_sleep_level
 from imagegen.engine.line import Line
 from imagegen.engine.settings import EngineSettings
 from imagegen.engine.worker.messages import Close, Sleep, Wake, frames_of
@@ -54,7 +54,7 @@ class SleepControl:
         self._metrics = metrics
         self._worker = worker
         # The other processes of an engine with several devices keep their weights where they are.
-        self._levels = SLEEP_LEVELS if len(settings.devices) < 2 else SLEEP_LEVELS[-1:]
+        self._least_level = 1 if len(settings.devices) < 2 else 2
         self.level = 0
         self._reached = 0  # the level at which the process is
         self._is_loaded = self._is_closed = self._is_waking = False
@@ -66,7 +66,8 @@ class SleepControl:
 
     def sleep(self, level: int) -> None:
         """See `ImageGenerator.sleep`."""
-        check_sleep_level(level, self._levels)
+        check_sleep_level(level)
+        level = max(level, self._least_level)
         with self._turn:
             self._settle()  # it may be falling asleep by itself
             before = self.level
@@ -99,7 +100,11 @@ class SleepControl:
             if worker is not None:
                 worker.send(frames_of(Wake()))
             with self._changed:
-                self._changed.wait_for(lambda: not self._reached or self._is_closed)
+                # A process that loads may take as long as it takes; one that has its weights hangs when it takes long.
+                longest_s = None if worker is None else self._settings.hang_timeout_s
+                if not self._changed.wait_for(self._is_awake, longest_s) and worker is not None:
+                    worker.kill("hang")
+                    self._changed.wait_for(self._is_awake)
                 self._check_open()
                 if self._error is not None:
                     raise self._error
@@ -109,8 +114,8 @@ class SleepControl:
         with self._changed:
             if not self._is_idle_sleep or self._is_waking:
                 return
+            threading.Thread(target=self._wake_for_request, name="wake", daemon=True).start()
             self._is_waking = True
-        threading.Thread(target=self._wake_for_request, name="wake", daemon=True).start()
 
     def look(self) -> None:
         """Let it sleep when there has been nothing to do for long; on the watch's thread, twice a second or oftener."""
@@ -193,7 +198,7 @@ class SleepControl:
             if self._is_busy:  # somebody came at this very moment
                 self._is_idle_sleep = False
                 return slots.resume()
-            self._set_level(max(self._settings.idle_sleep_level, self._levels[0]))
+            self._set_level(max(self._settings.idle_sleep_level, self._least_level))
         _log.info("nothing was asked for in %g s: the engine sleeps", self._settings.idle_sleep_s)
         self._tell(gently=True)
 
@@ -220,6 +225,9 @@ class SleepControl:
                 worker.kill("hang")
             self._changed.wait_for(self._is_settled, _EXIT_S)
 
+    def _is_awake(self) -> bool:
+        return not self._reached or self._is_closed
+
     def _is_settled(self) -> bool:
         return self._reached >= self.level or self._is_closed
 
@@ -228,5 +236,8 @@ class SleepControl:
             self.wake(if_idle=True)
         except Exception as error:  # it is tried again, as after any end of the process
             _log.warning("the engine could not be woken: %s", error)
-        finally:
+        with self._changed:
             self._is_waking = False
+            is_asleep_again = self._is_idle_sleep and self._is_busy and not self._is_closed
+        if is_asleep_again:  # a request came after it had fallen asleep again, and before the line above
+            self.arrived()

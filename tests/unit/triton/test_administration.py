@@ -149,3 +149,14 @@ def test_where_no_process_responds_it_is_said(folder: Path) -> None:
     with pytest.raises(Unavailable, match="does not respond"):
         said(administrator, "status")
     administrator.close()
+
+
+def test_a_sleep_that_fails_on_a_sleeping_engine_leaves_it_asleep_for_all_to_see(
+    folder: Path, ask: Callable[..., Any], engines: list[Engine]
+) -> None:
+    assert ask("sleep", 1) == [1, 1]
+    for engine in engines:
+        engine.error = RuntimeError("no")
+    with pytest.raises(Unavailable):
+        ask("sleep", 2)
+    assert is_asleep(folder)

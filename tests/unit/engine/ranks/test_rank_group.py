@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import threading
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,7 @@ from imagegen.engine.ranks import rank_group
 from imagegen.engine.ranks.packing import pack
 from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT, RANK_LOST
 from tests.unit.engine.ranks.conftest import Ended
+from tests.unit.tiny_engine import wait_until
 
 
 class Doubling(torch.nn.Module):
@@ -168,9 +171,53 @@ def test_by_context_a_rank_that_fails_alone_ends(group_of: Any, monkeypatch: pyt
 
     releasing = threading.Thread(target=release)
     releasing.start()
-    with pytest.raises(ValueError, match="unlucky"):
+    with pytest.raises(Ended):  # as soon as this one comes out of its collective
         forward([call(denoiser, 13.0, 2.0)], ranks=group)
     releasing.join()
+
+
+@pytest.mark.parametrize("parallelism", ["rows", "context"])
+def test_the_tensors_of_a_forward_that_failed_are_gone_when_it_is_tried_again(group_of: Any, parallelism: str) -> None:
+    activations: list[Any] = []
+
+    class Failing(torch.nn.Module):
+        def forward(self, sample: Any, timestep: Any = None) -> Any:
+            activation = sample * 2
+            activations.append(weakref.ref(activation))
+            raise torch.OutOfMemoryError("too much")
+
+    module = Failing()
+    group = group_of(pipeline_of(module), 2, parallelism=parallelism)
+    gc.disable()
+    try:
+        with pytest.raises(torch.OutOfMemoryError) as raised:
+            forward([call(module, 1.0, 2.0)], ranks=group)
+        del raised
+        assert len(activations) == 2
+        wait_until(lambda: all(activation() is None for activation in activations))  # the other one's in its thread
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("parallelism", ["rows", "context"])
+def test_replies_that_nobody_reads_are_the_end(
+    group_of: Any, parallelism: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next forward would take them for its own."""
+    module = Doubling()
+    group = group_of(pipeline_of(module), 3, parallelism=parallelism)
+    sends = iter([True, False])
+    send = type(group_of.ranks[0]).send
+
+    def short_of_memory(self: Any, message: Any) -> None:
+        if not next(sends, True):
+            raise MemoryError
+        send(self, message)
+
+    monkeypatch.setattr(type(group_of.ranks[0]), "send", short_of_memory)
+    with pytest.raises(Ended):
+        forward([call(module, 1.0, 2.0, 3.0)], ranks=group)
+    assert group_of.ended.get(timeout=20) == RANK_LOST
 
 
 def test_a_group_that_is_lost_is_the_end_not_a_failed_batch(group_of: Any) -> None:
