@@ -244,6 +244,7 @@ def outcome_of(module: Any, args: Any, kwargs: dict[str, Any], awaited: torch.de
         if awaited is not None and awaited.type == "cuda":
             torch.cuda.synchronize(awaited)
     except Exception as error:
+        end_after_fatal_fault(error)  # before it is seen as a group that is lost
         return error
     return output
 
