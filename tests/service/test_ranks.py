@@ -21,7 +21,7 @@ from imagegen.backoff import Backoff
 from imagegen.engine import Engine, EngineProcess, EngineSettings, GenerationResult
 from imagegen.engine.worker import engine_process
 from tests.unit import tiny_pipelines as tiny
-from tests.unit.tiny_engine import ENDLESS, levels, wait_until
+from tests.unit.tiny_engine import ENDLESS, has_ended, levels, wait_until
 
 REQUESTS: list[dict[str, Any]] = [
     {"prompt": "a red cat", "size": "64x64", "seed": 1, "num_inference_steps": 4},
@@ -82,14 +82,6 @@ def assert_same_as_on_one(engine: EngineProcess, checkpoint: Path) -> None:
 def ranks_of(engine: EngineProcess) -> list[psutil.Process]:
     assert engine.pid is not None
     return [child for child in psutil.Process(engine.pid).children() if "imagegen.engine.ranks" in child.cmdline()]
-
-
-def has_ended(process: psutil.Process) -> bool:
-    """Whether it has; that somebody has still to take note of its end does not matter."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_by_rows_the_images_are_those_of_one_device(engine: EngineProcess, checkpoint: Path) -> None:

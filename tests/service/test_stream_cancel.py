@@ -258,14 +258,14 @@ def test_streams_and_cancels_work_with_several_instances(tmp_path: Path, random_
         assert folder_of_server[0].stat().st_mode & 0o777 == 0o700
         assert {path.suffix for path in folder_of_server[0].iterdir()} == {
             ".events",
-            ".cancels",
+            ".commands",
             ".open",
             ".json",
             ".alive",
             ".asked",
             ".told",
         }
-        assert len(list(folder_of_server[0].glob("*.cancels"))) == 2
+        assert len(list(folder_of_server[0].glob("*.commands"))) == 2
         pid = server.pid
     assert not [path for path in run_folders() if f"-{pid}-" in path.name]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import torch
 
 from imagegen.engine import Engine, EngineSettings
@@ -61,6 +62,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
             return
         time.sleep(0.001)
     raise AssertionError("it never came true")
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it has; that somebody has still to take note of its end does not matter."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 class Gate:

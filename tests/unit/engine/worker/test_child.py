@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 
-from tests.unit.tiny_engine import wait_until
+from tests.unit.tiny_engine import has_ended, wait_until
 
 CHILD = """
 import sys, time
@@ -38,4 +38,4 @@ def test_a_child_ends_with_its_parent_also_when_it_is_stopped(is_stopped: bool) 
             child.suspend()
         assert child.is_running()
         parent.kill()
-    wait_until(lambda: not child.is_running())
+    wait_until(lambda: has_ended(child))
