@@ -157,8 +157,10 @@ def fetch_checkpoint(settings: PipelineSettings, folder: Path) -> None:
     Raises:
         OSError, ValueError: as `load_pipelines`.
     """
-    with _checkpoint_folder(folder / native(settings.model), settings):
-        pass
+    local = folder / native(settings.model)
+    if not local.is_dir():
+        with _checkpoint_folder(local, settings):
+            pass
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from imagegen.engine.ranks.context import check_context, enable_context
+from imagegen.engine.ranks.context import check_context, enable_context, wait_for_device
 from imagegen.engine.ranks.messages import (
     SETTLED_WITHIN_S,
     Done,
@@ -58,7 +58,7 @@ class Rank:
             self._load(settings, load)
         except Exception as error:
             _log.exception("rank %d could not load", load.rank)
-            self._send(LoadFailed(type(error).__name__, str(error)))
+            self._send(LoadFailed.of(error))
             return
         torch.set_grad_enabled(False)
         while True:
@@ -93,9 +93,10 @@ class Rank:
         try:
             args, kwargs = layout.unpack(buffer)
             output = self._denoisers[message.module](*args, **kwargs)
-            if self._by_context and self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)  # else it may wait for other ranks when nobody looks
-            described, packed = pack(None if self._by_context else output, self._device)
+            if self._by_context:
+                wait_for_device(self._device)
+            else:
+                described, packed = pack(output, self._device)
         except Exception as error:
             end_after_fatal_fault(error)
             failed = error_bytes(error)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from imagegen.engine.merge_rules import MergeRule
-from imagegen.engine.ranks.context import check_context, check_tokens, enable_context
+from imagegen.engine.ranks.context import check_context, check_tokens, enable_context, wait_for_device
 from imagegen.engine.ranks.messages import (
     SETTLED_WITHIN_S,
     Done,
@@ -40,8 +40,6 @@ from imagegen.engine.worker.device_faults import end_after_fatal_fault
 from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT, RANK_LOST, LoadFailed
 from imagegen.pipelines.denoisers import denoisers_of
 
-_KINDS: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError}
-
 _Expected = TypeVar("_Expected", RankLoaded, Joined)
 
 _log = logging.getLogger(__name__)
@@ -61,6 +59,7 @@ class RankGroup:
 
     def __init__(self, settings: EngineSettings, folder: Path, devices: Sequence[str], base: Path) -> None:
         self._settings = settings
+        self._by_context = settings.parallelism == "context"
         self._devices = [torch.device(device) for device in devices]
         self._names: dict[int, str] = {}
         self._closing = False
@@ -80,11 +79,6 @@ class RankGroup:
         """How many ranks there are, with this one."""
         return len(self._devices)
 
-    @property
-    def splits_rows(self) -> bool:
-        """Whether each rank computes some rows of a forward; else all compute all rows."""
-        return self._settings.parallelism == "rows"
-
     def join(self, pipeline: Any) -> None:
         """Wait until all ranks have loaded, and form the process group.
 
@@ -96,7 +90,7 @@ class RankGroup:
             Exception: what a rank could not load, by its own words.
         """
         denoisers = denoisers_of(pipeline)
-        if not self.splits_rows:
+        if self._by_context:
             check_context(denoisers, self.count)
         for loaded in self._expect(RankLoaded):  # several ControlNets in one come not from a folder of their own
             denoisers = {name: module for name, module in denoisers.items() if name in loaded.denoisers}
@@ -105,7 +99,7 @@ class RankGroup:
             other.send(Join())
         timeout_s = self._settings.hang_timeout_s
         self._group = ProcessGroup(self._store, 0, self.count, self._devices[0], timeout_s)
-        if not self.splits_rows:
+        if self._by_context:
             for module in denoisers.values():
                 enable_context(module, 0, self.count, self._devices[0])
         self._expect(Joined)
@@ -118,7 +112,7 @@ class RankGroup:
         Raises:
             InvalidArgument: it is such a size.
         """
-        if not self.splits_rows:
+        if self._by_context:
             check_tokens(size, granularity_px, self.count)
 
     def run(self, module: Any, args: Any, kwargs: dict[str, Any], rules: dict[str, MergeRule] | None, rows: int) -> Any:
@@ -137,7 +131,7 @@ class RankGroup:
             Exception: what the module raised, on whichever rank.
         """
         try:
-            if id(module) in self._names and not self.splits_rows:
+            if id(module) in self._names and self._by_context:
                 return self._run_context(module, args, kwargs)
             if id(module) in self._names and rules is not None and rows > 1:
                 return self._run_rows(module, kwargs, rules, rows)
@@ -220,7 +214,7 @@ class RankGroup:
         for other in self._others:
             message = other.receive(None)
             if isinstance(message, LoadFailed):
-                raise _KINDS.get(message.kind, RuntimeError)(f"rank {other.rank}: {message.problem}")
+                raise message.error(f"rank {other.rank}: ")
             assert isinstance(message, kind)
             messages.append(message)
         return messages
@@ -237,12 +231,12 @@ def outcome_of(module: Any, args: Any, kwargs: dict[str, Any], awaited: torch.de
 
     Args:
         module, args, kwargs: what is called.
-        awaited: a device that has to have done it: else a GPU fails, or waits for other ranks, when nobody looks.
+        awaited: a device that has to have done it; None where nobody need wait.
     """
     try:
         output = module(*args, **kwargs)
-        if awaited is not None and awaited.type == "cuda":
-            torch.cuda.synchronize(awaited)
+        if awaited is not None:
+            wait_for_device(awaited)
     except Exception as error:
         end_after_fatal_fault(error)  # before it is seen as a group that is lost
         return error

@@ -28,11 +28,6 @@ class RankProcess:
         self._process = start_module("imagegen.engine.ranks", base)
         self._connection = Connection.server(base)
 
-    @property
-    def pid(self) -> int:
-        """Of its process."""
-        return self._process.pid
-
     def send(self, message: ToRank) -> None:
         """Send a message."""
         self._connection.send(rank_frames(message))

@@ -269,9 +269,8 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         if isinstance(message, Counted):
             self._metrics.counted(message)
         elif isinstance(message, LoadFailed):
-            kinds: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError}
             _log.error("the engine's process could not load: %s: %s", message.kind, message.problem)
-            error = kinds.get(message.kind, RuntimeError)(message.problem)
+            error = message.error()
             self._sleep.failed(error)
             if not self._first.done():
                 self._first.set_exception(error)

@@ -102,6 +102,16 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
     kind: str
     problem: str
 
+    @classmethod
+    def of(cls, error: Exception) -> LoadFailed:
+        """The message of an exception."""
+        return cls(type(error).__name__, str(error))
+
+    def error(self, where: str = "") -> Exception:
+        """The exception to be raised where it is heard, its text behind `where`."""
+        kinds: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError}
+        return kinds.get(self.kind, RuntimeError)(where + self.problem)
+
 
 class Asleep(msgspec.Struct, frozen=True, tag=True):
     """From the worker: it sleeps."""

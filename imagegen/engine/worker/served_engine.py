@@ -148,7 +148,7 @@ class ServedEngine:
 
     def _failed(self, to_be: str, error: Exception) -> None:
         _log.error("the checkpoint could not be %s", to_be, exc_info=error)
-        self._send(LoadFailed(type(error).__name__, str(error)))
+        self._send(LoadFailed.of(error))
 
     def _generate(self, engine: Engine, message: Generate, arrays: list[Any]) -> None:
         number, token = message.number, CancelToken()
