@@ -28,6 +28,8 @@ class ModelDescription:
         schedulers: the schedulers that a request may name.
         scheduler: the model's own, by that name, or by the name of its class.
         previews: whether `partial_images` has an effect.
+        takes_loras: whether requests may name LoRA adapters.
+        loras: those that they may name, by name.
         quiet_s: seconds since the engine last showed that it lives, by a step or, while idle, once a second; None where
             the server does not tell.
         asleep: whether an administrator has put the model to sleep: requests without `timeout_ms` are refused until it
@@ -42,6 +44,8 @@ class ModelDescription:
     schedulers: tuple[str, ...]
     scheduler: str
     previews: bool
+    takes_loras: bool = False
+    loras: tuple[str, ...] = ()
     quiet_s: float | None = None
     asleep: bool = False
 
@@ -67,6 +71,8 @@ class ModelDescription:
                 schedulers=tuple(map(str, given["schedulers"])),
                 scheduler=str(given["scheduler"]),
                 previews=bool(given["previews"]),
+                takes_loras=bool(given.get("takes_loras", False)),
+                loras=tuple(map(str, given.get("loras", ()))),
                 quiet_s=None if given.get("quiet_s") is None else float(given["quiet_s"]),
                 asleep=bool(given.get("asleep", False)),
             )

@@ -19,6 +19,8 @@ MAX_REQUEST_ID_CHARACTERS = 1024
 MAX_SEED = 2**63 - 1  # INT64
 MAX_PARTIAL_IMAGES = 3  # OpenAI's images API: partial_images is 0..3
 MAX_OUTPUT_COMPRESSION = 100  # OpenAI's images API: output_compression is 0..100
+MAX_LORA_SCALE = 4.0  # either way; beyond it an image is noise
+MAX_LORA_NAME_CHARACTERS = 256
 SLEEP_LEVELS = (1, 2)  # weights in the host's memory, or nowhere
 
 DEFAULT_MAX_IMAGE_BYTES = 50_000_000  # OpenAI's images API: an input image is less than 50 MB
@@ -34,6 +36,9 @@ class RequestLimits(BaseModel):
     max_guidance_scale: float = Field(default=30.0, ge=0, description="cap of guidance_scale")
     max_side_px: int = Field(default=2048, ge=1, description="longest side of an image")
     max_area_px: int = Field(default=2048 * 2048, ge=1, description="most pixels of an image")
+    max_loras_per_request: int = Field(
+        default=4, ge=0, le=16, description="most LoRA adapters that one request may stack; 0 for none at all"
+    )
 
 
 class RequestRules(BaseModel):

@@ -42,6 +42,13 @@ class PreprocessReport(_Report):
     input_paths: dict[str, str] = Field(default={}, description="where input images are kept, by field")
 
 
+class LoraReport(_Report):
+    """An adapter that was applied."""
+
+    name: str = Field(description="as the request named it")
+    scale: float = Field(description="as the request had it")
+
+
 class GenerationReport(_Report):
     """What the diffusion model did with a request: the public metadata, but for the output format."""
 
@@ -52,6 +59,7 @@ class GenerationReport(_Report):
     guidance_scale: float | None = Field(description="None for a pipeline that takes none")
     strength: float | None = Field(description="None unless the task starts from an image")
     scheduler: str | None = Field(description="public name of the scheduler, None for one that has none")
+    loras: tuple[LoraReport, ...] = Field(default=(), description="adapters that were applied")
     mean_batch_rows: float = Field(description="rows of a denoiser forward on average, with those of other requests")
     warnings: tuple[str, ...] = Field(description="for the client")
     milliseconds: dict[str, float] = Field(description="time by stage")

@@ -9,11 +9,10 @@ import math
 import re
 from dataclasses import dataclass
 
-import numpy as np
-
 from imagegen.api import limits, tensors, values
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import RequestLimits, check_size
+from imagegen.api.loras import LoraChoice, parse_loras
 from imagegen.api.tensors import Arrays
 
 _SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.ASCII)
@@ -55,6 +54,7 @@ class ImageRequest:
         guidance_scale: finite, 0 or more.
         strength: in (0, 1]; None when absent.
         scheduler: one of `tensors.SCHEDULERS`.
+        loras: the adapters to apply, each once; empty for none.
         timeout_ms: 1 or more.
         seeds: empty for random, one value, or n values, each 0..2^63-1.
         output: how the images are to be handed over.
@@ -70,6 +70,7 @@ class ImageRequest:
     guidance_scale: float | None = None
     strength: float | None = None
     scheduler: str | None = None
+    loras: tuple[LoraChoice, ...] = ()
     timeout_ms: int | None = None
     seeds: tuple[int, ...] = ()
     output: OutputChoice = OutputChoice()
@@ -145,6 +146,7 @@ def parse_request(
         guidance_scale=_number(arrays, "guidance_scale", 0.0, request_limits.max_guidance_scale),
         strength=strength,
         scheduler=values.choice(arrays, "scheduler", tensors.SCHEDULERS),
+        loras=parse_loras(arrays, request_limits.max_loras_per_request),
         timeout_ms=values.integer(arrays, "timeout_ms", 1, limits.MAX_TIMEOUT_MS),
         seeds=_seeds(arrays, n),
         output=parse_output_choice(arrays, has_store=has_store),
@@ -182,7 +184,7 @@ def _number(arrays: Arrays, name: str, lowest: float, highest: float, *, above_l
     value = values.one(arrays, name)
     if value is None:
         return None
-    number = float(np.format_float_positional(np.float32(value), unique=True))  # 0.8, not 0.800000011920929
+    number = values.decimal(value)
     low_enough = number > lowest if above_lowest else number >= lowest
     if not (math.isfinite(number) and low_enough and number <= highest):
         allowed = f"above {lowest:g}, up to {highest:g}" if above_lowest else f"{lowest:g}..{highest:g}"

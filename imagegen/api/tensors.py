@@ -108,6 +108,21 @@ INPUTS = (
         "scheduler", "STRING", (1,), "the model's", "one of " + ", ".join(SCHEDULERS) + " that fits the model"
     ),
     PublicTensor(
+        "lora",
+        "STRING",
+        (-1,),
+        "none",
+        "names of LoRA adapters that the server offers, each once; all of them apply to every image; as many as the"
+        " deployment allows, 4 by default",
+    ),
+    PublicTensor(
+        "lora_scale",
+        "FP32",
+        (-1,),
+        "1",
+        f"-{limits.MAX_LORA_SCALE:g}..{limits.MAX_LORA_SCALE:g}, how strongly each of lora counts, in its order",
+    ),
+    PublicTensor(
         "timeout_ms", "INT32", (1,), "none", f"1..{limits.MAX_TIMEOUT_MS}, counted from arrival at the diffusion model"
     ),
     PublicTensor("seed", "INT64", (-1,), "random", "0..2^63-1; one value (image i gets seed+i) or n values"),
@@ -154,7 +169,7 @@ OUTPUTS = (
         "STRING",
         (1,),
         "",
-        "JSON: model, task, size, num_inference_steps, guidance_scale, strength, scheduler, output_format,"
+        "JSON: model, task, size, num_inference_steps, guidance_scale, strength, scheduler, loras, output_format,"
         " milliseconds by stage, mean_batch_rows, warnings; input_paths where the server keeps input images",
     ),
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.tensors import Arrays
@@ -39,8 +42,48 @@ def text(arrays: Arrays, name: str, shortest: int, longest: int) -> str | None:
         InvalidArgument: it is shorter, longer or not UTF-8.
     """
     value = one(arrays, name)
-    if value is None:
-        return None
+    return None if value is None else _text(value, name, shortest, longest)
+
+
+def texts(arrays: Arrays, name: str, most: int, longest: int) -> tuple[str, ...]:
+    """Up to `most` texts of 1..`longest` characters; none when the input is absent.
+
+    Raises:
+        InvalidArgument: there are more, or one is empty, too long or not UTF-8.
+    """
+    return tuple(_text(value, name, 1, longest) for value in _several(arrays, name, most))
+
+
+def numbers(arrays: Arrays, name: str, most: int, lowest: float, highest: float) -> tuple[float, ...]:
+    """Up to `most` numbers within a range; none when the input is absent.
+
+    Raises:
+        InvalidArgument: there are more, or one is outside or no number.
+    """
+    found = tuple(map(decimal, _several(arrays, name, most)))
+    for number in found:
+        if not (math.isfinite(number) and lowest <= number <= highest):
+            raise InvalidArgument(name, f"{number:g} is outside the allowed range, {lowest:g}..{highest:g}")
+    return found
+
+
+def decimal(value: Any) -> float:
+    """The number that was meant by one of 32 bits: 0.8, not 0.800000011920929."""
+    return float(np.format_float_positional(np.float32(value), unique=True))
+
+
+def _several(arrays: Arrays, name: str, most: int) -> tuple[Any, ...]:
+    array = arrays.get(name)
+    if array is None:
+        return ()
+    if array.ndim != 1 or array.size < 1:
+        raise InvalidArgument(name, f"shape {list(array.shape)}; 1..{most} elements in one dimension are allowed")
+    if array.size > most:
+        raise InvalidArgument(name, f"{array.size} of them; at most {most} are allowed")
+    return tuple(array)
+
+
+def _text(value: Any, name: str, shortest: int, longest: int) -> str:
     try:
         found = value if isinstance(value, str) else bytes(value).decode("utf-8")
     except UnicodeDecodeError as error:

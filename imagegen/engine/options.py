@@ -34,6 +34,8 @@ class GenerationOptions(TypedDict, total=False):
         guidance_scale: the model's own unless given; 0 is a value.
         strength: how far to move away from the images, above 0 and up to 1.
         scheduler: public name of a scheduler that fits the model.
+        lora: names of adapters that the engine knows, one or several, each once.
+        lora_scale: how strongly each of them counts, -4..4; 1 unless given.
         seed: one value (image i gets seed + i), or one for each image; random unless given.
         timeout_ms: deadline of the whole request, counted from the call.
         partial_images: previews of each image in a stream, 0..3.
@@ -49,6 +51,8 @@ class GenerationOptions(TypedDict, total=False):
     guidance_scale: float | None
     strength: float | None
     scheduler: str | None
+    lora: str | Sequence[str] | None
+    lora_scale: float | Sequence[float] | None
     seed: int | Sequence[int] | None
     timeout_ms: int | None
     partial_images: int | None
@@ -99,6 +103,14 @@ def _array(name: str, value: Any) -> npt.NDArray[Any]:
         value = _integer(name, value)
     if name in _NUMBERS:
         return np.array([_number(name, value)])
+    if name == "lora":
+        names = [value] if isinstance(value, str) else _items(name, value, "one name or several")
+        if wrong := next((type(one).__name__ for one in names if not isinstance(one, str)), None):
+            raise InvalidArgument(name, f"{wrong}; it is one name or several")
+        return np.array(names, dtype=np.object_)
+    if name == "lora_scale":
+        scales = [value] if isinstance(value, int | float | np.number) else _items(name, value, "one number or several")
+        return np.array([_number(name, scale) for scale in scales])
     if name == "seed":
         seeds = [value] if isinstance(value, int | np.integer) else _items(name, value, "one whole number or several")
         return np.array([_integer(name, seed) for seed in seeds], dtype=np.object_)
