@@ -21,7 +21,7 @@ class LoraCatalog(BaseModel):
 
     Attributes:
         modules: where each named adapter lies, a file, a folder or a hub id, by its name.
-        folder: each `*.safetensors` in it is an adapter by its stem; empty for none. It is looked at with each question.
+        folder: each `*.safetensors` in it is an adapter by its stem; empty for none. Looked at with each question.
         prefixes: a request may name, instead of a name, a file or hub id that begins with one of them.
     """
 
@@ -52,17 +52,19 @@ class LoraCatalog(BaseModel):
         """
         if name in self.modules:
             return self.modules[name]
-        if name and self.folder and "/" not in name and "\0" not in name:
+        if name and self.folder and "/" not in name:
             file = Path(self.folder, name + SUFFIX)
             if _is_file(file):
                 return str(file)
         # Not by resolving it: the folders of an administrator may be links. `..` would lead out of one.
-        if ".." not in PurePosixPath(name).parts and "://" not in name and name.startswith(self.prefixes or ("\0",)):
+        if name.startswith(self.prefixes) and _leads_nowhere_else(name):
             return name
         offered = self.names()
         more = f" and {len(offered) - _SHOWN_NAMES} more" if len(offered) > _SHOWN_NAMES else ""
         listed = ", ".join(map(shown, offered[:_SHOWN_NAMES])) + more
-        raise InvalidArgument("lora", f"{shown(name)} is not on offer; {f'these are: {listed}' if offered else 'none is'}")
+        raise InvalidArgument(
+            "lora", f"{shown(name)} is not on offer; {f'these are: {listed}' if offered else 'none is'}"
+        )
 
     def _in_folder(self) -> list[str]:
         if not self.folder:
@@ -71,6 +73,10 @@ class LoraCatalog(BaseModel):
             return [file.stem for file in Path(self.folder).iterdir() if file.suffix == SUFFIX and _is_file(file)]
         except OSError:  # it has vanished: what was in it is no longer on offer
             return []
+
+
+def _leads_nowhere_else(name: str) -> bool:
+    return ".." not in PurePosixPath(name).parts and "://" not in name and "\0" not in name
 
 
 def _is_file(file: Path) -> bool:
