@@ -21,6 +21,7 @@ _WRONG_TEXTS = {
     "response_format": ("url", "bytes", "x"),
     "background": ("transparent", "x"),
     "stream": ("maybe", "2"),
+    "lora": ("{", '"', '{"name":"a","path":"/etc/passwd"}', "no such adapter"),
     "nvext": ("{", "[]", '{"no_such":1}', '{"seed":1,"seed":2}'),
     "nvext[no_such]": ("1",),
     "nvext[seed][x]": ("1",),

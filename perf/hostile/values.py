@@ -49,6 +49,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "guidance_scale": (*_NO_FLOATS, "-1", "-0.001", "1e6", "3.4e38"),
     "strength": (*_NO_FLOATS, "0", "1.001", "-1", "0.5"),  # the last is wrong without an image
     "scheduler": _NO_CHOICES,
+    "lora": ('""', "5", "{}", "true", '"no such one"', '"\\u0000"', '"..\\/..\\/etc"', '["a","a"]', '"http://h/a"'),
+    "lora_scale": (*_NO_FLOATS, "1", "[]", "5", "-5"),  # any without an adapter
     "timeout_ms": (*_NO_INTEGERS, "0", "-1", str(limits.MAX_TIMEOUT_MS + 1)),
     "seed": ("-1", "1.5", '"1"', "{}", "[]", "[-1]", "[1,2]", '["a"]', "18446744073709551616", "-9223372036854775809"),
     "output_format": (*_NO_CHOICES, '"gif"', '"svg"', '"exe"'),
@@ -61,6 +63,11 @@ WRONG: dict[str, tuple[str, ...]] = {
 WRONG_FOR_OPENAI: dict[str, tuple[str, ...]] = {
     **{name: (*values, *(("[1]", "true") if name != "seed" else ())) for name, values in WRONG.items()},
     "n": (*WRONG["n"], "4294967297", "[1]", "[[1]]"),
+    "lora": (
+        *WRONG["lora"],
+        *("[5]", "[[]]", '{"scale":1}', '{"name":5}', '{"name":"a","path":"\\/a"}', '{"name":"a","scale":"1"}'),
+        *('{"name":"a","scale":NaN}', '{"name":"a","scale":1e999}', '{"name":"a","scale":4.001}', '["a",{"name":"a"}]'),
+    ),
     "user": WRONG["user"][1:],  # an empty one counts as absent there
     "quality": _NO_CHOICES,
     "background": (*_NO_CHOICES, '"transparent"'),
@@ -90,6 +97,7 @@ UNLIKELY: dict[str, tuple[str, ...]] = {
     "seed": ("0", "9223372036854775807", "4294967296", "[9223372036854775807]", "null"),
     "output_format": ('"jpg"', '"JPEG"', '"webp"', "null"),
     "output_compression": ("0", "100", "null"),
+    "lora": ('"outline"', "null", "[]"),
     "user": ('""', '"..\\/..\\/x"', '"a\\u0000b"', '"\\u202e"', "null"),
     "timeout_ms": ("3600000", "null"),
 }
