@@ -80,7 +80,7 @@ class AdminRoutes:
             self.load_lora,
             methods=["POST"],
             tags=["admin"],
-            response_class=PlainTextResponse,
+            response_class=Response,
             responses={**done, **failures, **body},
             openapi_extra=schema.takes(json="LoadLoraFields") | keyed,
         )
@@ -89,7 +89,7 @@ class AdminRoutes:
             self.unload_lora,
             methods=["POST"],
             tags=["admin"],
-            response_class=PlainTextResponse,
+            response_class=Response,
             responses={**done, **failures, **body, **schema.failures(errors.NotFound)},
             openapi_extra=schema.takes(json="UnloadLoraFields") | keyed,
         )
