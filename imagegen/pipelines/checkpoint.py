@@ -97,6 +97,11 @@ class Pipelines:
     upscaling: int = 1
     projection: Projection | None = None
 
+    @property
+    def takes_loras(self) -> bool:
+        """Whether diffusers knows how LoRA adapters are named for it."""
+        return hasattr(next(iter(self.tasks.values())).pipeline, "lora_state_dict")
+
     def description(self) -> ModelDescription:
         """What whoever sends requests may know of it."""
         width, height = self.native_size
@@ -109,6 +114,7 @@ class Pipelines:
             schedulers=tuple(self.schedulers),
             scheduler=self.scheduler_name,
             previews=self.projection is not None,
+            takes_loras=self.takes_loras,
         )
 
 

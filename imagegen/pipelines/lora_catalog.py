@@ -11,6 +11,7 @@ from imagegen.api.errors import InvalidArgument
 from imagegen.api.loras import LoraChoice
 from imagegen.api.parameter_types import SETTINGS_CONFIG
 from imagegen.api.values import shown
+from imagegen.pipelines.settings import PipelineSettings
 
 SUFFIX = ".safetensors"
 _SHOWN_NAMES = 20  # of those on offer, in a refusal
@@ -21,7 +22,7 @@ class LoraCatalog(BaseModel):
 
     Attributes:
         modules: where each named adapter lies, a file, a folder or a hub id, by its name.
-        folder: each `*.safetensors` in it is an adapter by its stem; empty for none. It is looked at with each question.
+        folder: each `*.safetensors` in it is an adapter by its stem, as it is when somebody asks; empty for none.
         prefixes: a request may name, instead of a name, a file or hub id that begins with one of them.
     """
 
@@ -30,6 +31,34 @@ class LoraCatalog(BaseModel):
     modules: Mapping[str, str] = {}
     folder: str = ""
     prefixes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: PipelineSettings, folder: Path) -> LoraCatalog:
+        """The one that a deployment has configured.
+
+        Args:
+            settings: of the deployment.
+            folder: where relative paths start.
+        """
+        modules = (module.partition("=")[::2] for module in settings.lora_modules)
+        return cls(
+            modules={name: where if not (folder / where).exists() else str(folder / where) for name, where in modules},
+            folder=str(folder / settings.lora_folder) if settings.lora_folder else "",
+            prefixes=settings.lora_prefixes,
+        )
+
+    def with_module(self, name: str, where: str) -> LoraCatalog:
+        """The catalog with one adapter more."""
+        return self.model_copy(update={"modules": {**self.modules, name: where}})
+
+    def without_module(self, name: str) -> LoraCatalog:
+        """The catalog without one of `modules`."""
+        return self.model_copy(update={"modules": {each: at for each, at in self.modules.items() if each != name}})
+
+    @property
+    def offers(self) -> bool:
+        """Whether there are adapters, or may be some."""
+        return bool(self.modules or self.folder or self.prefixes)
 
     def names(self) -> tuple[str, ...]:
         """Those on offer now, in order."""
@@ -62,7 +91,9 @@ class LoraCatalog(BaseModel):
         offered = self.names()
         more = f" and {len(offered) - _SHOWN_NAMES} more" if len(offered) > _SHOWN_NAMES else ""
         listed = ", ".join(map(shown, offered[:_SHOWN_NAMES])) + more
-        raise InvalidArgument("lora", f"{shown(name)} is not on offer; {f'these are: {listed}' if offered else 'none is'}")
+        raise InvalidArgument(
+            "lora", f"{shown(name)} is not on offer; {f'these are: {listed}' if offered else 'none is'}"
+        )
 
     def _in_folder(self) -> list[str]:
         if not self.folder:
@@ -71,6 +102,9 @@ class LoraCatalog(BaseModel):
             return [file.stem for file in Path(self.folder).iterdir() if file.suffix == SUFFIX and _is_file(file)]
         except OSError:  # it has vanished: what was in it is no longer on offer
             return []
+
+
+NO_LORAS = LoraCatalog()
 
 
 def _is_file(file: Path) -> bool:

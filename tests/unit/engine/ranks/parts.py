@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from imagegen.engine.merge_rules import MergeRule
-from imagegen.engine.ranks.packing import pack
+from imagegen.engine.packing import pack
 from imagegen.engine.ranks.row_split import even_spans, joined, some_rows
 
 
