@@ -161,7 +161,7 @@ def test_any_traffic_is_served_within_the_bounds(seed: int, count: int, max_byte
         assert statistics.bytes <= max_bytes
         in_use = {place for visit in inside for place in visit.places}
         assert len(in_use) <= statistics.entries
-    for visit in list(inside):  # each leaves once it has begun, and in the end all have
+    for _ in list(inside):  # each leaves once it has begun, and in the end all have
         for other in inside:
             if other.places:
                 slots.slots.leave(other)
