@@ -1,4 +1,4 @@
-"""Eight requests in shared forwards, each with adapters of its own: as each alone by diffusers' own way with adapters."""
+"""Eight requests in shared forwards, each with its own adapters: as each alone by diffusers' own way with them."""
 
 from __future__ import annotations
 
