@@ -36,8 +36,12 @@ def parse_loras(arrays: Arrays, most: int) -> tuple[LoraChoice, ...]:
     names = values.texts(arrays, "lora", most, MAX_LORA_NAME_CHARACTERS)
     scales = values.numbers(arrays, "lora_scale", most, -MAX_LORA_SCALE, MAX_LORA_SCALE)
     if len(scales) > len(names):
-        raise InvalidArgument("lora_scale", f"{len(scales)} scales for {len(names)} names in lora; one a name is allowed")
+        raise InvalidArgument(
+            "lora_scale", f"{len(scales)} scales for {len(names)} names in lora; one a name is allowed"
+        )
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise InvalidArgument("lora", f"{values.shown(name)} is named twice; once is allowed, with the sum of scales")
+            raise InvalidArgument(
+                "lora", f"{values.shown(name)} is named twice; once is allowed, with the sum of scales"
+            )
     return tuple(LoraChoice(name, scale) for name, scale in zip(names, (*scales, *[1.0] * len(names)), strict=False))

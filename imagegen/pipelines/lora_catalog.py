@@ -62,7 +62,9 @@ class LoraCatalog(BaseModel):
         offered = self.names()
         more = f" and {len(offered) - _SHOWN_NAMES} more" if len(offered) > _SHOWN_NAMES else ""
         listed = ", ".join(map(shown, offered[:_SHOWN_NAMES])) + more
-        raise InvalidArgument("lora", f"{shown(name)} is not on offer; {f'these are: {listed}' if offered else 'none is'}")
+        raise InvalidArgument(
+            "lora", f"{shown(name)} is not on offer; {f'these are: {listed}' if offered else 'none is'}"
+        )
 
     def _in_folder(self) -> list[str]:
         if not self.folder:
