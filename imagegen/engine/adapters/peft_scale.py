@@ -57,8 +57,6 @@ class PeftScale:
     def _value(self, entry: str, pattern_entry: str, names: Sequence[str], default: int) -> float:
         value = self.config.get(entry, default)
         patterns = self.config.get(pattern_entry) or {}
-        if not isinstance(patterns, dict):
-            raise _wrong(self.file, pattern_entry)
         matching = {spelling for name in names for spelling in _spellings(name) if spelling in patterns}
         if matching:  # PEFT takes the first that matches, in the order of the file
             value = patterns[next(iter(matching)) if len(matching) == 1 else next(p for p in patterns if p in matching)]
@@ -105,7 +103,10 @@ def _check(file: AdapterFile, config: Mapping[str, Any]) -> None:
             _HEADER_ENTRY, f"has init_lora_weights {start[:20]}, for which the base model is changed too"
         )
     for entry in ("rank_pattern", "alpha_pattern"):
-        for pattern in config.get(entry) or ():
+        patterns = config.get(entry) or {}
+        if not isinstance(patterns, dict):
+            raise _wrong(file, entry)
+        for pattern in patterns:
             # As names they cost nothing to look up; as expressions they could take for ever.
             if not str(pattern).removeprefix("^").replace("\\.", ".").replace(".", "").replace("_", "").isalnum():
                 raise file.refusal(_HEADER_ENTRY, f"has an expression in {entry}; names of layers are supported")
