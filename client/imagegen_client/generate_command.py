@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -34,6 +35,7 @@ from imagegen_client.streaming import Progress
 _CLIENTS: dict[str, type[ImageClient] | type[HttpImageClient]] = {"grpc": ImageClient, "http": HttpImageClient}
 _PORTS = {"grpc": 8001, "http": 8000}  # Triton's defaults
 _MAX_PREVIEWS = 3
+_SCALE = re.compile(r"(?s)(.+):([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))", re.ASCII)  # the name may have colons of its own
 _SUMMARY = ("model", "task", "size", "num_inference_steps", "guidance_scale", "scheduler")
 
 
@@ -64,6 +66,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--guidance-scale", type=float, metavar="SCALE", help="how closely to follow the prompt")
     add("--strength", type=float, metavar="FRACTION", help="how far to move away from --image, up to 1")
     add("--scheduler", metavar="NAME", help="sampler, such as euler or dpmpp_2m")
+    add(
+        "--lora", type=_lora, action=_AddLora, metavar="NAME[:SCALE]", help="adapter that the server offers; repeatable"
+    )
+    generate.set_defaults(lora_scale=None)
     add("--seed", type=int, action="append", help="one, or one per image; repeatable")
     add("--output-format", choices=("png", "jpeg", "jpg", "webp"), help="png unless given")
     add("--output-compression", type=int, metavar="0..100", help="effort for png, quality for jpeg and webp")
@@ -91,6 +97,21 @@ def _image(text: str) -> Image:
     if text == "-":
         return sys.stdin.buffer.read()
     return text if text.startswith(("http://", "https://", "data:")) else Path(text)
+
+
+def _lora(text: str) -> tuple[str, float]:
+    """Name and scale of a value of `--lora`; only a number behind the last colon is a scale, which is else 1."""
+    match = _SCALE.fullmatch(text)
+    return (match[1], float(match[2])) if match else (text, 1.0)
+
+
+class _AddLora(argparse.Action):
+    """Appends to the two arguments that a value of `--lora` is for."""
+
+    def __call__(self, _: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        name, scale = values
+        namespace.lora = [*(namespace.lora or ()), name]
+        namespace.lora_scale = [*(namespace.lora_scale or ()), scale]
 
 
 def _generate(options: argparse.Namespace) -> None:
@@ -177,6 +198,7 @@ def _print_metadata(metadata: dict[str, Any]) -> None:
     for warning in metadata.get("warnings") or ():
         console.print(f"warning: {warning}", soft_wrap=True)
     summary = [f"{name} {metadata[name]}" for name in _SUMMARY if metadata.get(name) is not None]
+    summary += [f"lora {lora['name']}:{lora['scale']:g}" for lora in metadata.get("loras") or ()]
     if summary:
         console.print(", ".join(summary), soft_wrap=True)
     table = Table("stage", box=box.SIMPLE)

@@ -93,13 +93,23 @@ class ImageClient:
             raise from_triton(error) from error
         return bool(response.as_numpy("cancelled")[0])
 
-    def administrate(self, command: str, admin_key: str, *, level: int | None = None) -> dict[str, Any]:
-        """Put the model to sleep, wake it, or ask for its state; waits until that is done.
+    def administrate(
+        self,
+        command: str,
+        admin_key: str,
+        *,
+        level: int | None = None,
+        lora_name: str | None = None,
+        lora_path: str | None = None,
+    ) -> dict[str, Any]:
+        """Put the model to sleep, wake it, load or unload a LoRA adapter, or ask for the state; waits until it is done.
 
         Args:
-            command: sleep, wake or status.
+            command: sleep, wake, status, load_lora or unload_lora.
             admin_key: what the server was started with as IMAGEGEN_ADMIN_KEY.
             level: of a sleep: 1 keeps the weights in the host's memory, 2 nowhere.
+            lora_name: of load_lora and unload_lora: what requests call the adapter.
+            lora_path: of load_lora: a file or folder on the server, or a hub id.
 
         Returns:
             `instances`, each with its name as `instance` and its `sleep_level`, 0 while it is awake.
@@ -108,8 +118,9 @@ class ImageClient:
             ImageGenerationError: one of the classes in `imagegen_client.errors`; `InvalidArgument` whose field is
                 `admin_key` for a wrong key.
         """
+        inputs = admin_inputs(triton.InferInput, command, admin_key, level, lora_name, lora_path)
         try:
-            response = self._client.infer(ADMIN_MODEL, admin_inputs(triton.InferInput, command, admin_key, level))
+            response = self._client.infer(ADMIN_MODEL, inputs)
         except InferenceServerException as error:
             raise from_triton(error) from error
         return parse_admin_state(response)
@@ -207,10 +218,19 @@ class AsyncImageClient:
             raise from_triton(error) from error
         return bool(response.as_numpy("cancelled")[0])
 
-    async def administrate(self, command: str, admin_key: str, *, level: int | None = None) -> dict[str, Any]:
+    async def administrate(
+        self,
+        command: str,
+        admin_key: str,
+        *,
+        level: int | None = None,
+        lora_name: str | None = None,
+        lora_path: str | None = None,
+    ) -> dict[str, Any]:
         """As `ImageClient.administrate`."""
+        inputs = admin_inputs(triton.InferInput, command, admin_key, level, lora_name, lora_path)
         try:
-            response = await self._client.infer(ADMIN_MODEL, admin_inputs(triton.InferInput, command, admin_key, level))
+            response = await self._client.infer(ADMIN_MODEL, inputs)
         except InferenceServerException as error:
             raise from_triton(error) from error
         return parse_admin_state(response)

@@ -66,19 +66,29 @@ def cancel_inputs(kind: type[Any], request_id: str) -> list[Any]:
     return [kind("request_id", [1], "BYTES").set_data_from_numpy(np.array([request_id.encode()], dtype=np.object_))]
 
 
-def admin_inputs(kind: type[Any], command: str, admin_key: str, level: int | None) -> list[Any]:
+def admin_inputs(
+    kind: type[Any],
+    command: str,
+    admin_key: str,
+    level: int | None = None,
+    lora_name: str | None = None,
+    lora_path: str | None = None,
+) -> list[Any]:
     """The inputs of the model that takes an administrator's commands.
 
     Args:
         kind: the `InferInput` class of the protocol.
-        command: sleep, wake or status.
+        command: sleep, wake, status, load_lora or unload_lora.
         admin_key: the server's.
         level: of a sleep; None for the server's own choice.
+        lora_name: of load_lora and unload_lora.
+        lora_path: of load_lora.
     """
-    texts = {"command": command, "admin_key": admin_key}
+    texts = {"command": command, "admin_key": admin_key, "lora_name": lora_name, "lora_path": lora_path}
     inputs = [
         kind(name, [1], "BYTES").set_data_from_numpy(np.array([text.encode()], dtype=np.object_))
         for name, text in texts.items()
+        if text is not None
     ]
     if level is not None:
         inputs.append(kind("level", [1], "INT32").set_data_from_numpy(np.array([level], dtype=np.int32)))

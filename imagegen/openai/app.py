@@ -187,15 +187,16 @@ class Frontend:
         return await self._files.response(key)
 
     async def models(self, request: Request) -> Response:
-        """The model that is served."""
+        """The model that is served, and the adapters that requests may name."""
         self._key(request)
-        return _json({"object": "list", "data": [self._model()]})
+        await self._learn_offer()
+        return _json({"object": "list", "data": self._served_model.listed(self._started_s)})
 
     async def model(self, request: Request, model: str) -> Response:
-        """The model that is served, by its id."""
+        """The model that is served, or one of its adapters, by its id."""
         self._key(request)
-        self._served_model.check(model)
-        return _json(self._model())
+        await self._learn_offer()
+        return _json(self._served_model.retrieved(model, self._started_s))
 
     async def live(self) -> Response:
         """The process runs."""
@@ -245,7 +246,11 @@ class Frontend:
             raise NotAvailable("shutting down")
 
         async def read() -> ImagesRequest:
-            images = parse(*await read_fields(request, self._settings, *accepted))
+            fields, as_json = await read_fields(request, self._settings, *accepted)
+            model = fields.get("model")
+            if isinstance(model, str) and not self._served_model.knows(model):
+                await self._learn_offer()
+            images = parse(fields, as_json)
             logged = ("n", "size", "num_inference_steps", *(("prompt",) if self._settings.log_prompts else ()))
             given = {name: images.values[name] for name in logged if images.values.get(name) is not None}
             request.state.log_context.update(given)
@@ -253,14 +258,9 @@ class Frontend:
 
         return ImagesResponse(self._state, read, self._key(request))
 
-    def _model(self) -> dict[str, Any]:
-        return {
-            "id": self._served_model.id,
-            "object": "model",
-            "created": self._started_s,
-            "owned_by": "imagegen",
-            "capabilities": self._served_model.capabilities(),
-        }
+    async def _learn_offer(self) -> None:
+        if self._state is not None:
+            await self._state.triton.learn_offer()
 
 
 def _json(value: dict[str, Any]) -> Response:

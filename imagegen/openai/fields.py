@@ -14,8 +14,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from imagegen.api import limits, tensors
+from imagegen.api.administration import MAX_LORA_PATH_CHARACTERS
 from imagegen.openai.errors import BadRequest, shown
 from imagegen.openai.form_fields import FormText
+from imagegen.openai.lora_field import JSON_SCHEMA
 from imagegen.openai.openai_values import RESPONSE_FORMATS, RULES, UNSUPPORTED_FIELDS, accepted_values
 
 _RULES = {tensor.name: tensor.rule for tensor in tensors.INPUTS}
@@ -97,6 +99,8 @@ class OwnFields(Fields):
     seed: Seed | list[Seed] | None = _tensor("seed", minItems=1, maxItems=limits.MAX_N)
     strength: Number | None = _tensor("strength", minimum=_LEAST_FLOAT, maximum=1)
     scheduler: str | None = _tensor("scheduler", enum=[*tensors.SCHEDULERS, None])
+    # Read by `lora_field`, which names the part at fault: pydantic would name each member of a union.
+    lora: Any = _tensor("lora", **JSON_SCHEMA)
     timeout_ms: Integer | None = _tensor("timeout_ms", minimum=1, maximum=limits.MAX_TIMEOUT_MS)
 
 
@@ -113,7 +117,11 @@ class NvExt(OwnFields):
 class VariationFields(OwnFields):
     """The fields of /v1/images/variations, without its image."""
 
-    model: str | None = Field(None, description="the id of /v1/models; may be left out")
+    model: str | None = Field(
+        None,
+        description="an id of /v1/models; that of an adapter is the model with the adapter, before those of lora. May"
+        " be left out",
+    )
     n: Integer | None = _tensor("n", minimum=1, maximum=limits.MAX_N)
     size: str | None = _tensor("size", pattern=_SIZE)
     response_format: str | None = Field(
@@ -184,6 +192,31 @@ class SleepFields(Fields):
         None,
         description="1 (the default) keeps the weights in the host's memory, 2 ends the engine's process",
         json_schema_extra={"enum": [*limits.SLEEP_LEVELS, None]},
+    )
+
+
+class LoadLoraFields(Fields):
+    """The fields of /v1/load_lora_adapter."""
+
+    lora_name: str = Field(
+        description="what requests call the adapter",
+        json_schema_extra={"minLength": 1, "maxLength": limits.MAX_LORA_NAME_CHARACTERS},
+    )
+    lora_path: str = Field(
+        description="a file or folder on the server, or a hub id",
+        json_schema_extra={"minLength": 1, "maxLength": MAX_LORA_PATH_CHARACTERS},
+    )
+    load_inplace: Flag | None = Field(
+        None, description="false: an adapter is not replaced in its place", json_schema_extra={"enum": [False, None]}
+    )
+
+
+class UnloadLoraFields(Fields):
+    """The fields of /v1/unload_lora_adapter."""
+
+    lora_name: str = Field(
+        description="what requests call the adapter",
+        json_schema_extra={"minLength": 1, "maxLength": limits.MAX_LORA_NAME_CHARACTERS},
     )
 
 

@@ -3,7 +3,7 @@
 - `image`, `image[]` and `image[0]` are one list of images; so are several parts named `image`.
 - `mask`, `mask[]` and `mask[0]` are the mask, which comes once.
 - `name[]` and `name[0]` are items of the list `name`; `nvext[name]` is a field of the object nvext.
-- `seed`, which may be a list, may come several times: OpenAPI has the items of a list as parts of one name.
+- `seed` and `lora`, which may be lists, may come several times: OpenAPI has the items of a list as parts of one name.
 - What is empty is absent: a text without characters, and a file that nobody chose, which browsers send without a name.
 """
 
@@ -18,7 +18,7 @@ from imagegen.openai.errors import BadRequest
 from imagegen.openai.json_body import parse_object
 
 _NAME = re.compile(r"(?:(nvext)\[([a-z_]+)\]|([^\[\]]+))(?:\[([0-9]{0,3})\])?", re.ASCII)
-_LISTS = ("seed", "annotations")
+_LISTS = ("seed", "lora", "annotations")
 
 
 class FormText(str):

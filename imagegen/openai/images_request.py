@@ -11,6 +11,7 @@ from typing import Any
 
 from imagegen.api import tensors
 from imagegen.api.limits import MAX_PARTIAL_IMAGES
+from imagegen.api.loras import LoraChoice
 from imagegen.openai.errors import BadRequest
 from imagegen.openai.fields import (
     EditFields,
@@ -21,6 +22,7 @@ from imagegen.openai.fields import (
     VariationFields,
     parse_fields,
 )
+from imagegen.openai.lora_field import lora_tensors, parse_lora
 from imagegen.openai.openai_values import JUDGED_FIELDS, RESPONSE_FORMATS, warning_of
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings
@@ -119,7 +121,7 @@ class RequestParser:
 
     def _values(self, fields: VariationFields) -> dict[str, Any]:
         """The public tensors that all three routes share."""
-        self._served_model.check(fields.model)
+        adapter = self._served_model.lora_of(fields.model)
         response_format = "b64_json" if fields.response_format is None else fields.response_format
         if response_format not in RESPONSE_FORMATS:
             raise BadRequest(
@@ -140,7 +142,9 @@ class RequestParser:
                     f"nvext.{name}: given twice, here and as {name}", f"nvext.{name}", code="duplicate_field"
                 )
             values[name] = inner if outer is None else outer
-        return values
+        field = "lora" if fields.lora is not None else "nvext.lora"
+        loras = parse_lora(values.pop("lora"), field)
+        return values | lora_tensors(loras if adapter is None else (LoraChoice(adapter), *loras))
 
 
 def _annotated(fields: VariationFields, stream: bool) -> bool:

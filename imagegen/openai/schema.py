@@ -14,9 +14,18 @@ from imagegen.api import limits
 from imagegen.openai import errors, schema_rules, sse
 from imagegen.openai.body import FORM, JSON
 from imagegen.openai.errors import ApiError
-from imagegen.openai.fields import EditFields, EditJson, GenerationFields, SleepFields, VariationFields
+from imagegen.openai.fields import (
+    EditFields,
+    EditJson,
+    GenerationFields,
+    LoadLoraFields,
+    SleepFields,
+    UnloadLoraFields,
+    VariationFields,
+)
+from imagegen.openai.lora_field import FORM_SCHEMA
 
-_BODIES = (GenerationFields, EditJson, EditFields, VariationFields, SleepFields)
+_BODIES = (GenerationFields, EditJson, EditFields, VariationFields, SleepFields, LoadLoraFields, UnloadLoraFields)
 _FILE = {"type": "string", "format": "binary", "description": "the file's bytes: PNG, JPEG or WebP"}
 _SSE = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}, "required": ["data"]}
 _REFERENCE = "#/components/schemas/{model}"
@@ -86,16 +95,23 @@ class Capabilities(BaseModel):
     schedulers: list[str]
     scheduler: str
     previews: bool
+    takes_loras: bool
+    loras: list[str]
 
 
 class Model(BaseModel):
-    """A model, as OpenAI lists it; `capabilities` is null until it is known."""
+    """A model or an adapter, as OpenAI lists it; `capabilities` of the model is null until it is known.
+
+    An adapter has the model that it changes as `parent` and `root`, and no capabilities of its own.
+    """
 
     id: str
     object: str
     created: int
     owned_by: str
     capabilities: Capabilities | None = None
+    parent: str | None = None
+    root: str | None = None
 
 
 class Models(BaseModel):
@@ -190,6 +206,7 @@ def openapi(app: FastAPI, qualities: Iterable[str]) -> dict[str, Any]:
             schemas[body.__name__]["properties"]["quality"]["enum"] = ["auto", *qualities, None]
     for name, mask in (("EditFields", True), ("VariationFields", False)):
         schemas[name] = _as_form(schemas[name])
+        schemas[name]["properties"]["lora"] |= _as_form(FORM_SCHEMA)
         _add_files(schemas[name], mask=mask)
     bearer = {"type": "http", "scheme": "bearer"}
     document["components"]["securitySchemes"] = {"key": bearer, "admin_key": bearer}

@@ -1,4 +1,4 @@
-"""Which model is served, by the names that OpenAI's API knows it under, and what it does."""
+"""Which model is served, with which adapters, by the names that OpenAI's API knows them under, and what it does."""
 
 from __future__ import annotations
 
@@ -43,16 +43,56 @@ class ServedModel:
 
     def capabilities(self) -> dict[str, Any] | None:
         """What the model does, for /v1/models; None as long as it is not known of this checkpoint."""
-        described = self._description
-        if described is None or described.model != self._checkpoint:
+        if (described := self._described()) is None:
             return None
         return {name: value for name, value in asdict(described).items() if name not in ("model", "quiet_s", "asleep")}
 
-    def check(self, requested: str | None) -> None:
-        """Accept the listed id, the checkpoint's name, `image_generation`, and None.
+    def listed(self, created_s: int) -> list[dict[str, Any]]:
+        """The objects of /v1/models: the model, and then each adapter that is on offer, in the form of vLLM.
+
+        Args:
+            created_s: when, in seconds of Unix time.
+        """
+        common = {"object": "model", "created": created_s, "owned_by": "imagegen"}
+        model = {"id": self.id, **common, "capabilities": self.capabilities()}
+        return [model, *({"id": name, **common, "parent": self.id, "root": self.id} for name in self._loras())]
+
+    def retrieved(self, name: str, created_s: int) -> dict[str, Any]:
+        """The object of /v1/models that has this name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        model, *adapters = self.listed(created_s)
+        lora = self.lora_of(name)
+        return model if lora is None else next(adapter for adapter in adapters if adapter["id"] == lora)
+
+    def knows(self, requested: str) -> bool:
+        """Whether a request may name this, as far as is known here; the server may offer an adapter since a moment."""
+        return self._is_model(requested) or requested in self._loras()
+
+    def lora_of(self, requested: str | None) -> str | None:
+        """The adapter that a request means by its model; None for the model itself.
+
+        That has the listed id, the checkpoint's name and `image_generation`, and no name goes before these.
 
         Raises:
             NotFound: `requested` is another model.
         """
-        if requested is not None and requested not in (MODEL_ID, self._configured_id, self._checkpoint):
-            raise NotFound(f"model: {requested!r} is not served here; see /v1/models", "model", code="model_not_found")
+        if requested is None or self._is_model(requested):
+            return None
+        if requested in self._loras():
+            return requested
+        raise NotFound(f"model: {requested!r} is not served here; see /v1/models", "model", code="model_not_found")
+
+    def _is_model(self, requested: str) -> bool:
+        return requested in (MODEL_ID, self._configured_id, self._checkpoint)
+
+    def _loras(self) -> tuple[str, ...]:
+        """The adapters on offer; one of the model's own name is not to be had by its name."""
+        described = self._described()
+        return () if described is None else tuple(name for name in described.loras if not self._is_model(name))
+
+    def _described(self) -> ModelDescription | None:
+        described = self._description
+        return None if described is None or described.model != self._checkpoint else described

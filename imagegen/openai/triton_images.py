@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -49,6 +50,7 @@ class Completed:
 # Without `step` among them, the model sends no progress.
 _OUTPUTS = ("event", "preview", "preview_index", "generated_image", "used_seed", "metadata")
 _PROGRESS_OUTPUTS = ("step", "total_steps")
+_OFFER_TIMEOUT_S = 1.0
 
 Event: TypeAlias = Progress | Preview | Completed
 
@@ -87,13 +89,29 @@ class TritonImages:
         self._served_model.learn_description(description)
         return description
 
-    async def administrate(self, command: str, admin_key: str, level: int | None = None) -> dict[str, Any]:
+    async def learn_offer(self) -> None:
+        """Let the served model know what is on offer now; where the server does not tell at once, nothing changes."""
+        with suppress(ImageGenerationError, TimeoutError):
+            async with asyncio.timeout(_OFFER_TIMEOUT_S):
+                await self.describe()
+
+    async def administrate(
+        self,
+        command: str,
+        admin_key: str,
+        level: int | None = None,
+        *,
+        lora_name: str | None = None,
+        lora_path: str | None = None,
+    ) -> dict[str, Any]:
         """Have the server do an administrator's command, and wait until it is done; the state of every engine.
 
         Raises:
             ImageGenerationError: the server refused it, failed or cannot be reached.
         """
-        return await self._client.administrate(command, admin_key, level=level)
+        return await self._client.administrate(
+            command, admin_key, level=level, lora_name=lora_name, lora_path=lora_path
+        )
 
     async def events(
         self, values: Mapping[str, Any], partial_images: int, request_id: str, *, progress: bool = False

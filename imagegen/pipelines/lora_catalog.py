@@ -20,10 +20,14 @@ _SHOWN_NAMES = 20  # of those on offer, in a refusal
 class LoraCatalog(BaseModel):
     """The adapters on offer. Never changed: who adds one makes another catalog.
 
-    Attributes:
-        modules: where each named adapter lies, a file, a folder or a hub id, by its name.
-        folder: each `*.safetensors` in it is an adapter by its stem, as it is when somebody asks; empty for none.
-        prefixes: a request may name, instead of a name, a file or hub id that begins with one of them.
+        Attributes:
+            modules: where each named adapter lies, a file, a folder or a hub id, by its name.
+    <<<<<<< HEAD
+            folder: each `*.safetensors` in it is an adapter by its stem, as it is when somebody asks; empty for none.
+    =======
+            folder: each `*.safetensors` in it is an adapter by its stem; empty for none. Looked at with each question.
+    >>>>>>> lora-surface
+            prefixes: a request may name, instead of a name, a file or hub id that begins with one of them.
     """
 
     model_config = SETTINGS_CONFIG
@@ -81,12 +85,12 @@ class LoraCatalog(BaseModel):
         """
         if name in self.modules:
             return self.modules[name]
-        if name and self.folder and "/" not in name and "\0" not in name:
+        if name and self.folder and "/" not in name:
             file = Path(self.folder, name + SUFFIX)
             if _is_file(file):
                 return str(file)
         # Not by resolving it: the folders of an administrator may be links. `..` would lead out of one.
-        if ".." not in PurePosixPath(name).parts and "://" not in name and name.startswith(self.prefixes or ("\0",)):
+        if name.startswith(self.prefixes) and _leads_nowhere_else(name):
             return name
         offered = self.names()
         more = f" and {len(offered) - _SHOWN_NAMES} more" if len(offered) > _SHOWN_NAMES else ""
@@ -104,7 +108,8 @@ class LoraCatalog(BaseModel):
             return []
 
 
-NO_LORAS = LoraCatalog()
+def _leads_nowhere_else(name: str) -> bool:
+    return ".." not in PurePosixPath(name).parts and "://" not in name and "\0" not in name
 
 
 def _is_file(file: Path) -> bool:
@@ -112,3 +117,6 @@ def _is_file(file: Path) -> bool:
         return file.is_file()
     except (OSError, ValueError):  # a name that no file can have
         return False
+
+
+NO_LORAS = LoraCatalog()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from imagegen.api.errors import Asleep, Unavailable
 from imagegen.api.limits import RequestRules
+from imagegen.api.loras import LoraChoice
 from imagegen.api.reports import PreprocessReport
 from imagegen.api.request import parse_request
 from imagegen.api.tasks import check_task, requested_task
@@ -33,6 +34,7 @@ class Preprocessor:
         rules: what the models behind this one allow at the moment.
         is_draining: whether the server takes no new requests at the moment.
         is_asleep: whether an administrator has put the model behind to sleep.
+        check_loras: raises InvalidArgument for adapters that are not on offer at the moment; unless given, all are.
 
     Raises:
         OSError: `input_save_path` cannot be written to.
@@ -45,11 +47,13 @@ class Preprocessor:
         rules: Callable[[], RequestRules],
         is_draining: Callable[[], bool],
         is_asleep: Callable[[], bool] = lambda: False,
+        check_loras: Callable[[Sequence[LoraChoice]], None] = lambda _: None,
     ) -> None:
         self._loader = ImageLoader(settings, new_series)
         self._rules = rules
         self._is_draining = is_draining
         self._is_asleep = is_asleep
+        self._check_loras = check_loras
 
     def handle(self, arrays: Arrays, request_id: str) -> Arrays:
         """Handle one request.
@@ -63,7 +67,7 @@ class Preprocessor:
             mask_pixels uint8 [1, H, W], 255 = repaint.
 
         Raises:
-            InvalidArgument: an input breaks its rule, or the model does not do what is asked.
+            InvalidArgument: an input breaks its rule, or the model does not do what is asked, or has not the adapter.
             ImageRejected: an image cannot be used.
             Unavailable: the server is shutting down, too many requests with URLs are being loaded, or the model sleeps
                 and the request has no deadline.
@@ -73,6 +77,8 @@ class Preprocessor:
             raise Unavailable("the server is shutting down")
         rules = self._rules()
         request = parse_request(arrays, rules.limits, granularity_px=rules.granularity_px, has_store=rules.has_store)
+        if request.loras:
+            self._check_loras(request.loras)
         if request.timeout_ms is None and self._is_asleep():
             raise Asleep
         if request.mask != MASK_FROM_ALPHA.encode():  # which is none where the image is opaque

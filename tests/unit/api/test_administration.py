@@ -11,10 +11,12 @@ from imagegen.api.administration import AdminRequest, parse_admin_request
 from imagegen.api.errors import InvalidArgument
 
 
-def arrays(command: str | None = None, level: Any = None) -> dict[str, Any]:
+def arrays(command: str | None = None, level: Any = None, **texts: str) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if command is not None:
-        given["command"] = np.array([command.encode()], dtype=np.object_)
+        texts["command"] = command
+    for name, text in texts.items():
+        given[name] = np.array([text.encode()], dtype=np.object_)
     if level is not None:
         given["level"] = np.atleast_1d(np.array(level, np.int32))
     return given
@@ -26,6 +28,13 @@ def test_a_command_and_its_level() -> None:
     assert parse_admin_request(arrays("wake")).command == "wake"
 
 
+def test_an_adapter_is_loaded_by_name_and_path_and_unloaded_by_name() -> None:
+    loaded = parse_admin_request(arrays("load_lora", lora_name="outline", lora_path="org/outline"))
+    assert loaded == AdminRequest("load_lora", lora_name="outline", lora_path="org/outline")
+    unloaded = parse_admin_request(arrays("unload_lora", lora_name="outline"))
+    assert unloaded == AdminRequest("unload_lora", lora_name="outline")
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
@@ -33,6 +42,14 @@ def test_a_command_and_its_level() -> None:
         (arrays("Sleep"), "command: 'Sleep' is not one of sleep, wake, status"),
         (arrays("sleep", 3), "level: 3 is not one of 1, 2"),
         (arrays("sleep", [1, 2]), "level: shape"),
+        (arrays("load_lora"), "lora_name: missing; load_lora needs it"),
+        (arrays("load_lora", lora_path="/a"), "lora_name: missing; load_lora needs it"),
+        (arrays("load_lora", lora_name="a"), "lora_path: missing; load_lora needs it"),
+        (arrays("unload_lora", lora_path="/a"), "lora_name: missing; unload_lora needs it"),
+        (arrays("load_lora", lora_name="", lora_path="/a"), r"lora_name: 0 characters; 1\.\.256"),
+        (arrays("load_lora", lora_name="a" * 257, lora_path="/a"), r"lora_name: 257 characters; 1\.\.256"),
+        (arrays("load_lora", lora_name="a", lora_path=""), r"lora_path: 0 characters; 1\.\.2048"),
+        (arrays("load_lora", lora_name="a", lora_path="/" * 2049), r"lora_path: 2049 characters; 1\.\.2048"),
     ],
 )
 def test_what_is_wrong_is_named(given: dict[str, Any], problem: str) -> None:

@@ -60,6 +60,8 @@ def test_a_size_that_breaks_a_limit_is_refused_with_all_of_them() -> None:
         ("max_num_inference_steps", 0),
         ("max_side_px", 0),
         ("max_area_px", -1),
+        ("max_loras_per_request", -1),
+        ("max_loras_per_request", 17),
         ("max_guidance_scale", -0.5),
         ("max_guidance_scale", float("inf")),
         ("max_guidance_scale", float("nan")),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imagegen.api.reports import PreprocessReport
+from imagegen.api.reports import LoraReport, PreprocessReport
 from tests.unit.reports import generation_report
 
 REPORT = generation_report(
@@ -19,8 +19,8 @@ REPORT = generation_report(
     milliseconds={"preprocess": 1.5, "queue": 0.1},
 )
 KEYS = [
-    *("model", "task", "size", "num_inference_steps", "guidance_scale", "strength", "scheduler", "mean_batch_rows"),
-    *("warnings", "milliseconds"),
+    *("model", "task", "size", "num_inference_steps", "guidance_scale", "strength", "scheduler", "loras"),
+    *("mean_batch_rows", "warnings", "milliseconds"),
 ]
 
 
@@ -32,6 +32,7 @@ KEYS = [
             started_s=1.0, finished_s=2.0, milliseconds={"a": 1.0}, warnings=("w",), input_paths={"mask": "/a/b.png"}
         ),
         REPORT,
+        REPORT.model_copy(update={"loras": (LoraReport(name="outline", scale=0.8),)}),
     ],
 )
 def test_a_report_comes_back_as_it_was(report: Any) -> None:
@@ -73,3 +74,10 @@ def test_paths_are_there_only_where_input_images_are_kept() -> None:
     metadata = json.loads(kept.completed("png", {}).to_json())
     assert list(metadata) == [*KEYS, "input_paths", "output_format"]
     assert metadata["input_paths"] == {"image[0]": "/in/a.png"}
+
+
+def test_adapters_are_told_by_name_and_scale() -> None:
+    loras = (LoraReport(name="outline", scale=0.8), LoraReport(name="dusk", scale=1.0))
+    metadata = json.loads(REPORT.model_copy(update={"loras": loras}).completed("png", {}).to_json())
+    assert metadata["loras"] == [{"name": "outline", "scale": 0.8}, {"name": "dusk", "scale": 1.0}]
+    assert json.loads(REPORT.completed("png", {}).to_json())["loras"] == []

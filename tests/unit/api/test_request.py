@@ -12,6 +12,7 @@ import pytest
 from imagegen.api import tensors
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import RequestLimits
+from imagegen.api.loras import LoraChoice
 from imagegen.api.request import (
     ImageRequest,
     OutputChoice,
@@ -52,6 +53,8 @@ def test_every_input_comes_out_typed() -> None:
         guidance_scale=[0.0],
         strength=[0.8],
         scheduler=["euler"],
+        lora=["outline", "dusk"],
+        lora_scale=[0.8],
         timeout_ms=[60_000],
         seed=[7, 5],
         output_format=["webp"],
@@ -70,6 +73,7 @@ def test_every_input_comes_out_typed() -> None:
         guidance_scale=0.0,
         strength=0.8,
         scheduler="euler",
+        loras=(LoraChoice("outline", 0.8), LoraChoice("dusk", 1.0)),
         timeout_ms=60_000,
         seeds=(7, 5),
         output=OutputChoice("webp", 0, "b64_json", "client 7"),
@@ -133,6 +137,10 @@ REJECTED: list[tuple[dict[str, Any], str, str]] = [
     ({"strength": [0.5]}, "strength", "given without image"),
     ({"scheduler": ["magic"]}, "scheduler", "'magic' is not one of ddim, ddpm,"),
     ({"scheduler": ["DDIM"]}, "scheduler", "'DDIM' is not one of"),
+    ({"lora": ["a"] * 5}, "lora", "5 of them; at most 4 are allowed"),
+    ({"lora": ["a", "a"]}, "lora", "'a' is named twice"),
+    ({"lora_scale": [1]}, "lora_scale", "1 scales for 0 names"),
+    ({"lora": ["a"], "lora_scale": [5]}, "lora_scale", "5 is outside the allowed range, -4..4"),
     ({"timeout_ms": [0]}, "timeout_ms", "0 is outside 1..3600000"),
     ({"timeout_ms": [3_600_001]}, "timeout_ms", "3600001 is outside 1..3600000"),
     ({"seed": [-1]}, "seed", "-1 is outside 0..9223372036854775807"),

@@ -36,6 +36,8 @@ _VALUES: dict[str, Any] = {
 def inputs(draw: st.DrawFn) -> dict[str, Array]:
     """Inputs of the right element type, with any shape and value, as Triton would let them through."""
     chosen = draw(st.sets(st.sampled_from(tensors.INPUT_NAMES[1:]), max_size=4)) | {"prompt"}
+    if "lora_scale" in chosen and draw(st.booleans()):
+        chosen |= {"lora"}
     return {
         row.name: draw(arrays_of.arrays(DTYPES[row.data_type], draw(_SHAPES), elements=_VALUES[row.data_type]))
         for row in tensors.INPUTS
@@ -61,7 +63,12 @@ def as_arrays(request: ImageRequest) -> dict[str, Array]:
         "response_format": request.output.response_format,
         "user": request.output.user,
     }
-    lists = {"image": request.images, "seed": request.seeds}
+    lists: dict[str, Any] = {
+        "image": request.images,
+        "seed": request.seeds,
+        "lora": [lora.name for lora in request.loras],
+        "lora_scale": [lora.scale for lora in request.loras],
+    }
     return {name: tensor(name, [value]) for name, value in values.items() if value is not None} | {
         name: tensor(name, list(value)) for name, value in lists.items() if value
     }

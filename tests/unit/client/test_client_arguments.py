@@ -39,6 +39,8 @@ EVERYTHING: dict[str, Any] = {
     "guidance_scale": 0.0,
     "strength": 0.5,
     "scheduler": "euler",
+    "lora": ["outline", "dusk"],
+    "lora_scale": 0.5,
     "timeout_ms": 1000,
     "seed": [0, 2**63 - 1],
     "output_format": "webp",
@@ -94,13 +96,20 @@ def test_every_argument_becomes_a_tensor_of_its_type() -> None:
     assert arrays["prompt"].tolist() == ["ein roter Kreis ●".encode()]
     assert arrays["image"].tolist() == [b"\x89PNG", b"https://example.org/a.png"]
     assert arrays["seed"].tolist() == [0, 2**63 - 1]
+    assert (arrays["lora"].tolist(), arrays["lora_scale"].tolist()) == ([b"outline", b"dusk"], [0.5])
+
+
+def test_an_adapter_and_its_scale_may_be_several() -> None:
+    arrays = GenerateArguments("x", lora=("a", "b"), lora_scale=[1, -0.5]).tensors()
+    assert (arrays["lora"].tolist(), arrays["lora_scale"].tolist()) == ([b"a", b"b"], [1.0, -0.5])
+    assert GenerateArguments("x", lora="outline").tensors()["lora"].tolist() == [b"outline"]
 
 
 @pytest.mark.parametrize("kind", [tritonclient.http.InferInput, tritonclient.grpc.InferInput])
 def test_both_protocols_get_every_tensor_the_priority_and_the_id(kind: type[Any]) -> None:
     options = infer_options(kind, GenerateArguments(**EVERYTHING, priority=1, request_id="a"))
     sent = {tensor.name(): (tensor.datatype(), list(tensor.shape())) for tensor in options["inputs"]}
-    shapes = {name: [2] if name in ("image", "seed") else [1] for name in DATA_TYPES}
+    shapes = {name: [2] if name in ("image", "lora", "seed") else [1] for name in DATA_TYPES}
     assert sent == {name: (data_type, shapes[name]) for name, data_type in DATA_TYPES.items()}
     assert (options["priority"], options["request_id"]) == (1, "a")
 
@@ -133,6 +142,10 @@ def test_image_bytes_arrive_unchanged(image: bytes | list[bytes]) -> None:
         ("image", Path("no/such/file.png"), "No such file"),
         ("prompt", "\udcff", "not valid Unicode"),
         ("strength", "much", "not a number"),
+        ("lora", [], "empty"),
+        ("lora", 7, "not text"),
+        ("lora_scale", "much", "not a number"),
+        ("lora_scale", [1.0, "much"], "not a number"),
         ("guidance_scale", 1e39, "1e\\+39 does not fit a 32-bit float"),
         ("guidance_scale", 10**309, "does not fit a 32-bit float"),
     ],

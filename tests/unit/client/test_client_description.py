@@ -20,7 +20,7 @@ DESCRIPTION = ModelDescription(
     previews=True,
 )
 
-REQUIRED = [name for name in asdict(DESCRIPTION) if name not in ("quiet_s", "asleep")]
+REQUIRED = [name for name in asdict(DESCRIPTION) if name not in ("takes_loras", "loras", "quiet_s", "asleep")]
 
 
 def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> None:
@@ -29,6 +29,16 @@ def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> Non
     assert ModelDescription.from_json(more.encode()) == DESCRIPTION
     assert ModelDescription.from_json(replace(DESCRIPTION, quiet_s=1.5).to_json()).quiet_s == 1.5
     assert ModelDescription.from_json(replace(DESCRIPTION, asleep=True).to_json()).asleep
+    offering = replace(DESCRIPTION, takes_loras=True, loras=("dusk", "outline"))
+    assert ModelDescription.from_json(offering.to_json()) == offering
+
+
+def test_a_server_of_an_earlier_release_offers_no_adapters() -> None:
+    said = json.loads(DESCRIPTION.to_json())
+    for name in ("takes_loras", "loras"):
+        del said[name]
+    earlier = ModelDescription.from_json(json.dumps(said).encode())
+    assert (earlier.takes_loras, earlier.loras) == (False, ())
 
 
 @pytest.mark.parametrize(
@@ -41,6 +51,7 @@ def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> Non
         json.dumps(asdict(DESCRIPTION) | {"quiet_s": "long"}),
         json.dumps(asdict(DESCRIPTION) | {"tasks": ["inpainting"]}),
         json.dumps(asdict(DESCRIPTION) | {"granularity_px": "many"}),
+        json.dumps(asdict(DESCRIPTION) | {"loras": 7}),
     ],
 )
 def test_what_is_none_is_a_value_error(text: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from imagegen_client.arguments import GenerateArguments
 from imagegen_client.cli import main
-from imagegen_client.generate_command import build_parser
+from imagegen_client.generate_command import _print_metadata, build_parser
 
 CLIENT = Path(__file__).resolve().parents[3] / "client"
 Captured = pytest.CaptureFixture[str]
@@ -36,7 +36,7 @@ def test_every_argument_has_an_option() -> None:
         "--negative-prompt blurry --image a.png --image https://example.org/b.png --mask m.png -n 2 --size 128x64"
         " --num-inference-steps 3 --guidance-scale 0 --strength 0.5 --scheduler euler --timeout-ms 1000 --seed 7"
         " --seed 9 --output-format webp --output-compression 80 --response-format url --user someone --priority 1"
-        " --timeout-s 5 --request-id mine"
+        " --timeout-s 5 --request-id mine --lora outline --lora dusk:0.8"
     )
     expected = GenerateArguments(
         "a red circle",
@@ -49,6 +49,8 @@ def test_every_argument_has_an_option() -> None:
         guidance_scale=0.0,
         strength=0.5,
         scheduler="euler",
+        lora=["outline", "dusk"],
+        lora_scale=[1.0, 0.8],
         timeout_ms=1000,
         seed=[7, 9],
         output_format="webp",
@@ -62,6 +64,36 @@ def test_every_argument_has_an_option() -> None:
     unset = GenerateArguments("")
     assert all(getattr(expected, field.name) != getattr(unset, field.name) for field in fields(GenerateArguments))
     assert arguments_of("a red circle", *line.split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "scale"),
+    [
+        ("outline", "outline", 1.0),
+        ("outline:0.8", "outline", 0.8),
+        ("outline:-2", "outline", -2.0),
+        ("outline:.5", "outline", 0.5),
+        ("a:b:1.", "a:b", 1.0),
+        ("org/name:file.safetensors", "org/name:file.safetensors", 1.0),
+        ("org/name:file.safetensors:0", "org/name:file.safetensors", 0.0),
+        ("a:1:1", "a:1", 1.0),
+        ("a:", "a:", 1.0),
+        (":1", ":1", 1.0),
+        ("a:nan", "a:nan", 1.0),
+        ("a:1_0", "a:1_0", 1.0),
+        ("a:.", "a:.", 1.0),
+        ("a:\u0661", "a:\u0661", 1.0),
+    ],
+)
+def test_only_a_number_behind_the_last_colon_is_a_scale(text: str, name: str, scale: float) -> None:
+    arguments = arguments_of("x", f"--lora={text}")
+    assert (arguments.lora, arguments.lora_scale) == ([name], [scale])
+
+
+def test_the_adapters_of_an_image_are_printed(capsys: Captured) -> None:
+    loras = [{"name": "outline", "scale": 0.8}, {"name": "dusk", "scale": 1.0}]
+    _print_metadata({"model": "toy", "loras": loras, "warnings": []})
+    assert capsys.readouterr().err == "model toy, lora outline:0.8, lora dusk:1\n"
 
 
 def test_image_from_standard_input_and_data_url(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,13 @@ def test_an_administrators_inputs_have_a_level_only_where_one_is_given() -> None
     assert names == [["command", "admin_key"], ["command", "admin_key", "level"]]
 
 
+def test_an_administrators_inputs_name_an_adapter_and_where_it_lies() -> None:
+    inputs = admin_inputs(InferInput, "load_lora", "key", lora_name="outline", lora_path="/a/outline.safetensors")
+    assert [tensor.name() for tensor in inputs] == ["command", "admin_key", "lora_name", "lora_path"]
+    inputs = admin_inputs(InferInput, "unload_lora", "key", lora_name="outline")
+    assert [tensor.name() for tensor in inputs] == ["command", "admin_key", "lora_name"]
+
+
 def test_the_state_is_an_object() -> None:
     assert parse_admin_state(Response(b'{"instances": []}')) == {"instances": []}
 

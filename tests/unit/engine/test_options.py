@@ -9,6 +9,7 @@ import pytest
 
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import RequestLimits
+from imagegen.api.loras import LoraChoice
 from imagegen.api.request import ImageRequest
 from imagegen.engine.options import parse_options
 from tests.unit.tiny_engine import image, mask
@@ -37,6 +38,9 @@ def test_what_is_left_out_or_none_is_absent() -> None:
         ({"guidance_scale": 4.1}, "guidance_scale", 4.1),
         ({"strength": 0.5, "images": image()}, "strength", 0.5),
         ({"scheduler": "ddim"}, "scheduler", "ddim"),
+        ({"lora": "outline"}, "loras", (LoraChoice("outline"),)),
+        ({"lora": "outline", "lora_scale": 0.8}, "loras", (LoraChoice("outline", 0.8),)),
+        ({"lora": ("a", "b"), "lora_scale": [2, np.float32(0.8)]}, "loras", (LoraChoice("a", 2), LoraChoice("b", 0.8))),
         ({"seed": 2**63 - 1}, "seeds", (2**63 - 1,)),
         ({"seed": np.int32(5)}, "seeds", (5,)),
         ({"seed": [3, 1], "n": 2}, "seeds", (3, 1)),
@@ -64,6 +68,14 @@ def test_values_reach_the_request(options: dict[str, Any], field: str, value: An
         ({"size": (63, 64)}, "size: .*multiple of 8"),
         ({"size": (64, 64, 64)}, "size: .*neither"),
         ({"scheduler": "none"}, "scheduler: 'none' is not one of"),
+        ({"lora": 7}, "lora: int; it is one name or several"),
+        ({"lora": ["a", 7]}, "lora: int; it is one name or several"),
+        ({"lora": ["a"] * 5}, "lora: 5 of them; at most 4"),
+        ({"lora": "a", "lora_scale": "strong"}, "lora_scale: str; it is a number"),
+        ({"lora": "a", "lora_scale": None, "n": 0}, "n: 0 is outside"),
+        ({"lora": "a", "lora_scale": {}.keys}, "lora_scale: builtin_function_or_method; it is one number or several"),
+        ({"lora": "a", "lora_scale": float("nan")}, "lora_scale: nan is outside"),
+        ({"lora_scale": 1}, "lora_scale: 1 scales for 0 names"),
         ({"seed": 2**63}, "seed: 9223372036854775808 is outside"),
         ({"seed": [1, 2]}, "seed: shape"),
         ({"seed": "x"}, "seed: str; it is a whole number"),

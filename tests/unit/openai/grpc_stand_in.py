@@ -19,7 +19,9 @@ Behaviour = Callable[[Any, Any], AsyncIterator[Any]]
 
 
 @asynccontextmanager
-async def triton_stand_in(behave: Behaviour, description: bytes | None = None) -> AsyncIterator[str]:
+async def triton_stand_in(
+    behave: Behaviour, description: bytes | Callable[[], bytes] | None = None
+) -> AsyncIterator[str]:
     """Run it; its `host:port`. Without a description of its model it is a server that has none to give."""
 
     class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
@@ -33,7 +35,8 @@ async def triton_stand_in(behave: Behaviour, description: bytes | None = None) -
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "unexpected inference output for model")
             assert (request.model_name, len(request.inputs)) == ("image_preprocess", 0)
             (wanted,) = request.outputs
-            return message(**{wanted.name: [description]}).infer_response
+            said = description() if callable(description) else description
+            return message(**{wanted.name: [said]}).infer_response
 
     server = grpc.aio.server()
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(), server)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -12,17 +13,26 @@ from fastapi import FastAPI
 
 from imagegen.openai.app import Frontend
 from imagegen.openai.settings import Settings
-from tests.unit.openai.grpc_stand_in import completes, triton_stand_in
+from tests.unit.client.test_client_description import DESCRIPTION
+from tests.unit.openai.grpc_stand_in import Behaviour, completed, completes, triton_stand_in
+from tests.unit.openai.running_frontend import arrays_of
 
 GENERATIONS = "/v1/images/generations"
 Exchange = Callable[[httpx2.AsyncClient, Frontend], Awaitable[Any]]
 
 
-def run(exchange: Exchange, *, started: bool = True, **settings: Any) -> Any:
+def run(
+    exchange: Exchange,
+    *,
+    started: bool = True,
+    behave: Behaviour = completes,
+    described: Callable[[], bytes] | None = None,
+    **settings: Any,
+) -> Any:
     """What `exchange` returns; unless the application is `started`, no probe runs before it."""
 
     async def serve() -> Any:
-        async with triton_stand_in(completes) as url:
+        async with triton_stand_in(behave, described) as url:
             frontend = Frontend(Settings(triton_url=url, **settings))
             transport = httpx2.ASGITransport(frontend.app)
             async with httpx2.AsyncClient(transport=transport, base_url="http://here") as client:
@@ -62,6 +72,88 @@ def test_models_that_a_request_may_name(model: str | None, status: int) -> None:
         return [generated.status_code, retrieved.status_code if model else status]
 
     assert run(exchange, model_id="some/model") == [status, status]
+
+
+class Offer:
+    """A server whose adapters change while it runs.
+
+    Attributes:
+        loras: those that it has.
+        asked: how often it was asked for its description.
+        given: the input tensors of the latest request.
+    """
+
+    def __init__(self) -> None:
+        self.loras: tuple[str, ...] = ()
+        self.asked = 0
+        self.given: dict[str, Any] = {}
+
+    def described(self) -> bytes:
+        self.asked += 1
+        description = replace(DESCRIPTION, model="a-checkpoint", tasks={"text-to-image": ()}, takes_loras=True)
+        return replace(description, loras=self.loras).to_json()
+
+    async def __call__(self, request: Any, _: Any) -> AsyncIterator[Any]:
+        self.given = arrays_of(request)
+        yield completed()
+
+
+def test_an_adapter_that_was_loaded_a_moment_ago_is_listed_and_may_be_named_as_the_model() -> None:
+    offer = Offer()
+
+    async def exchange(client: httpx2.AsyncClient, _: Frontend) -> None:
+        before = [await client.post(GENERATIONS, json={"prompt": "x", "model": "dusk"})]
+        before.append(await client.get("/v1/models/dusk"))
+        assert [(one.status_code, one.json()["error"]["code"]) for one in before] == [(404, "model_not_found")] * 2
+        offer.loras = ("dusk",)
+        generated = await client.post(GENERATIONS, json={"prompt": "x", "model": "dusk", "lora": "outline"})
+        assert generated.status_code == 200
+        assert offer.given["lora"].tolist() == [b"dusk", b"outline"]
+        assert "lora_scale" not in offer.given
+        offer.loras = ("dusk", "org/sketch")
+        models = (await client.get("/v1/models")).json()["data"]
+        assert [model["id"] for model in models] == ["a-checkpoint", "dusk", "org/sketch"]
+        assert models[0]["capabilities"]["loras"] == ["dusk", "org/sketch"]
+        assert models[1] == {
+            "id": "dusk",
+            "object": "model",
+            "created": models[0]["created"],
+            "owned_by": "imagegen",
+            "parent": "a-checkpoint",
+            "root": "a-checkpoint",
+        }
+        assert (await client.get("/v1/models/org/sketch")).json() == models[2]
+        offer.loras = ()
+        assert (await client.get("/v1/models/dusk")).status_code == 404
+
+    run(exchange, behave=offer, described=offer.described)
+
+
+def test_the_server_is_asked_only_where_a_name_is_not_known() -> None:
+    offer = Offer()
+    offer.loras = ("dusk",)
+
+    async def exchange(client: httpx2.AsyncClient, frontend: Frontend) -> int:
+        await client.get("/v1/models")
+        asked = offer.asked
+        for model in (None, "a-checkpoint", "dusk"):
+            assert (await client.post(GENERATIONS, json={"prompt": "x", "model": model})).status_code == 200
+        return offer.asked - asked
+
+    assert run(exchange, behave=offer, described=offer.described) <= 1  # that of the health, every two seconds
+
+
+def test_what_is_known_is_listed_where_the_server_does_not_tell() -> None:
+    offer = Offer()
+    offer.loras = ("dusk",)
+
+    async def exchange(client: httpx2.AsyncClient, frontend: Frontend) -> list[str]:
+        assert frontend._state is not None
+        frontend._state.triton._url = "127.0.0.1:1"
+        frontend._state.triton.reconnect()
+        return [model["id"] for model in (await client.get("/v1/models")).json()["data"]]
+
+    assert run(exchange, behave=offer, described=offer.described) == ["a-checkpoint", "dusk"]
 
 
 def test_an_image_and_its_log_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,7 +30,8 @@ json_values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
 )
 likely = st.sampled_from(
-    [value for rule in RULES for value in rule.values] + ["64x64", "euler", "progress", "https://a/"]
+    [value for rule in RULES for value in rule.values]
+    + ["64x64", "euler", "progress", "https://a/", {"name": "a", "scale": 0.5}, ["a", {"name": "b"}]]
 )
 names = st.sampled_from([*EditJson.model_fields, *NvExt.model_fields, *UNSUPPORTED_FIELDS, "colour", ""])
 objects = st.dictionaries(names, likely | json_values, max_size=8)
@@ -97,7 +98,10 @@ dispositions = st.sampled_from(
     ]
 )
 texts = st.sampled_from(
-    [b"", b"1", b"true", b"64x64", b"1_0", b'{"seed": 1}', b"[1]", b"\xff", b"\xef\xbb\xbf{}", b"x" * 1001]
+    [
+        *(b"", b"1", b"true", b"64x64", b"1_0", b'{"seed": 1}', b"[1]", b"\xff", b"\xef\xbb\xbf{}", b"x" * 1001),
+        *(b'{"name": "a"}', b'["a"]', b'"a"'),
+    ]
 )
 parts = st.tuples(dispositions, part_names, suffixes, texts | st.binary(max_size=30))
 

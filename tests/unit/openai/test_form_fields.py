@@ -44,6 +44,9 @@ def test_lists_of_texts() -> None:
 def test_a_list_as_openapi_has_it() -> None:
     assert read(("seed", b"1"), ("seed", b"2"), ("seed", b"")) == {"seed": ["1", "2"]}
     assert read(("nvext[seed]", b"1"), ("nvext[seed]", b"2")) == {"nvext": {"seed": ["1", "2"]}}
+    for name in ("lora", "lora[]"):
+        assert read((name, b"a"), (name, b'{"name": "b"}')) == {"lora": ["a", '{"name": "b"}']}
+    assert read(("lora", b"a")) == {"lora": "a"}
 
 
 def test_empty_fields_are_absent() -> None:

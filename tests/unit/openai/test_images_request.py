@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from imagegen.openai.images_request import ImagesRequest, RequestParser
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings
 from imagegen_client import GenerateArguments
+from tests.unit.client.test_client_description import DESCRIPTION
 
 SETTINGS = Settings(quality_steps={"low": 5, "ultra": 80})
 PARSER = RequestParser(SETTINGS, ServedModel("some/model"))
@@ -48,8 +50,9 @@ def test_every_value_is_a_public_tensor() -> None:
 
 @pytest.mark.parametrize("name", list(OwnFields.model_fields))
 def test_own_fields_at_top_level_and_in_nvext(name: str) -> None:
-    value: Any = "euler" if name in ("scheduler", "negative_prompt") else 1
-    assert parse(**{name: value}).values[name] == parse(nvext={name: value}).values[name] == value
+    value: Any = "euler" if name in ("scheduler", "negative_prompt", "lora") else 1
+    arrives = ["euler"] if name == "lora" else value
+    assert parse(**{name: value}).values[name] == parse(nvext={name: value}).values[name] == arrives
     with pytest.raises(BadRequest, match=f"nvext.{name}: given twice") as refused:
         parse(**{name: value}, nvext={name: value})
     assert refused.value.param == f"nvext.{name}"
@@ -77,6 +80,41 @@ def test_a_model_that_is_not() -> None:
     with pytest.raises(NotFound) as refused:
         parse(model="gpt-image-1")
     assert (refused.value.status, refused.value.param, refused.value.code) == (404, "model", "model_not_found")
+
+
+@pytest.mark.parametrize(
+    ("given", "tensors_of"),
+    [
+        ({}, {}),
+        ({"lora": None}, {}),
+        ({"lora": "outline"}, {"lora": ["outline"]}),
+        ({"lora": {"name": "outline", "scale": 0.8}}, {"lora": ["outline"], "lora_scale": [0.8]}),
+        ({"lora": ["a", {"name": "b", "scale": 2}]}, {"lora": ["a", "b"], "lora_scale": [1.0, 2.0]}),
+        ({"nvext": {"lora": ["a"]}}, {"lora": ["a"]}),
+        ({"model": "dusk"}, {"lora": ["dusk"]}),
+        ({"model": "dusk", "lora": {"name": "a", "scale": 2}}, {"lora": ["dusk", "a"], "lora_scale": [1.0, 2.0]}),
+        ({"model": "some/model", "lora": "dusk"}, {"lora": ["dusk"]}),
+    ],
+)
+def test_adapters_by_field_and_by_model(given: dict[str, Any], tensors_of: dict[str, Any]) -> None:
+    served = ServedModel("some/model")
+    served.learn_description(replace(DESCRIPTION, loras=("dusk",)))
+    parser = RequestParser(SETTINGS, served)
+    for made in (
+        parser.generation({"prompt": "x"} | given),
+        parser.edit({"prompt": "x", "images": [{"image_url": "https://a/"}]} | given, as_json=True),
+        parser.variation({"image": b"a"} | given),
+    ):
+        values = given_values(made)
+        assert {name: values[name] for name in ("lora", "lora_scale") if name in values} == tensors_of
+        assert set(made.values) <= set(tensors.INPUT_NAMES)
+
+
+def test_a_part_of_an_adapter_is_named_where_it_was_given() -> None:
+    for given, param in (({"lora": {"path": "/a"}}, "lora.path"), ({"nvext": {"lora": [7]}}, "nvext.lora[0]")):
+        with pytest.raises(BadRequest) as refused:
+            parse(**given)
+        assert refused.value.param == param
 
 
 def test_the_newer_name_of_user_counts_first() -> None:

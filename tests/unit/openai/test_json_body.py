@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagegen.openai.errors import BadRequest
-from imagegen.openai.json_body import parse_object
+from imagegen.openai.json_body import parse_object, parse_value
 
 
 def test_an_object() -> None:
@@ -92,3 +92,20 @@ def test_whatever_comes_it_is_read_or_refused(noise: bytes) -> None:
     for body in (noise, b'{"a": ' + noise + b"}"):
         with contextlib.suppress(BadRequest):
             assert isinstance(parse_object(body), dict)
+
+
+@pytest.mark.parametrize(("text", "value"), [(b'"a"', "a"), (b"[1, {}]", [1, {}]), (b"null", None), (b"7", 7)])
+def test_any_value_of_a_field(text: bytes, value: Any) -> None:
+    assert parse_value(text, "lora") == value
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'"\xff"', b'"\\ud800"', b"NaN", b"[" * 100_000, b"," * 100_001])
+def test_what_is_none_is_named_by_its_field(text: bytes) -> None:
+    with pytest.raises(BadRequest, match=r"^lora ") as refused:
+        parse_value(text, "lora")
+    assert (refused.value.param, refused.value.code) == ("lora", "invalid_json")
+
+
+def test_a_list_of_very_many_is_refused() -> None:
+    with pytest.raises(BadRequest, match="lora: has 65 items; the most is 64"):
+        parse_value(b"[" + b"1," * 64 + b"1]", "lora")

@@ -40,3 +40,14 @@ def test_a_body_that_is_read_by_hand_is_described_by_content_type() -> None:
         "application/json": "EditJson",
         "multipart/form-data": "EditFields",
     }
+
+
+def test_adapters_have_other_forms_in_a_form_than_in_json() -> None:
+    schemas = json.loads(Frontend(Settings())._document)["components"]["schemas"]
+    of_json = [schemas[name]["properties"]["lora"] for name in ("GenerationFields", "EditJson", "NvExt")]
+    assert [{kind["type"] for kind in schema["anyOf"]} for schema in of_json] == [
+        {"string", "object", "array", "null"}
+    ] * 3
+    of_forms = [schemas[name]["properties"]["lora"] for name in ("EditFields", "VariationFields")]
+    assert [{kind["type"] for kind in schema["anyOf"]} for schema in of_forms] == [{"string", "array"}] * 2
+    assert "lora_scale" not in json.dumps(schemas)

@@ -46,6 +46,8 @@ def is_told_apart(case: Any) -> bool:
     if not isinstance(case.body, dict):
         return True
     nvext = case.body.get("nvext")
+    if any(names_twice(fields.get("lora")) for fields in (case.body, nvext) if isinstance(fields, dict)):
+        return False
     mixed = isinstance(nvext, dict) and any(name in case.body for name in OwnFields.model_fields)  # mostly accepted
     if case.media_type != "multipart/form-data":
         return not mixed
@@ -53,6 +55,13 @@ def is_told_apart(case: Any) -> bool:
     empty = any(value in (None, [], "") for value in case.body.values())
     files = [value for name in ("image", "image[]", "mask") for value in _several(case.body.get(name, []))]
     return not empty and not mixed and all(hasattr(value, "data") for value in files)
+
+
+def names_twice(loras: Any) -> bool:
+    """Whether an adapter is named twice, by two forms or with two scales, which a schema cannot forbid."""
+    items = loras if isinstance(loras, list) else []
+    names = [item.get("name") if isinstance(item, dict) else item for item in items]
+    return any(name in names[:index] for index, name in enumerate(names))
 
 
 def fits_between_fields(case: Any) -> bool:

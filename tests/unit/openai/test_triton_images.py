@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from imagegen.openai import triton_images
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.triton_images import Completed, Event, Preview, Progress, TritonImages
 from imagegen_client import (
@@ -199,3 +201,42 @@ def test_a_server_that_cannot_be_asked_is_unreachable() -> None:
         await triton.close()
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_what_is_on_offer_is_learnt_at_once_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    offering = replace(DESCRIPTION, loras=("dusk",))
+
+    class Silent(TritonImages):
+        async def describe(self) -> ModelDescription | None:
+            await asyncio.Event().wait()
+            return None
+
+    async def run() -> None:
+        served_model = ServedModel(None)
+        async with triton_stand_in(completes, offering.to_json()) as url:
+            triton = TritonImages(url, "a_model", served_model)
+            await triton.learn_offer()
+            assert served_model.knows("dusk")
+            await triton.close()
+        monkeypatch.setattr(triton_images, "_OFFER_TIMEOUT_S", 0.05)
+        for other in (TritonImages("127.0.0.1:1", "a_model", served_model), Silent("127.0.0.1:1", "m", served_model)):
+            await other.learn_offer()
+            assert served_model.knows("dusk")
+            await other.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_an_administrators_command_goes_with_its_names() -> None:
+    class Client:
+        async def administrate(self, *given: Any, **named: Any) -> dict[str, Any]:
+            return {"given": given, "named": {name: value for name, value in named.items() if value is not None}}
+
+    async def run() -> dict[str, Any]:
+        triton = TritonImages("127.0.0.1:1", "a_model", ServedModel(None))
+        await triton.close()
+        triton._client = Client()  # type: ignore[assignment]
+        return await triton.administrate("load_lora", "secret", lora_name="a", lora_path="/a")
+
+    sent = asyncio.run(asyncio.wait_for(run(), 60))
+    assert sent == {"given": ("load_lora", "secret"), "named": {"lora_name": "a", "lora_path": "/a"}}

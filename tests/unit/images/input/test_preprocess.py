@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from imagegen.api.errors import Asleep, ImageRejected, InvalidArgument, Unavailable
 from imagegen.api.limits import RequestLimits, RequestRules
+from imagegen.api.loras import LoraChoice
 from imagegen.api.reports import PreprocessReport
 from imagegen.images.input.preprocess import Preprocessor
 from imagegen.images.input.settings import InputSettings
@@ -27,23 +28,38 @@ class Running:
         rules: what the models behind it allow.
         draining: whether the server is shutting down.
         asleep: whether the model behind was put to sleep.
+        offered: names of adapters that it has.
+        judged: the adapters of requests.
     """
 
     def __init__(self, no_metrics: Any, **settings: Any) -> None:
         self.rules = RequestRules()
         self.draining = self.asleep = False
         self._preprocessor = Preprocessor(
-            InputSettings(**settings), no_metrics, lambda: self.rules, lambda: self.draining, lambda: self.asleep
+            InputSettings(**settings),
+            no_metrics,
+            lambda: self.rules,
+            lambda: self.draining,
+            lambda: self.asleep,
+            self._check_loras,
         )
         self.close = self._preprocessor.close
+        self.offered: set[str] = set()
+        self.judged: list[Sequence[LoraChoice]] = []
+
+    def _check_loras(self, loras: Sequence[LoraChoice]) -> None:
+        self.judged.append(loras)
+        for lora in loras:
+            if lora.name not in self.offered:
+                raise InvalidArgument("lora", f"{lora.name!r} is not on offer")
 
     def __call__(self, **values: Any) -> tuple[dict[str, Any], PreprocessReport]:
         """The outputs and the report for inputs given as one value or a list each."""
         arrays = {}
         for name, value in values.items():
             items = [item.encode() if isinstance(item, str) else item for item in np.atleast_1d(value).tolist()]
-            dtype = np.object_ if isinstance(items[0], bytes) else np.int32
-            arrays[name] = np.array(items, dtype=dtype)
+            dtypes = {bytes: np.object_, float: np.float32, int: np.int32}
+            arrays[name] = np.array(items, dtype=dtypes[type(items[0])])
         outputs = self._preprocessor.handle(arrays, "request-1")
         return outputs, PreprocessReport.from_json(outputs.pop("preprocess_report")[0])
 
@@ -164,3 +180,30 @@ def test_asleep_who_has_no_deadline_is_refused_before_any_work(new: Callable[...
     preprocess(prompt="a cat", timeout_ms=1000)
     with pytest.raises(InvalidArgument):
         preprocess(prompt="a cat", n=99)
+
+
+def test_an_adapter_that_is_not_on_offer_is_refused_before_any_work(new: New) -> None:
+    preprocess = new()
+    preprocess.offered = {"outline"}
+    preprocess(prompt="a cat", lora="outline", lora_scale=0.5)
+    assert preprocess.judged == [(LoraChoice("outline", 0.5),)]
+    preprocess.asleep = True
+    with pytest.raises(InvalidArgument, match="lora: 'dusk' is not on offer") as refused:
+        preprocess(prompt="a cat", lora=["outline", "dusk"], image=image_array(b"no image"))
+    assert refused.value.field == "lora"
+
+
+def test_adapters_are_judged_only_where_there_are_any_and_they_fit_the_rules(new: New) -> None:
+    preprocess = new()
+    preprocess(prompt="a cat")
+    preprocess.rules = RequestRules(limits=RequestLimits(max_loras_per_request=0))
+    with pytest.raises(InvalidArgument, match="lora: 1 of them; at most 0 are allowed"):
+        preprocess(prompt="a cat", lora="outline")
+    assert preprocess.judged == []
+
+
+def test_an_edge_that_is_served_alone_takes_any_adapter(no_metrics: Any) -> None:
+    preprocessor = Preprocessor(InputSettings(), no_metrics, RequestRules, lambda: False)
+    arrays = {name: np.array([b"x"], dtype=np.object_) for name in ("prompt", "lora")}
+    assert "preprocess_report" in preprocessor.handle(arrays, "")
+    preprocessor.close()
