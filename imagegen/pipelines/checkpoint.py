@@ -85,6 +85,7 @@ class Pipelines:
         granularity_px: both sides of an image are multiples of this.
         upscaling: how many times larger than its input image an image is; 1 unless the checkpoint is an upscaler.
         projection: makes previews; None where the checkpoint's latents are not understood.
+        takes_loras: whether requests may name LoRA adapters: diffusers knows how they are named for this pipeline.
     """
 
     name: str
@@ -96,11 +97,7 @@ class Pipelines:
     granularity_px: int
     upscaling: int = 1
     projection: Projection | None = None
-
-    @property
-    def takes_loras(self) -> bool:
-        """Whether diffusers knows how LoRA adapters are named for it."""
-        return hasattr(next(iter(self.tasks.values())).pipeline, "lora_state_dict")
+    takes_loras: bool = False
 
     def description(self) -> ModelDescription:
         """What whoever sends requests may know of it."""
@@ -215,6 +212,7 @@ def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.devi
         native_size=(width, height),
         granularity_px=_granularity_px(base) * factor,
         upscaling=factor,
+        takes_loras=hasattr(base, "lora_state_dict") and settings.max_loras_per_request > 0,
     )
 
 
