@@ -15,8 +15,8 @@ BUNDLED_CHECKPOINT = MODEL_REPOSITORY / "diffusion" / "1" / "checkpoint"
 
 
 def other_checkpoint(model: str) -> dict[str, str]:
-    """Parameters that serve `model`, a folder or hub id, with its pipeline's own default steps and guidance, and the
-    usual limits of its size.
+    """Parameters that serve `model`, a folder or hub id, with its pipeline's own default steps and guidance, the usual
+    limits of its size, and none of the bundled checkpoint's LoRA adapters.
 
     Returns:
         `{"model.parameter": value}`, as `EmbeddedServer` takes them.
@@ -27,4 +27,5 @@ def other_checkpoint(model: str) -> dict[str, str]:
         "diffusion.default_num_inference_steps": "",
         "diffusion.default_guidance_scale": "",
         "diffusion.max_area_px": "",
+        "diffusion.lora_folder": "",
     }

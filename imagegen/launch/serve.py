@@ -17,6 +17,7 @@ from imagegen.launch.child_process import ServerError
 from imagegen.launch.command_line import add_parameters, assignment, port
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
+from imagegen.launch.lora_options import add_lora_options, lora_parameters
 from imagegen.launch.model_repository import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, other_checkpoint
 from imagegen.launch.serving_loop import StopSignals, keep_serving
 from imagegen.launch.start_log import StartLog
@@ -38,10 +39,15 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit status.
     """
-    given = parser().parse_args(argv)
-    stop = StopSignals()
+    command_line = parser()
+    given = command_line.parse_args(argv)
     parameters: dict[str, str] = other_checkpoint(given.model) if given.model else {}
+    try:
+        parameters |= lora_parameters(given.lora_modules, given.lora_folder)
+    except ValueError as error:
+        command_line.error(str(error))
     parameters |= dict(given.set)
+    stop = StopSignals()
     store = _local_store(parameters)
     if store is not None and given.openai_port:
         parameters.setdefault(_PUBLIC_BASE_URL, f"http://localhost:{given.openai_port}/v1/images/files")
@@ -212,6 +218,7 @@ def parser() -> argparse.ArgumentParser:
         help="an option of `python -m imagegen.openai`, as in keys-file=keys.txt; repeatable",
     )
     parser.add_argument("--model", help="folder of a diffusers checkpoint, or hub id; default: the bundled one")
+    add_lora_options(parser)
     add_parameters(parser)
     parser.add_argument("--log-file", type=Path, help="where the server's log goes; default: a temporary file")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import shutil
@@ -25,8 +26,21 @@ from tests.page_screenshot import browser
 pytestmark = pytest.mark.skipif(
     not (shutil.which("chromium") and shutil.which("chromedriver")), reason="no Chromium; ./build.sh test installs it"
 )
+PNG = io.BytesIO()
+Image.new("RGB", (16, 16)).save(PNG, "PNG")
+COMPLETED = {
+    "type": "image_generation.completed",
+    "b64_json": base64.b64encode(PNG.getvalue()).decode(),
+    "seed": 7,
+    "size": "16x16",
+    "output_format": "png",
+    "metadata": {"num_inference_steps": 2, "loras": [{"name": "dusk", "scale": 0.5}, {"name": "outline", "scale": 1}]},
+}
 ALL = ("negative_prompt", "guidance_scale", "strength")
-OPTIONAL = ("drop", "brush-field", "strength-field", "guidance-field", "negative-field", "previews-field", "needs")
+OPTIONAL = (
+    *("drop", "brush-field", "strength-field", "guidance-field", "negative-field", "previews-field", "needs"),
+    "loras-field",
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +50,8 @@ def chromium() -> Iterator[Chrome]:
 
 
 @contextmanager
-def frontend(capabilities: dict[str, Any] | None) -> Iterator[str]:
-    """A frontend that is ready and does nothing else; its URL."""
+def frontend(capabilities: dict[str, Any] | None, bodies: list[bytes] | None = None) -> Iterator[str]:
+    """A frontend that is ready, and completes every request whose body it has put among `bodies`; its URL."""
     page = page_response()
     headers = {name: page.headers[name] for name in ("content-security-policy", "content-type")}
 
@@ -51,6 +65,15 @@ def frontend(capabilities: dict[str, Any] | None) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            assert bodies is not None
+            bodies.append(body)
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write(b"data: " + json.dumps(COMPLETED).encode() + b"\n\n")
+
         def log_message(self, *args: object) -> None:
             """Log nothing."""
 
@@ -62,9 +85,11 @@ def frontend(capabilities: dict[str, Any] | None) -> Iterator[str]:
         server.shutdown()
 
 
-def capabilities(previews: bool = True, upscaling: int = 1, **tasks: tuple[str, ...]) -> dict[str, Any]:
+def capabilities(
+    previews: bool = True, upscaling: int = 1, loras: tuple[str, ...] = (), **tasks: tuple[str, ...]
+) -> dict[str, Any]:
     named = {name.replace("_to_", "-to-"): takes for name, takes in tasks.items()}
-    return {"tasks": named, "previews": previews, "upscaling": upscaling}
+    return {"tasks": named, "previews": previews, "upscaling": upscaling, "takes_loras": bool(loras), "loras": loras}
 
 
 def shown(page: WebDriver) -> set[str]:
@@ -105,8 +130,9 @@ def open_page(page: WebDriver, url: str) -> None:
             {"drop", "guidance-field", "negative-field", "previews-field", "needs"},
             "This model starts from an image: choose one. Images become 4 times larger.",
         ),
+        (capabilities(text_to_image=(), loras=("dusk",)), {"previews-field", "loras-field"}, None, ""),
     ],
-    ids=["unknown", "text alone", "inpaints alone", "upscales"],
+    ids=["unknown", "text alone", "inpaints alone", "upscales", "has adapters"],
 )
 def test_the_page_offers_what_the_model_does(
     chromium: Chrome,
@@ -146,3 +172,60 @@ def test_what_the_model_cannot_begin_with_is_not_sent(chromium: Chrome, tmp_path
             "This model repaints parts of an image: paint over what is to be repainted."
         )
         assert chromium.find_elements(By.CSS_SELECTOR, ".card") == []
+
+
+def row(page: WebDriver, name: str, kind: str) -> Any:
+    """The check box or the scale of an adapter."""
+    return page.find_element(By.CSS_SELECTOR, f".lora[data-name='{name}'] [type={kind}]")
+
+
+def test_adapters_are_chosen_with_a_scale_each_and_an_image_says_which_it_has(chromium: Chrome, tmp_path: Path) -> None:
+    bodies: list[bytes] = []
+    described = capabilities(
+        text_to_image=(), image_to_image=("strength",), loras=("dusk", "outline", "<b>org/sketch</b>")
+    )
+    with frontend(described, bodies) as url:
+        open_page(chromium, url)
+        names = [label.text for label in chromium.find_elements(By.CSS_SELECTOR, ".lora span")]
+        assert names == ["dusk", "outline", "<b>org/sketch</b>"]
+        assert not row(chromium, "dusk", "number").is_displayed()
+        part(chromium, "prompt").send_keys("a red cat")
+        for name in ("dusk", "outline"):
+            row(chromium, name, "checkbox").click()
+        scale = row(chromium, "dusk", "number")
+        scale.clear()
+        part(chromium, "generate").click()
+        assert bodies == []  # a scale is missing
+        scale.send_keys("0.5")
+        part(chromium, "generate").click()
+        card = WebDriverWait(chromium, 30).until(
+            lambda page: page.find_element(By.CSS_SELECTOR, ".card[aria-busy=false]")
+        )
+        assert card.find_element(By.CLASS_NAME, "details").text == "seed 7 · 16x16 · 2 steps · dusk 0.5 · outline 1"
+        chosen = [{"name": "dusk", "scale": 0.5}, {"name": "outline", "scale": 1}]
+        assert json.loads(bodies[0])["lora"] == chosen
+        (tmp_path / "image.png").write_bytes(PNG.getvalue())
+        part(chromium, "file").send_keys(str(tmp_path / "image.png"))
+        WebDriverWait(chromium, 30).until(lambda _: part(chromium, "paint").is_displayed())
+        part(chromium, "generate").click()
+        WebDriverWait(chromium, 30).until(lambda _: len(bodies) == 2)
+        sent = bodies[1].partition(b'name="lora"\r\n\r\n')[2].partition(b"\r\n")[0]
+        assert json.loads(sent) == chosen
+
+
+def test_an_adapter_that_comes_later_leaves_the_chosen_ones_as_they_are(chromium: Chrome) -> None:
+    described = capabilities(text_to_image=(), loras=("outline",))
+    bodies: list[bytes] = []
+    with frontend(described, bodies) as url:
+        open_page(chromium, url)
+        row(chromium, "outline", "checkbox").click()
+        described["loras"] = ("dusk", "outline")
+        chromium.execute_async_script("const [done] = arguments; ask_what_it_does().then(done);")
+        assert [row(chromium, name, "checkbox").is_selected() for name in ("dusk", "outline")] == [False, True]
+        described["takes_loras"] = False
+        chromium.execute_async_script("const [done] = arguments; ask_what_it_does().then(done);")
+        assert "loras-field" not in shown(chromium)
+        part(chromium, "prompt").send_keys("a red cat")
+        part(chromium, "generate").click()
+        WebDriverWait(chromium, 30).until(lambda _: bodies)
+        assert "lora" not in json.loads(bodies[0])

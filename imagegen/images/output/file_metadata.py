@@ -3,24 +3,27 @@
 One text under the key `parameters` for PNG and in the EXIF user comment for JPEG and WebP, laid out as the popular
 web interfaces do it, so that people's tools read it:
 
-    a red circle
+    a red circle <lora:outline:0.8>
     Negative prompt: blurry
     Steps: 20, Sampler: euler, CFG scale: 7.5, Seed: 7, Size: 512x512, Model: sdxl
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from imagegen.api.reports import GenerationReport
+from imagegen.api.reports import GenerationReport, LoraReport
 
 _KEY = "parameters"
 _EXIF_FOLDER, _USER_COMMENT = 0x8769, 0x9286  # EXIF 2.3, tables 3 and 7
 _UNICODE = b"UNICODE\0"  # EXIF 2.3, table 9
 _MOST_EXIF_CHARACTERS = 32_000  # in UTF-16; a JPEG segment ends at 64 KiB
+
+_TAG_SIGNS = re.compile(r"[<>:\r\n]")  # those by which a reader of a tag knows its parts
 
 _FIELDS = {
     "Steps": "num_inference_steps",
@@ -75,7 +78,13 @@ def file_text(prompt: str, negative_prompt: str, seed: int, report: GenerationRe
         seed: of this image.
         report: what the diffusion model did with the request.
     """
-    prompts = f"{prompt}\nNegative prompt: {negative_prompt}" if negative_prompt else prompt
+    prompts = " ".join([prompt, *(_tag(lora) for lora in report.loras)])
+    if negative_prompt:
+        prompts += f"\nNegative prompt: {negative_prompt}"
     values = dict(report) | {"seed": seed}
     known = (f"{label}: {values[name]}" for label, name in _FIELDS.items() if values.get(name) is not None)
     return FileText(prompts.replace("\0", ""), ", ".join(known))  # a PNG text cannot hold NUL
+
+
+def _tag(lora: LoraReport) -> str:
+    return f"<lora:{_TAG_SIGNS.sub('_', lora.name)}:{lora.scale:g}>"

@@ -199,6 +199,33 @@ def test_a_drain_timeout_that_is_no_number_is_refused() -> None:
         serve._frontend_option("drain-timeout-s=soon")
 
 
+class _Made(Exception):
+    """A server would be made now."""
+
+
+def test_adapters_become_parameters_and_those_of_set_go_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: dict[str, Any] = {}
+
+    def embedded_server(*_: Any, **given: Any) -> None:
+        made.update(given["parameters"])
+        raise _Made
+
+    monkeypatch.setattr(serve, "EmbeddedServer", embedded_server)
+    monkeypatch.setattr(serve, "StopSignals", lambda: None)
+    with pytest.raises(_Made):
+        serve.main(["--model=org/name", f"--lora-folder={tmp_path}", "--lora-modules", "a=org/a", "b=org/b"])
+    assert made["diffusion.lora_modules"] == "a=org/a,b=org/b"
+    assert made["diffusion.lora_folder"] == str(tmp_path)  # and not none, as of another checkpoint alone
+    with pytest.raises(_Made):
+        serve.main(["--lora-modules", "a=org/a", "--set=diffusion.lora_modules=c=org/c"])
+    assert made["diffusion.lora_modules"] == "c=org/c"
+    with pytest.raises(SystemExit):
+        serve.main(["--lora-modules", "a=org/a", "a=org/b"])
+    assert "--lora-modules: 'a' is given twice" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("signal_handlers")
 @pytest.mark.parametrize("further", [None, signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_during_the_drain_ends_everything_at_once(

@@ -10,6 +10,7 @@ import pyspng
 import pytest
 from PIL import Image
 
+from imagegen.api.reports import LoraReport
 from imagegen.images.output.encode import encode
 from imagegen.images.output.file_metadata import FileText, file_text
 from tests.unit.reports import generation_report
@@ -67,6 +68,28 @@ def test_what_does_not_apply_is_left_out() -> None:
     assert bare == FileText(
         "x", "Steps: 20, Sampler: euler, Seed: 1, Size: 64x48, Denoising strength: 0.5, Model: sdxl"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "tag"),
+    [
+        ("outline", 0.8, "<lora:outline:0.8>"),
+        ("outline", 1.0, "<lora:outline:1>"),
+        ("org/outline", -0.25, "<lora:org/outline:-0.25>"),
+        ("ö b", 0.0, "<lora:ö b:0>"),
+        ("a:b>c<d\r\ne", 1.0, "<lora:a_b_c_d__e:1>"),
+    ],
+)
+def test_an_adapter_is_a_tag_behind_the_prompt(name: str, scale: float, tag: str) -> None:
+    report = REPORT.model_copy(update={"loras": (LoraReport(name=name, scale=scale),)})
+    assert file_text("a cat", "blurry", 7, report).prompts == f"a cat {tag}\nNegative prompt: blurry"
+    assert read(encode(FRAME, "png", None, "isal", file_text("a cat", "", 7, report))) == f"a cat {tag}\n{SETTINGS}"
+
+
+def test_several_adapters_are_several_tags() -> None:
+    loras = (LoraReport(name="outline", scale=0.8), LoraReport(name="dusk", scale=1.0))
+    report = REPORT.model_copy(update={"loras": loras})
+    assert file_text("a cat", "", 7, report).prompts == "a cat <lora:outline:0.8> <lora:dusk:1>"
 
 
 def test_a_nul_in_a_prompt_does_not_end_the_text() -> None:
