@@ -64,9 +64,11 @@ def test_an_adapter_of_a_larger_rank_than_there_is_room_for_is_refused(tmp_path:
     pipeline = tiny.sd()
     write_adapter(pipeline, tmp_path / "large.safetensors", 1, rank=5)
     settings = EngineSettings(model="tiny", lora_folder=str(tmp_path), compile=True, row_buckets=(16,), max_lora_rank=4)
-    with Engine(settings, pipelines=describe_pipelines(pipeline, settings, CPU)) as engine:
-        with pytest.raises(InvalidArgument, match=r"large.safetensors: rank 5; 4 \(max_lora_rank\) is the most"):
-            engine.generate("a red cat", size="32x32", num_inference_steps=1, lora="large")
+    with (
+        Engine(settings, pipelines=describe_pipelines(pipeline, settings, CPU)) as engine,
+        pytest.raises(InvalidArgument, match=r"large.safetensors: rank 5; 4 \(max_lora_rank\) is the most"),
+    ):
+        engine.generate("a red cat", size="32x32", num_inference_steps=1, lora="large")
 
 
 def _frames(results: Any) -> list[Any]:
