@@ -23,7 +23,7 @@ _HEADER_SIZE_BYTES = (
     8  # the header's length, little endian; the header is JSON (https://github.com/huggingface/safetensors)
 )
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how what torch.save writes begins, now and before 1.6
-_SHOWN_CHARACTERS = 200  # of a key: real ones have half of it
+_SHOWN_CHARACTERS = 200  # of a key, of which real ones have half, or of what the parser says
 _DIGEST_BYTES = 20
 
 
@@ -69,7 +69,8 @@ def read_file(path: Path, max_bytes: int) -> AdapterFile:
         tensors = safetensors.torch.load(data)
         metadata = _metadata(data)
     except Exception as error:  # of safetensors' own kind, or KeyError for a dtype that torch lacks, and others
-        raise AdapterError(f"{path.name}: it is no intact safetensors file: {error}") from error
+        said = " ".join(str(error)[:_SHOWN_CHARACTERS].split())
+        raise AdapterError(f"{path.name}: it is no intact safetensors file: {said}") from error
     digest = hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
     return AdapterFile(path.name, digest, tensors, metadata)
 

@@ -20,7 +20,7 @@ from imagegen.engine.adapters.fused_projections import moved_into_fused
 from imagegen.engine.adapters.layer_fit import Pair, fitted, stored
 from imagegen.engine.adapters.peft_scale import peft_scales
 from imagegen.engine.adapters.placement import placed_pairs
-from imagegen.engine.adapters.raw_pairs import RawPairs, raw_pairs
+from imagegen.engine.adapters.raw_pairs import RawKeys, raw_pairs
 from imagegen.engine.adapters.refused_keys import check_keys
 from imagegen.engine.adapters.traced import TracedTensor, traced
 from imagegen.engine.module_proxy import unwrapped
@@ -47,18 +47,18 @@ def to_adapter(file: AdapterFile, pipeline: Any) -> Adapter:
     if not hasattr(kind, "lora_state_dict") or not components:
         raise AdapterError(f"{file.name}: {kind.__name__} takes no LoRA in diffusers")
     check_keys(file)
-    raw = raw_pairs(file)
-    if (scales := peft_scales(file)) and raw.scaled is not None:
+    scales = peft_scales(file)
+    converted, raw = _converted(file, pipeline)
+    if scales and raw.scaled is not None:
         raise file.refusal(raw.scaled, "gives a scale, and the file's header gives another")
     modules = {
         component: dict(unwrapped(module).named_modules())
         for component in components
         if (module := getattr(pipeline, component, None)) is not None
     }
-    redundant = frozenset(
-        filter(_REDUNDANT_FOR_Z_IMAGE.search, raw.matrices) if issubclass(kind, ZImageLoraLoaderMixin) else ()
-    )
-    placed, warnings = placed_pairs(file, raw, _converted(file, raw, pipeline), components, modules, redundant)
+    is_z_image = issubclass(kind, ZImageLoraLoaderMixin)
+    redundant = frozenset(key for key in raw.matrices if is_z_image and _REDUNDANT_FOR_Z_IMAGE.search(key))
+    placed, warnings = placed_pairs(file, raw, converted, components, modules, redundant)
     adapted: dict[str, dict[str, LowRank]] = {}
     for component, found in placed.items():
         fits: dict[str, LowRank] = {}
@@ -74,8 +74,9 @@ def to_adapter(file: AdapterFile, pipeline: Any) -> Adapter:
     return Adapter(file.digest, adapted, warnings)
 
 
-def _converted(file: AdapterFile, raw: RawPairs, pipeline: Any) -> Mapping[str, TracedTensor]:
+def _converted(file: AdapterFile, pipeline: Any) -> tuple[Mapping[str, TracedTensor], RawKeys]:
     """The file's matrices by diffusers' names for them, each knowing which keys of the file it is made of."""
+    tensors, raw = raw_pairs(file)
     convert = type(pipeline).lora_state_dict
     arguments: dict[str, Any] = {"return_lora_metadata": True}  # so that it is a tuple in any case
     if "return_alphas" in inspect.signature(convert).parameters:  # Flux
@@ -83,8 +84,8 @@ def _converted(file: AdapterFile, raw: RawPairs, pipeline: Any) -> Mapping[str, 
     if (unet := getattr(pipeline, "unet", None)) is not None:  # SDXL: to count the blocks of names from its first code
         arguments["unet_config"] = unwrapped(unet).config
     try:
-        state_dict = convert(traced(raw.tensors), **arguments)[0]
+        state_dict = convert(traced(tensors), **arguments)[0]
     except Exception as error:  # whatever a converter comes by in names that it does not expect
-        said = str(error)[:_SHOWN_CHARACTERS]
+        said = " ".join(str(error)[:_SHOWN_CHARACTERS].split())
         raise AdapterError(f"{file.name}: diffusers cannot convert it: {type(error).__name__}: {said}") from error
-    return {key: tensor for key, tensor in state_dict.items() if isinstance(tensor, TracedTensor)}
+    return {key: tensor for key, tensor in state_dict.items() if isinstance(tensor, TracedTensor)}, raw

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ _REFUSED = (
 )
 # These start by changing the weights of the base model; their pairs are for what is left of it.
 _CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_NAME = re.compile(r"\^?[\w-]+(?:\\?\.[\w-]+)*")  # of a layer or the end of it, as it is or as an expression for itself
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _check(file: AdapterFile, config: Mapping[str, Any]) -> None:
             raise _wrong(file, entry)
         for pattern in patterns:
             # As names they cost nothing to look up; as expressions they could take for ever.
-            if not str(pattern).removeprefix("^").replace("\\.", ".").replace(".", "").replace("_", "").isalnum():
+            if not _NAME.fullmatch(pattern):
                 raise file.refusal(_HEADER_ENTRY, f"has an expression in {entry}; names of layers are supported")
 
 

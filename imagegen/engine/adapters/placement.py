@@ -11,7 +11,7 @@ import torch
 from imagegen.engine.adapters.adapter_file import AdapterFile
 from imagegen.engine.adapters.layer_names import component_of, found_layer
 from imagegen.engine.adapters.matrix_names import Half, matrix_name
-from imagegen.engine.adapters.raw_pairs import RawPairs
+from imagegen.engine.adapters.raw_pairs import RawKeys
 from imagegen.engine.adapters.traced import TracedTensor
 
 Modules = Mapping[str, Mapping[str, Any]]  # by component, then by name there; "" is the component itself
@@ -32,7 +32,7 @@ class PlacedPair:
 
 def placed_pairs(
     file: AdapterFile,
-    raw: RawPairs,
+    raw: RawKeys,
     converted: Mapping[str, TracedTensor],
     components: Sequence[str],
     modules: Modules,
@@ -42,7 +42,7 @@ def placed_pairs(
 
     Args:
         file: for messages.
-        raw: the file's pairs.
+        raw: what is known of the file's keys.
         converted: the same by diffusers' names.
         components: of the pipeline that may have adapters, the denoiser first.
         modules: of those that the pipeline has.
@@ -58,7 +58,7 @@ def placed_pairs(
         if (name := matrix_name(diffusers_key)) is None:
             continue  # an alpha, which is folded in; of anything else the matrix does not arrive
         sources = tensor.sources & raw.matrices
-        key = min(sources)
+        key = min(sources, default=diffusers_key)
         component, spelled = component_of(name.layer, components)
         layer = found_layer(name, spelled, component, modules.get(component, ()))
         if layer is None:
@@ -87,14 +87,14 @@ def _reason(component: str, components: Sequence[str], modules: Modules) -> str:
 
 
 def _check_arrived(
-    file: AdapterFile, raw: RawPairs, arrived: set[str], astray: Mapping[str, str], redundant: frozenset[str]
+    file: AdapterFile, raw: RawKeys, arrived: set[str], astray: Mapping[str, str], redundant: frozenset[str]
 ) -> tuple[str, ...]:
     lost = [key for key in file.tensors if (key in raw.matrices and key not in arrived) or key in astray]
     wrong = [key for key in lost if key not in raw.empty and key not in redundant]
     if wrong:
         why = astray.get(wrong[0], "is left out by diffusers, which does not know it")
         count = f" ({len(wrong)} of the file's {len(raw.matrices)} matrices are for none)" if len(wrong) > 1 else ""
-        base = "" if arrived else "; it was made for another base model"
+        base = "" if arrived else "; it was made for another base model, or in a format that diffusers does not know"
         raise file.refusal(wrong[0], why + count + base)
     # A pair of zeros adds nothing, whatever layer it may be for. ComfyUI writes such pairs for text encoders that were
     # not trained, and diffusers' converter for Flux leaves them out too.

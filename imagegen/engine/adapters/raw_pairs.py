@@ -23,18 +23,15 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
-class RawPairs:
-    """What diffusers' converters are given.
+class RawKeys:
+    """What is known of a file's keys once its pairs have been looked at.
 
     Attributes:
-        tensors: by their keys in the file: the matrices, float32 and not those of the file itself, and for each pair
-            with an alpha one of the value that stands for none, its rank.
-        matrices: the keys of the matrices among them.
+        matrices: those of all halves of pairs.
         empty: of these, those of pairs that add nothing, since one half of them is all zeros.
-        scaled: a key of an alpha that was folded in and changes something; None when there is none.
+        scaled: one of an alpha that was folded in and changes something; None when there is none.
     """
 
-    tensors: dict[str, torch.Tensor]
     matrices: frozenset[str]
     empty: frozenset[str]
     scaled: str | None
@@ -47,8 +44,11 @@ class _Pair:
     alpha: str | None = None
 
 
-def raw_pairs(file: AdapterFile) -> RawPairs:
-    """The pairs of a file.
+def raw_pairs(file: AdapterFile) -> tuple[dict[str, torch.Tensor], RawKeys]:
+    """The pairs of a file as diffusers' converters are given them, and what is known of their keys.
+
+    The tensors have the file's keys: the matrices, float32 and not those of the file itself, and for each pair with an
+    alpha one that stands for none, its rank.
 
     Alpha / rank is folded in here, and not by diffusers: it does so for most formats, but leaves it out for some layers
     (the last one of Flux in kohya's format) and puts it elsewhere for others (Stable Diffusion's attention in kohya's
@@ -80,7 +80,7 @@ def raw_pairs(file: AdapterFile) -> RawPairs:
         matrices += (down_key, up_key)
         if down_is_zero or up_is_zero:
             empty += (down_key, up_key)
-    return RawPairs(tensors, frozenset(matrices), frozenset(empty), scaled)
+    return tensors, RawKeys(frozenset(matrices), frozenset(empty), scaled)
 
 
 def _grouped(file: AdapterFile) -> Mapping[str, _Pair]:

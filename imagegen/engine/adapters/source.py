@@ -18,8 +18,8 @@ _SHOWN_CHARACTERS = 200
 def locate(where: str, folder: Path) -> Path:
     """The file that `where` means; one on the hub is downloaded unless it is in the cache.
 
-    What is on disk comes first. The hub is asked for what looks like one of its ids and is not there; never with
-    the environment variable HF_HUB_OFFLINE, where its cache is all there is.
+    What is on disk comes first. The hub is asked for what looks like one of its ids and is not there; never with the
+    environment variable HF_HUB_OFFLINE, when its cache is all there is.
 
     Args:
         where: a file, a folder with one adapter, a hub id `org/name` with one adapter, or `org/name/file.safetensors`.

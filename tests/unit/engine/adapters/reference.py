@@ -66,10 +66,12 @@ def diffusers_deltas(pipeline: Any, path: Path) -> Deltas:
     try:
         pipeline.load_lora_weights(path.parent, weight_name=path.name, adapter_name="style")
         for component in type(pipeline)._lora_loadable_modules:
-            for name, layer in getattr(pipeline, component).named_modules():
+            layers: dict[str, Any] = dict(getattr(pipeline, component).named_modules())
+            for name, layer in layers.items():
                 if isinstance(layer, LoraLayer) and "style" in layer.lora_A:
-                    down, up = layer.lora_A["style"].weight.detach(), layer.lora_B["style"].weight.detach()
-                    deltas.setdefault(component, {})[name] = layer.scaling["style"] * up.flatten(1) @ down.flatten(1)
+                    halves: Any = layer.lora_A["style"], layer.lora_B["style"]
+                    down, up = (half.weight.detach().flatten(1) for half in halves)
+                    deltas.setdefault(component, {})[name] = layer.scaling["style"] * up @ down
     finally:
         pipeline.unload_lora_weights()
     return deltas

@@ -172,7 +172,8 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 ) -> None:
     path = tmp_path / "style.safetensors"
     path.write_bytes(INTACT)
-    real_fstat, calls = os.fstat, []
+    real_fstat = os.fstat
+    calls: list[int] = []
 
     def fstat_then_change(descriptor: int) -> os.stat_result:
         status = real_fstat(descriptor)

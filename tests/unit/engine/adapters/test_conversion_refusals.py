@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from imagegen.engine.adapters.adapter import AdapterError
 from imagegen.engine.adapters.conversion import to_adapter
@@ -199,3 +201,47 @@ def test_a_pair_of_zeros_for_an_encoder_that_flux_has_not_is_a_warning() -> None
     adapter = to_adapter(file_of(tensors), pipeline("flux"))
     assert list(adapter.components) == ["text_encoder"]
     assert "matrices of zeros" in adapter.warnings[0]
+
+
+_NAMES = st.sampled_from(
+    [
+        *("unet.conv_in", "unet.down_blocks.1.attentions.0.proj_in", "conv_in", "unet", "a..b", "default.x"),
+        *("lora_unet_conv_in", "lora_unet_input_blocks_1_0_in_layers_2", "lora_te_", "lora_te1_x"),
+        *("lora_te1_text_model_encoder_layers_0_mlp_fc1", "text_encoder.encoder.layers.0.self_attn.to_q"),
+        *("lora_unet_double_blocks_0_img_attn_qkv", "lora_te1_position_embedding", "text_encoders.t5xxl.transformer.x"),
+        *("diffusion_model.double_blocks.0.processor.qkv", "double_blocks.0.processor.qkv", "base_model.model.x"),
+        *("transformer.x_embedder", "transformer.norm_out.linear", "lora_transformer_x_embedder"),
+        *("diffusion_model.layers.0.attention.qkv", "transformer_blocks.0.attn.to_q"),
+    ]
+)
+_ENDS = st.sampled_from(
+    [
+        *(".lora_A.weight", ".lora_B.weight", ".lora_down.weight", ".lora_up.weight", ".alpha", ".lora.down.weight"),
+        *(".lora.up.weight", "_lora.down.weight", "_lora.up.weight", ".lora_A.default.weight", ".diff", ".weight"),
+    ]
+)
+_SHAPES = st.sampled_from([(), (2,), (2, 4), (4, 2), (2, 16), (16, 2), (2, 4, 3, 3), (8, 2, 1, 1), (0, 2)])
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux", "qwen_image", "z_image"])
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    pairs=st.lists(st.tuples(_NAMES, st.sampled_from([("A", "B"), ("down", "up")]), st.integers(1, 3)), max_size=4),
+    others=st.dictionaries(st.tuples(_NAMES, _ENDS), _SHAPES, max_size=1),
+)
+def test_whatever_the_names_a_file_is_taken_or_refused(
+    family: str, pairs: list[tuple[str, tuple[str, str], int]], others: dict[tuple[str, str], tuple[int, ...]]
+) -> None:
+    tensors: Tensors = {}
+    for name, (down, up), rank in pairs:
+        tensors[f"{name}.lora_{down}.weight"] = torch.ones(rank, 16)
+        tensors[f"{name}.lora_{up}.weight"] = torch.ones(16, rank)
+    tensors |= {name + end: torch.ones(shape) for (name, end), shape in others.items()}
+    try:
+        adapter = to_adapter(file_of(tensors), pipeline(family))
+    except AdapterError as error:
+        message = str(error)
+    else:
+        assert sum(map(len, adapter.components.values())) > 0
+        return
+    assert message.startswith(f"{FILE_NAME}: ")

@@ -51,6 +51,7 @@ def test_the_scale_is_alpha_by_rank_or_by_its_root() -> None:
         (LAYER, 2.0),
         (f"^{LAYER}", 2.0),
         (LAYER.replace(".", "\\."), 2.0),
+        ("all_x_embedder.2-1", 1.0),
         ("^attn.to_q", 1.0),
         ("tn.to_q", 1.0),
         ("to_k", 1.0),

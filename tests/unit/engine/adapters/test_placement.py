@@ -25,8 +25,8 @@ def placed(
 ) -> tuple[dict[str, dict[str, PlacedPair]], tuple[str, ...]]:
     """Where the pairs of a file go when a converter gives them other `names`; it drops those that have none."""
     file = file_of(tensors)
-    raw = raw_pairs(file)
-    made = traced(raw.tensors)
+    given, raw = raw_pairs(file)
+    made = traced(given)
     converted = made if names is None else {new: made[old] for old, new in names.items()}
     return placed_pairs(file, raw, converted, COMPONENTS, MODULES, redundant)  # type: ignore[arg-type]
 

@@ -23,37 +23,37 @@ def refused(tensors: Tensors, key: str) -> str:
 
 
 def test_a_pair_without_alpha_stays_as_it_is() -> None:
-    raw = raw_pairs(file_of(pair()))
-    assert raw.tensors.keys() == raw.matrices == {DOWN, UP}
-    assert torch.equal(raw.tensors[UP], torch.full((4, 2), 2.0))
+    tensors, raw = raw_pairs(file_of(pair()))
+    assert tensors.keys() == raw.matrices == {DOWN, UP}
+    assert torch.equal(tensors[UP], torch.full((4, 2), 2.0))
     assert raw.scaled is None
     assert not raw.empty
 
 
 def test_alpha_is_folded_in_once_and_stands_for_none_afterwards() -> None:
-    raw = raw_pairs(file_of(pair() | {ALPHA: torch.tensor(1, dtype=torch.int64)}))
-    assert torch.equal(raw.tensors[UP], torch.ones(4, 2))
-    assert raw.tensors[ALPHA] == 2
+    tensors, raw = raw_pairs(file_of(pair() | {ALPHA: torch.tensor(1, dtype=torch.int64)}))
+    assert torch.equal(tensors[UP], torch.ones(4, 2))
+    assert tensors[ALPHA] == 2
     assert raw.scaled == ALPHA
 
 
 def test_an_alpha_of_the_rank_changes_nothing() -> None:
-    assert raw_pairs(file_of(pair() | {ALPHA: torch.tensor([2.0])})).scaled is None
+    assert raw_pairs(file_of(pair() | {ALPHA: torch.tensor([2.0])}))[1].scaled is None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.float8_e4m3fn, torch.float32])
 def test_matrices_are_copies_in_float32(dtype: torch.dtype) -> None:
-    tensors = {key: tensor.to(dtype) for key, tensor in pair().items()}
-    raw = raw_pairs(file_of(tensors))
+    own = {key: tensor.to(dtype) for key, tensor in pair().items()}
+    tensors, _ = raw_pairs(file_of(own))
     for key in (DOWN, UP):
-        assert raw.tensors[key].dtype == torch.float32
-        raw.tensors[key].zero_()
-        assert tensors[key].to(torch.float32).all()
+        assert tensors[key].dtype == torch.float32
+        tensors[key].zero_()
+        assert own[key].to(torch.float32).all()
 
 
 @pytest.mark.parametrize("zero", [DOWN, UP])
 def test_a_pair_of_which_one_half_is_zero_is_empty(zero: str) -> None:
-    assert raw_pairs(file_of(pair() | {zero: torch.zeros_like(pair()[zero])})).empty == {DOWN, UP}
+    assert raw_pairs(file_of(pair() | {zero: torch.zeros_like(pair()[zero])}))[1].empty == {DOWN, UP}
 
 
 def test_half_a_pair_is_refused() -> None:
