@@ -224,7 +224,7 @@ def test_many_threads_may_read_the_same_file(tmp_path: Path) -> None:
     assert len(found) == 4
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     cut=st.integers(0, len(INTACT)),
     changes=st.lists(st.tuples(st.integers(0, len(INTACT) - 1), st.integers(0, 255)), max_size=4),

@@ -224,7 +224,7 @@ _SHAPES = st.sampled_from([(), (2,), (2, 4), (4, 2), (2, 16), (16, 2), (2, 4, 3,
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux", "qwen_image", "z_image"])
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     pairs=st.lists(st.tuples(_NAMES, st.sampled_from([("A", "B"), ("down", "up")]), st.integers(1, 3)), max_size=4),
     others=st.dictionaries(st.tuples(_NAMES, _ENDS), _SHAPES, max_size=1),

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from imagegen.engine.adapters.adapter import AdapterError
 from imagegen.engine.adapters.source import locate
 
 USUAL = "pytorch_lora_weights.safetensors"
-ROOT = Path(__file__).resolve().parents[4]
 
 
 def made(folder: Path, *names: str) -> Path:
@@ -21,6 +20,30 @@ def made(folder: Path, *names: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")
     return folder
+
+
+class _NotFound(BaseHTTPRequestHandler):
+    """A hub without this repository."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def http_server() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _NotFound) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def refused(where: str, folder: Path) -> str:
@@ -68,46 +91,15 @@ def test_a_url_is_refused(tmp_path: Path, where: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["", "gone.safetensors", "/gone/style.safetensors", "../a/b", "./a/b", "a/../b", "a/b/c", "a b/c", "a/b.."]
+    "where", ["gone.safetensors", "/gone/style.safetensors", "../a/b", "./a/b", "a/../b", "a/b/c", "a b/c", "~/a"]
 )
 def test_what_is_not_there_and_no_hub_id_is_refused(tmp_path: Path, where: str) -> None:
-    if where != "a/b..":  # which the hub's own rules refuse
-        refused(where or "sub", tmp_path)
+    assert "no such file or folder" in refused(where, tmp_path)
 
 
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
     assert "\0" not in refused("a\0b", tmp_path)
     assert len(refused("a" * 5000, tmp_path)) < 400
-
-
-_LOCATED = """
-import json, sys
-from pathlib import Path
-from imagegen.engine.adapters.adapter import AdapterError
-from imagegen.engine.adapters.source import locate
-
-found = {}
-for where in sys.argv[2:]:
-    try:
-        found[where] = str(locate(where, Path(sys.argv[1])))
-    except AdapterError as error:
-        found[where] = "refused: " + str(error)
-print(json.dumps(found))
-"""
-
-
-def located_offline(folder: Path, cache: Path, *where: str) -> Any:
-    """What another process finds, which has the hub's cache and may not ask the hub."""
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", _LOCATED, str(folder), *where],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def cached(cache: Path, repository: str, *names: str) -> Path:
@@ -120,25 +112,48 @@ def cached(cache: Path, repository: str, *names: str) -> Path:
     return snapshot
 
 
-def test_the_hubs_cache_is_enough_when_offline(tmp_path: Path) -> None:
-    cache, folder = tmp_path / "cache", tmp_path / "loras"
-    style = cached(cache, "org/style", "style.safetensors", "README.md", "deep/other.safetensors")
-    usual = cached(cache, "org/usual", USUAL, "other.safetensors")
-    cached(cache, "org/many", "a.safetensors", "b.safetensors")
-    cached(cache, "org/local", "hub.safetensors")
-    made(folder, "org/local/here.safetensors")
-    found = located_offline(
-        folder,
-        cache,
-        *("org/style", "org/style/style.safetensors", "org/style/deep/other.safetensors", "org/usual"),
-        *("org/many", "org/local", "org/style/gone.safetensors", "org/gone", "org/bad--name"),
-    )
-    assert found["org/style"] == found["org/style/style.safetensors"] == str(style / "style.safetensors")
-    assert found["org/style/deep/other.safetensors"] == str(style / "deep" / "other.safetensors")
-    assert found["org/usual"] == str(usual / USUAL)
-    assert found["org/local"] == str(folder / "org" / "local" / "here.safetensors")
-    assert found["org/many"].startswith("refused: org/many: ")
-    assert "a.safetensors, b.safetensors" in found["org/many"]
-    for gone in ("org/style/gone.safetensors", "org/gone", "org/bad--name"):
-        assert found[gone].startswith(f"refused: {gone}: ")
-        assert str(tmp_path) not in found[gone]
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache, which is all there is of it: as with HF_HUB_OFFLINE and HF_HUB_CACHE, which are read once."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_repository_in_the_cache_is_found_offline(tmp_path: Path, hub_cache: Path) -> None:
+    style = cached(hub_cache, "org/style", "style.safetensors", "README.md", "deep/other.safetensors")
+    usual = cached(hub_cache, "org/usual", USUAL, "other.safetensors")
+    assert locate("org/style", tmp_path) == style / "style.safetensors"
+    assert locate("org/style/style.safetensors", tmp_path) == style / "style.safetensors"
+    assert locate("org/style/deep/other.safetensors", tmp_path) == style / "deep" / "other.safetensors"
+    assert locate("org/usual", tmp_path) == usual / USUAL
+
+
+def test_what_is_on_disk_comes_before_the_hub(tmp_path: Path, hub_cache: Path) -> None:
+    cached(hub_cache, "org/local", "hub.safetensors")
+    made(tmp_path, "org/local/here.safetensors")
+    assert locate("org/local", tmp_path) == tmp_path / "org" / "local" / "here.safetensors"
+
+
+def test_several_adapters_in_a_repository_are_listed(tmp_path: Path, hub_cache: Path) -> None:
+    cached(hub_cache, "org/many", "a.safetensors", "b.safetensors")
+    assert "a.safetensors, b.safetensors" in refused("org/many", tmp_path)
+
+
+@pytest.mark.parametrize("where", ["org/style/gone.safetensors", "org/gone", "org/bad--name", "org/.."])
+def test_what_the_hub_has_not_is_refused(tmp_path: Path, hub_cache: Path, where: str) -> None:
+    cached(hub_cache, "org/style", "style.safetensors")
+    assert refused(where, tmp_path).startswith(f"{where}: ")
+
+
+@pytest.mark.parametrize("where", ["org/style", "org/style/style.safetensors"])
+def test_what_a_hub_answers_is_a_refusal(
+    tmp_path: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    with http_server() as address:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        assert refused(where, tmp_path).startswith(f"{where}: no such file here, and the hub says: ")
