@@ -132,7 +132,10 @@ def train(name: str, folder: Path, checkpoint: Path = BUNDLED, steps: int = STEP
         bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
     layers = {key: value.half() for key, value in get_peft_model_state_dict(pipeline.unet, adapter_name=name).items()}
     StableDiffusionPipeline.save_lora_weights(
-        folder, layers, weight_name=f"{name}.safetensors", unet_lora_adapter_metadata=config.to_dict()
+        folder,
+        layers,
+        weight_name=f"{name}.safetensors",
+        unet_lora_adapter_metadata=config.to_dict(),  # type: ignore[no-untyped-call]
     )
     return losses
 

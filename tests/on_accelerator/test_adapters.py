@@ -35,6 +35,10 @@ def requests_of(count: int = len(ADAPTERS)) -> list[dict[str, Any]]:
     ]
 
 
+def collected() -> None:
+    gc.collect()
+
+
 def written(family: str, folder: Path) -> None:
     pipeline = FAMILIES[family]()
     write_adapter(pipeline, folder / "one.safetensors", 1)
@@ -105,7 +109,7 @@ def test_bytes_are_bounded_and_come_back(tmp_path: Path) -> None:
         engine.generate("a red cat", size=SIZE, seed=1, num_inference_steps=1)
 
         def held_bytes() -> int:
-            engine._runner.run_on_device_thread(lambda: gc.collect() and None)
+            engine._runner.run_on_device_thread(collected)
             return DEVICE.memory.live_bytes
 
         before = held_bytes()

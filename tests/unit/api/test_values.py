@@ -20,7 +20,8 @@ def test_what_is_absent_is_none() -> None:
     assert values.text({}, "x", 1, 2) is None
     assert values.choice({}, "x", ("a",)) is None
     assert values.integer({}, "x", 0, 1) is None
-    assert values.texts({}, "x", 0, 1) == values.numbers({}, "x", 0, 0, 1) == ()
+    assert values.texts({}, "x", 0, 1) == ()
+    assert values.numbers({}, "x", 0, 0, 1) == ()
 
 
 def test_what_fits_is_read() -> None:

@@ -53,7 +53,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
     cache.get("b")
     cache.get("a")
     metrics.close()
-    assert {key: values[-1] for key, values in arrived.items()} == {
+    expected: dict[tuple[str, ...], float] = {
         ("waiting_requests",): 3,
         ("active_requests",): 2,
         ("sleep_level",): 1,
@@ -86,3 +86,4 @@ def test_everything_is_counted_once_with_its_labels() -> None:
         ("cache_evictions_total", "prompt"): 1,
         ("cache_bytes", "prompt"): 60,
     }
+    assert {key: values[-1] for key, values in arrived.items()} == expected

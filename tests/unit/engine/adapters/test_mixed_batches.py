@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class Trial:
         engine = engine or self.engine
         opened = threading.Event()
         with ThreadPoolExecutor(len(requests) + 1) as threads:
-            held = threads.submit(engine._runner.run_on_device_thread, lambda: opened.wait(20) and None)
+            held = threads.submit(engine._runner.run_on_device_thread, partial(held_up, opened))
             results = [threads.submit(engine.generate, **asked) for asked in requests]
             wait_until(lambda: engine.active_requests == len(requests) and not engine._runner._waiting)
             opened.set()
@@ -93,6 +94,10 @@ class Trial:
             parsed, pixels, area, _ = parse_options(options.pop("prompt"), options, self.settings, 1)  # type: ignore[arg-type]
             images.append(reference.image(self.engine.plan(parsed, pixels, area)))
         return images
+
+
+def held_up(opened: threading.Event) -> None:
+    assert opened.wait(20)
 
 
 def asked_of(requests: Sequence[dict[str, Any]], pipelines: Pipelines) -> list[dict[str, Any]]:

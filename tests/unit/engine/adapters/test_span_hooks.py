@@ -88,7 +88,8 @@ def test_a_scale_of_0_computes_nothing() -> None:
 
 
 def test_outputs_that_are_not_contiguous_get_their_updates_too() -> None:
-    module, one = Toy().to(memory_format=torch.channels_last), adapter(1)
+    module, one = Toy(), adapter(1)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     tokens, image = inputs(4)
     outputs = run(
         module,

@@ -50,7 +50,7 @@ def merged(network: Toy, scales: Mapping[ComponentAdapter, float]) -> Toy:
         for each, scale in scales.items():
             for name, low_rank in each.layers.items():
                 change = torch.tensordot(low_rank.up.flatten(1), low_rank.down, dims=([1], [0]))
-                other.get_submodule(name).weight.add_(scale * change)
+                other.get_parameter(f"{name}.weight").add_(scale * change)
     return other
 
 
