@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from imagegen.engine.adapters.adapter_store import AdapterStore
+from imagegen.engine.adapters.row_updates import free_slots
 from imagegen.engine.cached_encoders import Caches
 from imagegen.engine.module_proxy import unwrapped
 from imagegen.pipelines.checkpoint import Pipelines
@@ -40,6 +41,8 @@ class DeviceMemory:
         for cache in self._caches.by_name().values():
             cache.clear()
         self._adapters.leave_device()
+        for module in _modules(self._pipelines):
+            free_slots(module)
         self._move("cpu")
         gc.collect()  # else an error's traceback may hold the tensors of its request for long
         empty_cache = getattr(torch.get_device_module(self._pipelines.device), "empty_cache", None)

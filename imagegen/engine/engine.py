@@ -99,11 +99,13 @@ class Engine(ImageGenerator[Generation]):
         self._sleeping = 0
 
     def check_loras(self) -> None:
-        """Read the adapters that are configured by name.
+        """Read the adapters that are configured by name; a folder that is not there is only said in the log.
 
         Raises:
             ValueError: one cannot be read, or does not fit the model; it is named.
         """
+        if self.catalog.folder and not Path(self.catalog.folder).is_dir():
+            _log.warning("lora_folder: there is no folder %s now; its adapters are not on offer", self.catalog.folder)
         for name, where in self.catalog.modules.items():
             try:
                 self._check_lora(name, where)

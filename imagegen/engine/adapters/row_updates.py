@@ -53,6 +53,13 @@ def use_slots(module: Any, count: int, rank: int) -> None:
     _hooks[module] = SlotHooks(module, count, rank, tokens_behind_each_other=_flattens(module))
 
 
+def free_slots(module: Any) -> None:
+    """Give the memory back that a compiled network holds for adapters, until the next one comes."""
+    hooks = _hooks.get(module)
+    if isinstance(hooks, SlotHooks):
+        hooks.free()
+
+
 @contextmanager
 def applied(module: Any, table: AdapterTable | None) -> Iterator[None]:
     """Around a forward of `module`, whose rows get the updates of `table`. One forward of a network at a time.

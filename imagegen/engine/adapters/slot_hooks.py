@@ -91,6 +91,11 @@ class SlotHooks:
         self._state.active = False
         self._state.mask = None
 
+    def free(self) -> None:
+        """Give the memory of the slots back, until the next adapter comes."""
+        self._state.layers = {}
+        self._slots = [None] * self._count
+
     def _empty(self, layer: Any) -> _Slots:
         weight, width = layer.weight, self._count * self._rank
         return _Slots(

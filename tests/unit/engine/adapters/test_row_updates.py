@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from imagegen.engine.adapters.adapter_table import adapter_table
-from imagegen.engine.adapters.row_updates import applied, mixes_rows, rows_not_first, use_slots
+from imagegen.engine.adapters.row_updates import applied, free_slots, mixes_rows, rows_not_first, use_slots
 from tests.unit.engine.adapters.toys import Toy, adapter, inputs, merged
 
 
@@ -60,3 +60,14 @@ def test_a_network_with_slots_gives_the_same() -> None:
         outputs = module(*inputs(2))
     torch.testing.assert_close(outputs[0][:1], merged(module, {one: 0.3})(*inputs(2))[0][:1])
     torch.testing.assert_close(outputs[1][1:], merged(module, {other: 1.0})(*inputs(2))[1][1:])
+
+
+def test_memory_for_adapters_can_be_freed_of_any_network() -> None:
+    module, one = Toy(), adapter(1)
+    free_slots(module)
+    use_slots(module, 2, 2)
+    for _ in range(2):
+        with torch.no_grad(), applied(module, adapter_table([(2, ((one, 1.0),))], 2)):
+            outputs = module(*inputs(2))
+        torch.testing.assert_close(outputs[0], merged(module, {one: 1.0})(*inputs(2))[0])
+        free_slots(module)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -84,15 +86,24 @@ def test_a_slot_is_used_again_and_nothing_of_its_last_adapter_stays(compiled: Co
 
 
 def test_slots_keep_no_adapter_alive(compiled: Compiled) -> None:
-    import gc
-    import weakref
-
     each = adapter(1)
     gone = weakref.ref(each)
     compiled(adapter_table([(ROWS, ((each, 1.0),))], ROWS))
     del each
     gc.collect()
     assert gone() is None
+
+
+def test_slots_can_be_freed_and_come_back_without_a_graph_more(compiled: Compiled) -> None:
+    one = adapter(1)
+    table = adapter_table([(ROWS, ((one, 1.0),))], ROWS)
+    expected = compiled(table)
+    compiled.hooks.free()
+    assert compiled.hooks._state.layers == {}
+    graphs = compiled.graphs
+    for output, before in zip(compiled(table), expected, strict=True):
+        assert torch.equal(output, before)
+    assert compiled.graphs == graphs
 
 
 def test_rows_that_are_not_first_are_an_error() -> None:
