@@ -49,6 +49,12 @@ WRONG: dict[str, tuple[str, ...]] = {
     "guidance_scale": (*_NO_FLOATS, "-1", "-0.001", "1e6", "3.4e38"),
     "strength": (*_NO_FLOATS, "0", "1.001", "-1", "0.5"),  # the last is wrong without an image
     "scheduler": _NO_CHOICES,
+    "lora": (
+        *('""', "5", "{}", '["no such adapter"]', '"..\\/outline"', '"\\/etc\\/passwd"', '"outline.safetensors"'),
+        *('"https://127.0.0.1/a.safetensors"', '"outline\\u0000"', '["outline","outline"]', '["outline",5]'),
+        *(json.dumps(["outline", "sepia", "a", "b", "c"]), json.dumps("l" * 257), '"\\ud800"'),
+    ),
+    "lora_scale": (*_NO_FLOATS, "1", "[1,2]", "-4.5", "4.001"),  # without an adapter that it would be for
     "timeout_ms": (*_NO_INTEGERS, "0", "-1", str(limits.MAX_TIMEOUT_MS + 1)),
     "seed": ("-1", "1.5", '"1"', "{}", "[]", "[-1]", "[1,2]", '["a"]', "18446744073709551616", "-9223372036854775809"),
     "output_format": (*_NO_CHOICES, '"gif"', '"svg"', '"exe"'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from random import Random
 
@@ -88,8 +89,10 @@ def test_what_ships_is_small_and_says_how_it_was_made() -> None:
 
 def test_what_ships_loads_and_both_change_the_image() -> None:
     pipeline = evaluate.load(BUNDLED)
-    for name in train_adapters.STYLES:
-        pipeline.load_lora_weights(ADAPTERS / f"{name}.safetensors", adapter_name=name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT's, at the second of several adapters
+        for name in train_adapters.STYLES:
+            pipeline.load_lora_weights(ADAPTERS / f"{name}.safetensors", adapter_name=name)
 
     def image(**scales: float) -> NDArray[np.float32]:
         pipeline.set_adapters(list(scales), list(scales.values()))

@@ -35,6 +35,7 @@ def test_bytes_in_the_order_of_the_frames(new: New) -> None:
         ("guidance_scale", 7.5),
         ("strength", None),
         ("scheduler", "euler"),
+        ("loras", []),
         ("mean_batch_rows", 2.0),
         ("warnings", ["slow"]),
         ("output_format", "png"),
