@@ -62,6 +62,7 @@ class InvalidArgument(ImageGenError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
+        self.problem = problem
 
 
 class ImageRejected(InvalidArgument):

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from imagegen.engine.adapters.adapter_table import AdapterTable, Updates
+from imagegen.engine.adapters.row_updates import applied
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.content_hash import content_key
 from imagegen.engine.module_proxy import ModuleProxy
@@ -22,6 +24,8 @@ from imagegen.pipelines.checkpoint import Pipelines
 
 # Key-value caches for generating text: of no use to an image pipeline, and they change while they are used.
 _DROPPED_OUTPUTS = {"past_key_values"}
+
+_KNOWN_HOOKS = ("transformers.", "imagegen.engine.adapters.")
 
 # What a VAE computes in pieces differs in its last bits from what it computes in one.
 _VAE_MODES = (
@@ -105,20 +109,37 @@ class CachedEncoder(_Cached):
     """Stands in for a text or image encoder of a pipeline; equal inputs are encoded once.
 
     The caller may do with the result what it likes: it is a copy. Encoders in training mode, with gradients, with
-    LoRA layers or with hooks on their layers pass through, and so do calls with arguments that have no content.
+    diffusers' own LoRA layers or with hooks of others on their layers pass through, and so do calls with arguments that
+    have no content.
 
     Args:
         module: the real encoder; its weights must not change without `cache.clear()`.
         cache: where results are kept, maybe with those of other encoders.
+        updates: what adapters add to it; those that do not touch it do not change its results.
     """
 
-    __slots__ = ()
+    __slots__ = ("_updates",)
+
+    def __init__(self, module: Any, cache: ContentCache, updates: Updates = ()) -> None:
+        super().__init__(module, cache)
+        self._updates = updates
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The encoder's output for these arguments, without key-value caches when it was remembered."""
         if getattr(self._module, "peft_config", None):  # its LoRA scale is set from outside, request by request
             return self._module(*args, **kwargs)
-        return self._remembered(self._module, None, args, kwargs)
+        if not self._updates:
+            return self._remembered(self._module, None, args, kwargs)
+        applied_adapters = tuple((adapter.digest, scale) for adapter, scale in self._updates)
+        return self._remembered(self._with_updates, applied_adapters, args, kwargs)
+
+    def with_updates(self, updates: Updates) -> CachedEncoder:
+        """The same encoder with what adapters add to it, for one image."""
+        return CachedEncoder(self._module, self._cache, updates)
+
+    def _with_updates(self, *args: Any, **kwargs: Any) -> Any:
+        with applied(self._module, AdapterTable(1, ((0, 1, self._updates),), whole=True)):
+            return self._module(*args, **kwargs)
 
 
 class CachedVae(_Cached):
@@ -150,14 +171,15 @@ class _UnknownError(Exception):
 def _has_hooks(module: Any) -> bool:
     """Whether someone looks into a forward: the hook would miss it, or changes what it gives.
 
-    Not the hooks by which transformers collects hidden states: they stay after the first call, and only collect.
+    Not the hooks by which transformers collects hidden states: they stay after the first call, and only collect. Nor
+    those of adapters, which are in the key.
     """
     hooks = (
         hook
         for layer in module.modules()
         for hook in (*layer._forward_hooks.values(), *layer._forward_pre_hooks.values())
     )
-    return any(not (getattr(hook, "__module__", None) or "").startswith("transformers.") for hook in hooks)
+    return any(not (getattr(hook, "__module__", None) or "").startswith(_KNOWN_HOOKS) for hook in hooks)
 
 
 def _is_posterior(value: Any) -> bool:

@@ -16,6 +16,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from imagegen.engine.adapters.adapter_table import AdapterTable, Updates, adapter_table
+from imagegen.engine.adapters.row_updates import applied, mixes_rows, rows_not_first
+from imagegen.engine.adapters.span_hooks import RowsNotFirstError
 from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE
 from imagegen.engine.merge_rules import MAIN, PER_ROW, CannotMergeError, MergeRule, merge, per_row, rule_of
 from imagegen.engine.transfer import to_device
@@ -35,6 +38,7 @@ class DenoiserCall:
         pixels: rows times pixels per row.
         device: where the module computes; arguments may lie on the host.
         around: entered for a forward that runs alone: cache contexts and the like.
+        updates: what adapters add to the module, for all rows of the call.
         forward_rows: rows of the forward that the call took part in, without padding; 0 before it.
     """
 
@@ -48,6 +52,7 @@ class DenoiserCall:
     rules: tuple[tuple[str, MergeRule], ...] | None = None
     batch_key: Hashable = field(default_factory=object)
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
+    updates: Updates = ()
     forward_rows: int = 0
 
 
@@ -57,6 +62,7 @@ def describe(
     kwargs: dict[str, Any],
     pixels_per_row: int,
     around: Callable[[], AbstractContextManager[Any]] | None = None,
+    updates: Updates = (),
 ) -> DenoiserCall:
     """Find out with what a call may share a forward.
 
@@ -65,13 +71,17 @@ def describe(
         args, kwargs: as for `module(*args, **kwargs)`.
         pixels_per_row: pixels of the image.
         around: makes the call run alone, inside this context.
+        updates: what adapters add to the module. Calls of different updates share a forward wherever the module's
+            layers tell rows apart.
     """
     names = _parameter_names(module)
     bound = dict(zip(names, args, strict=False)) | kwargs
     main = next((bound[name] for name in (*names[:1], *MAIN) if bound.get(name) is not None), None)
     rows = _rows(main)
     pixels = rows * pixels_per_row
-    call = DenoiserCall(module, tuple(args), kwargs, rows, pixels, _device(main), around=around or nullcontext)
+    call = DenoiserCall(
+        module, tuple(args), kwargs, rows, pixels, _device(main), around=around or nullcontext, updates=updates
+    )
     if around is not None or main is None or len(args) > len(names):
         return call
     rules = []
@@ -86,15 +96,26 @@ def describe(
         return call
     call.kwargs = bound
     call.rules = tuple(sorted(rules))  # names are unique: no two rules are ever compared
-    call.batch_key = (id(module), call.rules)
+    call.batch_key = (id(module), call.rules) if mixes_rows(module) else (id(module), call.rules, updates)
     return call
 
 
 class Ranks(Protocol):
     """Several devices that share each forward."""
 
-    def run(self, module: Any, args: Any, kwargs: dict[str, Any], rules: dict[str, MergeRule] | None, rows: int) -> Any:
-        """The output of `module(*args, **kwargs)`, a forward of so many rows, merged by `rules` if by any."""
+    def run(
+        self,
+        module: Any,
+        args: Any,
+        kwargs: dict[str, Any],
+        rules: dict[str, MergeRule] | None,
+        rows: int,
+        table: AdapterTable | None,
+    ) -> Any:
+        """The output of `module(*args, **kwargs)`, a forward of so many rows, merged by `rules` if by any.
+
+        Its rows get the updates of `table`.
+        """
 
 
 def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = (), ranks: Ranks | None = None) -> list[Any]:
@@ -113,7 +134,10 @@ def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = (), rank
         each call's own output, in order; tensors are views of the shared output.
 
     Raises:
-        ValueError: the module's output cannot be split by rows. Whatever the module raises.
+        ValueError: the module's output cannot be split by rows.
+        RowsNotFirstError: calls of different updates, in a module whose layers cannot tell rows apart; calls that are
+            described afterwards share forwards with those of the same updates alone.
+        Exception: whatever the module raises.
     """
     rows = sum(call.rows for call in calls)
     for call in calls:
@@ -121,24 +145,59 @@ def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = (), rank
     first = calls[0]
     if first.rules is None or (len(calls) == 1 and not row_buckets and ranks is None):
         return [_run_alone(call, ranks) for call in calls]
+    places = _grouped(calls)
+    calls = [calls[place] for place in places]
     total = next((bucket for bucket in row_buckets if bucket >= rows), rows)
     merged = {name: merge(part, [call.kwargs[name] for call in calls], total) for name, part in first.rules}
     merged = to_device(merged, first.device)
-    output = first.module(**merged) if ranks is None else ranks.run(first.module, (), merged, dict(first.rules), total)
+    table = _table(calls, total, separate=bool(row_buckets))
+    try:
+        output = _run_merged(first, merged, total, table, ranks)
+    except RowsNotFirstError:
+        rows_not_first(first.module)
+        if any(call.updates != first.updates for call in calls):
+            raise  # the executor halves them until they are alike
+        output = _run_merged(first, merged, total, _table(calls, total), ranks)
     spans, start = [], 0
     for call in calls:
         spans.append(slice(start, start + call.rows))
         start += call.rows
     samples = any(part[0] == "samples" for _, part in first.rules)
-    return _split(output, spans, total, samples)
+    shares = _split(output, spans, total, samples)
+    return [shares[places.index(place)] for place in range(len(shares))]
+
+
+def _run_merged(
+    first: DenoiserCall, merged: dict[str, Any], total: int, table: AdapterTable | None, ranks: Ranks | None
+) -> Any:
+    """The module's output for merged arguments of `total` rows."""
+    assert first.rules is not None
+    if ranks is not None:
+        return ranks.run(first.module, (), merged, dict(first.rules), total, table)
+    with applied(first.module, table):
+        return first.module(**merged)
+
+
+def _table(calls: Sequence[DenoiserCall], total: int, *, separate: bool = False) -> AdapterTable | None:
+    separate = separate and mixes_rows(calls[0].module)
+    return adapter_table([(call.rows, call.updates) for call in calls], total, separate=separate)
+
+
+def _grouped(calls: Sequence[DenoiserCall]) -> list[int]:
+    """The order of calls in which those of equal updates are neighbours, those without any first."""
+    order: dict[Updates, int] = {(): 0}
+    for call in calls:
+        order.setdefault(call.updates, len(order))
+    return sorted(range(len(calls)), key=lambda place: order[calls[place].updates])
 
 
 def _run_alone(call: DenoiserCall, ranks: Ranks | None) -> Any:
     args, given = to_device(call.args, call.device), to_device(call.given, call.device)
-    with call.around():
-        if ranks is None or call.around is not nullcontext:  # what is entered here is entered nowhere else
+    table = adapter_table([(call.rows, call.updates)], call.rows)
+    if ranks is None or call.around is not nullcontext:  # what is entered here is entered nowhere else
+        with call.around(), applied(call.module, table):
             return call.module(*args, **given)
-        return ranks.run(call.module, args, given, None, call.rows)
+    return ranks.run(call.module, args, given, None, call.rows, table)
 
 
 _names_of: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()

@@ -39,6 +39,11 @@ class ContentCache:
             self._hits += 1
             return entry[0]
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether there is a value; not counted, and it is used no more recently."""
+        with self._lock:
+            return key in self._entries
+
     def put(self, key: Hashable, value: Any, size_bytes: int) -> None:
         """Keep a value, other than None; one larger than the whole cache is not kept."""
         if size_bytes > self.max_bytes:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from imagegen.engine.adapters.adapter_table import Updates
 from imagegen.engine.attention_swap import AttentionSwap
+from imagegen.engine.cached_encoders import CachedEncoder
 from imagegen.engine.collate import DenoiserCall, describe
+from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.finite_check import CheckedVae, FiniteCheck
 from imagegen.engine.host_scheduler import own_scheduler
 from imagegen.engine.module_proxy import ModuleProxy, unwrapped
@@ -42,15 +46,25 @@ class DenoiserProxy(ModuleProxy):
         run_call: runs one denoiser call and returns its output.
         pixels_per_row: pixels of the image.
         swaps_attention: the pipeline sets attention processors on the module while it runs; its calls run alone.
+        updates: what the image's adapters add to the module.
 
     Raises:
         ValueError: the module has a cache whose state cannot be kept apart between images.
     """
 
-    __slots__ = ("_context", "_pixels_per_row", "_run_call", "_state_managers", "_suffix", "_swap", "_used")
+    __slots__ = ("_context", "_pixels_per_row", "_run_call", "_state_managers", "_suffix", "_swap", "_updates", "_used")
 
-    def __init__(self, module: Any, run_call: RunCall, pixels_per_row: int, *, swaps_attention: bool = False) -> None:
+    def __init__(
+        self,
+        module: Any,
+        run_call: RunCall,
+        pixels_per_row: int,
+        *,
+        swaps_attention: bool = False,
+        updates: Updates = (),
+    ) -> None:
         super().__init__(module)
+        self._updates = updates
         self._run_call = run_call
         self._pixels_per_row = pixels_per_row
         self._state_managers = _state_managers(module)
@@ -69,7 +83,7 @@ class DenoiserProxy(ModuleProxy):
             self._swap.suspend()
         alone = self._swap is not None or bool(self._state_managers)
         around = self._around() if alone else None
-        return self._run_call(describe(self._module, args, kwargs, self._pixels_per_row, around))
+        return self._run_call(describe(self._module, args, kwargs, self._pixels_per_row, around, self._updates))
 
     forward = __call__
 
@@ -115,6 +129,7 @@ def attach(
     truncation: PromptTruncation | None = None,
     scheduler: Any = None,
     device: torch.device = _CPU,
+    updates: Mapping[str, Updates] = MappingProxyType({}),
 ) -> Any:
     """A pipeline for one image whose denoiser calls go through `run_call`.
 
@@ -128,6 +143,7 @@ def attach(
         truncation: is told what the tokenizers read; None for nobody.
         scheduler: takes the place of the pipeline's own; None to keep that.
         device: of the pipeline's modules.
+        updates: what the image's adapters add, by component.
 
     Returns:
         A shallow copy that shares all modules and has its own schedulers.
@@ -142,8 +158,17 @@ def attach(
     attached = copy.copy(pipeline)
     for name, value in pipeline.__dict__.items():  # not setattr: it writes to the configuration, which is shared
         if name in DENOISERS and isinstance(value, torch.nn.Module):
-            proxy = DenoiserProxy(unwrapped(value), run_call, pixels_per_row, swaps_attention=swaps_attention)
-            attached.__dict__[name] = proxy
+            attached.__dict__[name] = DenoiserProxy(
+                unwrapped(value),
+                run_call,
+                pixels_per_row,
+                swaps_attention=swaps_attention,
+                updates=updates.get(name, ()),
+            )
+        elif name in updates:
+            cached = issubclass(type(value), CachedEncoder)
+            encoder = value if cached else CachedEncoder(value, ContentCache(0))
+            attached.__dict__[name] = encoder.with_updates(updates[name])
         elif check is not None and isinstance(value, torch.nn.Module) and hasattr(value, "decode"):
             attached.__dict__[name] = CheckedVae(value, check)
         elif truncation is not None and name.startswith("tokenizer") and callable(value):

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from imagegen.engine.adapters.adapter_store import AdapterStore
+from imagegen.engine.adapters.row_updates import free_slots
 from imagegen.engine.cached_encoders import Caches
 from imagegen.engine.module_proxy import unwrapped
 from imagegen.pipelines.checkpoint import Pipelines
@@ -19,11 +21,13 @@ class DeviceMemory:
     Args:
         pipelines: the loaded checkpoint.
         caches: what is remembered between requests.
+        adapters: those of requests.
     """
 
-    def __init__(self, pipelines: Pipelines, caches: Caches) -> None:
+    def __init__(self, pipelines: Pipelines, caches: Caches, adapters: AdapterStore) -> None:
         self._pipelines = pipelines
         self._caches = caches
+        self._adapters = adapters
 
     def give_back(self) -> None:
         """Move all weights to the host, and forget what is remembered between requests.
@@ -36,6 +40,9 @@ class DeviceMemory:
         """
         for cache in self._caches.by_name().values():
             cache.clear()
+        self._adapters.leave_device()
+        for module in _modules(self._pipelines):
+            free_slots(module)
         self._move("cpu")
         gc.collect()  # else an error's traceback may hold the tensors of its request for long
         empty_cache = getattr(torch.get_device_module(self._pipelines.device), "empty_cache", None)

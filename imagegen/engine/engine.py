@@ -11,15 +11,18 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from imagegen.api.errors import Unavailable
+from imagegen.api.errors import InvalidArgument, Unavailable
 from imagegen.api.events import Event
 from imagegen.api.limits import check_sleep_level
 from imagegen.api.request import ImageRequest
 from imagegen.api.tensors import Pixels
+from imagegen.api.values import shown
+from imagegen.engine.adapters.adapter import AdapterError
+from imagegen.engine.adapters.engine_adapters import adapter_store, prepare_compiled, warm_up_updates
 from imagegen.engine.cached_encoders import Caches, with_caches
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.content_cache import ContentCache
@@ -34,7 +37,9 @@ from imagegen.engine.model_runner import ModelRunner
 from imagegen.engine.ranks.devices import default_device, rank_devices
 from imagegen.engine.ranks.rank_group import RankGroup
 from imagegen.engine.settings import EngineSettings
+from imagegen.metrics import CacheStatistics
 from imagegen.pipelines.checkpoint import Pipelines, load_pipelines
+from imagegen.pipelines.denoisers import denoisers_of
 from imagegen.pipelines.plan import Plan, make_plan
 from imagegen.pipelines.warmup import dropping_what_fails, warmup_plans
 
@@ -55,6 +60,7 @@ class Engine(ImageGenerator[Generation]):
         on_alive: called on the device's thread after each round of steps, and every second while there is nothing to
             do: who waits for it in vain for longer than a step takes knows that the device hangs.
         ranks: the other devices that share each forward, where `pipelines` are loaded; None for one device.
+        folder: where a relative model path and those of adapters start.
 
     Raises:
         OSError: there is no such checkpoint.
@@ -69,23 +75,47 @@ class Engine(ImageGenerator[Generation]):
         new_series: NewSeries = discard,
         on_alive: Callable[[], None] = lambda: None,
         ranks: RankGroup | None = None,
+        folder: Path = Path(),
     ) -> None:
         if len(settings.devices) > 1 and ranks is None:
             raise ValueError("parameter devices: several need an engine in a process of its own, an EngineProcess")
         if pipelines is None:
-            pipelines = load_pipelines(settings, Path(), *rank_devices(settings, default_device()))
+            pipelines = load_pipelines(settings, folder, *rank_devices(settings, default_device()))
         caches = Caches(ContentCache(settings.prompt_cache_bytes), ContentCache(settings.image_cache_bytes))
         self._caches = caches
-        super().__init__(settings)
+        super().__init__(settings, folder)
         self.pipelines = with_caches(pipelines, caches)
-        self._metrics = EngineMetrics(new_series, caches.by_name(), pipelines.device, ranks.count if ranks else 1)
-        self._runner = ModelRunner(settings, self.pipelines, self._metrics, on_alive, ranks)
+        self._metrics = EngineMetrics(new_series, self._caches_by_name, pipelines.device, ranks.count if ranks else 1)
+        self._adapters = adapter_store(settings, pipelines, folder, self._metrics.lora_read)
+        self._runner = ModelRunner(settings, self.pipelines, self._metrics, self._adapters, on_alive, ranks)
         self._ranks = ranks
+        self._denoisers = denoisers_of(next(iter(pipelines.tasks.values())).pipeline)
+        if pipelines.takes_loras:
+            prepare_compiled(settings, self._denoisers)
         self._lifecycle = RequestLifecycle(settings.max_active_requests, self._runner, self.pipelines, self._metrics)
         self.line = self._lifecycle.line
-        self._device_memory = DeviceMemory(self.pipelines, caches)
+        self._device_memory = DeviceMemory(self.pipelines, caches, self._adapters)
         self._sleep_turn = threading.Lock()
         self._sleeping = 0
+
+    def check_loras(self) -> None:
+        """Read the adapters that are configured by name; a folder that is not there is only said in the log.
+
+        Raises:
+            ValueError: one cannot be read, or does not fit the model; it is named.
+        """
+        if self.catalog.folder and not Path(self.catalog.folder).is_dir():
+            _log.warning("lora_folder: there is no folder %s now; its adapters are not on offer", self.catalog.folder)
+        for name, where in self.catalog.modules.items():
+            try:
+                self._check_lora(name, where)
+            except InvalidArgument as error:
+                raise ValueError(f"parameter lora_modules: {error}") from error
+
+    def offer_loras(self, modules: Mapping[str, str]) -> None:
+        """Offer these adapters by name, instead of those that are configured; they are read when they are asked for."""
+        with self._catalog_turn:
+            self._catalog = self._catalog.model_copy(update={"modules": dict(modules)})
 
     @property
     def granularity_px(self) -> int:
@@ -106,6 +136,7 @@ class Engine(ImageGenerator[Generation]):
                 Whatever else goes wrong with an image.
         """
         largest = (self.settings.max_batch_rows,) if self.pipelines.device.type == "cuda" else ()
+        with_adapters = warm_up_updates(self._denoisers) if self.settings.compile and self.catalog.offers else None
         for plan in warmup_plans(self.pipelines, self.settings, self.settings.warmup_sizes):
             started_s = time.monotonic()
             _log.info("warming up: %s at %dx%d", plan.task, *plan.size)
@@ -114,7 +145,10 @@ class Engine(ImageGenerator[Generation]):
                 (image,) = self._runner.run(plan)
                 rows = max(1, image.batch_rows // max(1, image.forwards))
                 for bucket in self.settings.row_buckets or largest:
-                    self._runner.run(replace(plan, seeds=tuple(range(math.ceil(bucket / rows)))))
+                    filling = replace(plan, seeds=tuple(range(math.ceil(bucket / rows))))
+                    self._runner.run(filling)
+                    if with_adapters:
+                        self._runner.run(filling, with_adapters)
             if tells_memory(self.pipelines.device) and plan.task in self.pipelines.tasks:
                 for cache in self._caches.by_name().values():
                     cache.clear()  # the prompt of most requests has to be encoded
@@ -135,7 +169,7 @@ class Engine(ImageGenerator[Generation]):
         Raises:
             InvalidArgument: the checkpoint cannot do what is asked.
         """
-        plan = make_plan(request, images, mask, self.pipelines, self.settings)
+        plan = make_plan(request, images, mask, self.pipelines, self.settings, self.catalog)
         if self._ranks is not None:
             self._ranks.check_size(plan.size, self.granularity_px)
         if previews and self.pipelines.projection is None:
@@ -207,6 +241,21 @@ class Engine(ImageGenerator[Generation]):
         with self._sleep_turn:
             if self._sleeping:
                 self._wake()
+
+    def _check_lora(self, name: str, where: str) -> None:
+        if not self.pipelines.takes_loras:
+            raise InvalidArgument("lora_name", f"the model {self.pipelines.name} takes no adapters")
+        try:
+            self._adapters.check(where)
+        except AdapterError as error:
+            raise InvalidArgument("lora_path", f"{shown(name)} cannot be used: {error}") from error
+
+    def _forget_lora(self, name: str, where: str) -> None:
+        self._adapters.forget(where)
+
+    def _caches_by_name(self) -> dict[str, CacheStatistics]:
+        own = {name: cache.statistics for name, cache in self._caches.by_name().items()}
+        return own | self._adapters.statistics()
 
     def _wake(self) -> None:
         """Take the device's memory again, all of it or nothing, and give slots."""

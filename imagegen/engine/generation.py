@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from imagegen.api.events import Event
-from imagegen.api.reports import GenerationReport
+from imagegen.api.reports import GenerationReport, LoraReport
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.generation_result import GenerationResult
 from imagegen.engine.pipeline_call import GeneratedImage
@@ -82,6 +82,7 @@ class Generation:
             guidance_scale=plan.guidance_scale,
             strength=plan.strength,
             scheduler=plan.scheduler or pipelines.scheduler_name,
+            loras=tuple(LoraReport(name=lora.name, scale=lora.scale) for lora in plan.loras),
             mean_batch_rows=round(rows / forwards, 2) if forwards else 0,
             warnings=(*plan.warnings, *dict.fromkeys(warning for image in images for warning in image.warnings)),
             milliseconds={stage: round(value * 1000, 2) for stage, value in seconds.items()},

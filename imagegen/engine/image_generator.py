@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar, Unpack
 
@@ -18,8 +19,10 @@ from imagegen.api.tensors import Pixels
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.generation_result import GenerationResult
 from imagegen.engine.line import InLine, Line
+from imagegen.engine.lora_offer import LoraOffer
 from imagegen.engine.options import GenerationOptions, parse_options
 from imagegen.engine.settings import EngineSettings
+from imagegen.pipelines.lora_catalog import LoraCatalog
 
 
 class Respond(Protocol):
@@ -32,13 +35,14 @@ class Respond(Protocol):
 Request = TypeVar("Request", bound=InLine)
 
 
-class ImageGenerator(ABC, Generic[Request]):
+class ImageGenerator(LoraOffer, Generic[Request]):
     """What `Engine` and `EngineProcess` have in common.
 
     All methods but `close` are safe from any thread.
 
     Args:
         settings: which checkpoint, and how its device is shared.
+        folder: where relative paths of adapters start.
 
     Attributes:
         settings: as given.
@@ -46,7 +50,8 @@ class ImageGenerator(ABC, Generic[Request]):
 
     line: Line[Request]
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, folder: Path = Path()) -> None:
+        super().__init__(LoraCatalog.of(settings, folder))
         self.settings = settings
 
     @classmethod

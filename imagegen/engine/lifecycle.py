@@ -78,6 +78,7 @@ class RequestLifecycle:
 
     def _cancelled(self, generation: Generation, progress: ProgressPublisher | None) -> None:
         """Leave the response to others, before the work has ended; on the thread of whoever cancels."""
+        self._runner.withdraw(generation.token)
         if progress is not None:
             progress.ended()
         self._submit_response(generation, None, generation.token.error)
@@ -90,7 +91,7 @@ class RequestLifecycle:
         images: list[GeneratedImage] | None,
         error: BaseException | None,
     ) -> None:
-        """Free the slot and leave the response to others; on the device thread."""
+        """Free the slot and leave the response to others; on the device thread, or before it has come there."""
         self.line.leave(generation, ticket)
         if progress is not None:
             progress.ended()
@@ -119,6 +120,7 @@ class RequestLifecycle:
             seconds = generation.stage_seconds(images)
             generation.respond(generation.result(images, seconds, self._pipelines), None)
             self._metrics.completed(generation.plan.task, len(images), seconds)
+            self._metrics.loras(lora.name for lora in generation.plan.loras)
             for stage in (stage for image in images for stage in image.non_finite_stages):
                 self._metrics.non_finite(stage)
         except BaseException as failure:  # every request gets a response, whatever happens

@@ -36,6 +36,8 @@ FAMILIES = (
     Family(_P + "cache_misses_total", "counter", "Cache look-ups that found nothing"),
     Family(_P + "cache_evictions_total", "counter", "Cache entries dropped for want of room"),
     Family(_P + "cache_bytes", "gauge", "Bytes held by a cache"),
+    Family(_P + "lora_requests_total", "counter", "Requests that ended with images, for each LoRA adapter they named"),
+    Family(_P + "lora_read_seconds", "histogram", "Seconds to read a LoRA adapter that was not in memory", _SECONDS),
     Family(_P + "sleep_level", "gauge", "How deeply the engine sleeps: 0 awake, 1 weights on the host, 2 no process"),
     Family(_P + "device_memory_bytes", "gauge", "GPU memory that torch holds for tensors"),
     Family(_P + "ranks", "gauge", "Devices that share each forward"),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
 from imagegen.api.errors import Cancelled, NonFinite, as_client_error
 from imagegen.engine.collate import DenoiserCall
-from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.finite_check import DECODE, DENOISE, ENCODE
 from imagegen.engine.metric_families import FAMILIES, NewSeries
-from imagegen.metrics import Metrics
+from imagegen.metrics import CacheStatistics, Metrics
 
 _P = "imagegen_diffusion_"
+_MOST_LORA_LABELS = 64  # a name is whatever an administrator, or a prefix, allows
+_OTHER_LORAS = "other"
 
 
 class EngineMetrics:
@@ -21,7 +22,7 @@ class EngineMetrics:
 
     Args:
         new_series: makes a series of the metrics backend.
-        caches: by name.
+        caches: says the statistics of all caches, by name.
         device: where the model computes.
         ranks: how many devices share each forward.
     """
@@ -29,12 +30,13 @@ class EngineMetrics:
     def __init__(
         self,
         new_series: NewSeries,
-        caches: dict[str, ContentCache],
+        caches: Callable[[], Mapping[str, CacheStatistics]],
         device: torch.device,
         ranks: int = 1,
     ) -> None:
         self._caches = caches
         self._device = device
+        self._loras: set[str] = set()
         self._metrics = Metrics(FAMILIES, new_series, self._collect)
         self._metrics.set(_P + "active_requests", 0)
         self._metrics.set(_P + "waiting_requests", 0)
@@ -80,6 +82,17 @@ class EngineMetrics:
         for stage, value in seconds.items():
             self._metrics.observe(_P + "stage_seconds", value, stage=stage)
 
+    def loras(self, names: Iterable[str]) -> None:
+        """Count a request that ended with images, for each of its adapters; after 64 names the others are one."""
+        for name in names:
+            if len(self._loras) < _MOST_LORA_LABELS:
+                self._loras.add(name)
+            self._metrics.add(_P + "lora_requests_total", lora=name if name in self._loras else _OTHER_LORAS)
+
+    def lora_read(self, seconds: float) -> None:
+        """Observe how long it took to read an adapter from its file."""
+        self._metrics.observe(_P + "lora_read_seconds", seconds)
+
     def non_finite(self, stage: str) -> None:
         """Count an image that was delivered though values of that stage were not finite."""
         self._metrics.add(_P + "non_finite_total", stage=stage, outcome="delivered")
@@ -97,7 +110,7 @@ class EngineMetrics:
         self._metrics.close()
 
     def _collect(self) -> None:
-        for name, cache in self._caches.items():
-            self._metrics.set_cache(_P, cache.statistics, cache=name)
+        for name, statistics in self._caches().items():
+            self._metrics.set_cache(_P, statistics, cache=name)
         if self._device.type == "cuda":
             self._metrics.set(_P + "device_memory_bytes", torch.cuda.memory_allocated(self._device))

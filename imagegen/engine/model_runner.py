@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from imagegen.api.errors import Unavailable
+from imagegen.engine.adapters.adapter_store import AdapterStack, AdapterStore
+from imagegen.engine.adapters.adapter_table import Updates
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.collate import DenoiserCall, Ranks, forward
 from imagegen.engine.denoiser_proxy import RunCall
@@ -47,6 +52,7 @@ class ModelRunner:
         settings: the bounds of a forward.
         pipelines: the loaded checkpoint.
         metrics: counts forwards.
+        adapters: those of requests.
         on_alive: called after each tick, and every second while there is nothing to do; on the device thread.
         ranks: several devices that share each forward; None for one.
     """
@@ -56,6 +62,7 @@ class ModelRunner:
         settings: EngineSettings,
         pipelines: Pipelines,
         metrics: EngineMetrics,
+        adapters: AdapterStore,
         on_alive: Callable[[], None] = lambda: None,
         ranks: Ranks | None = None,
     ) -> None:
@@ -73,6 +80,8 @@ class ModelRunner:
         self._executor = Executor(self._forward, scheduler, OUT_OF_MEMORY)
         self._device_thread = DeviceThread(self._executor, on_alive, pipelines.device)
         self._forwards = 0
+        self._adapters = adapters
+        self._waiting: dict[CancelToken, AdapterStack] = {}  # for their adapters
 
     def start(
         self,
@@ -80,14 +89,17 @@ class ModelRunner:
         finished: Finished,
         token: CancelToken,
         progress: ProgressPublisher | None = None,
+        updates: Mapping[str, Updates] = MappingProxyType({}),
     ) -> None:
         """Have a plan generated.
 
         Args:
             plan: the request.
-            finished: called exactly once, on the device thread, with the images or an error.
+            finished: called exactly once, on the device thread, with the images or an error; on another one, maybe at
+                once, where its adapters cannot be used.
             token: cancels it before the next forward.
             progress: is told of each step.
+            updates: what adapters add beside those of the plan, by component.
 
         Raises:
             Unavailable: the runner is closed.
@@ -95,19 +107,45 @@ class ModelRunner:
 
         def generate(index: int) -> GeneratedImage:
             on_step = None if progress is None else partial(progress.stepped, index)
-            return self._generate(plan, index, self._executor.call, on_step)
+            image = self._generate(plan, index, self._executor.call, on_step, {**updates, **stack.updates()})
+            return replace(image, warnings=(*stack.warnings, *image.warnings)) if stack.warnings else image
 
         def ended(images: list[GeneratedImage] | None, error: BaseException | None) -> None:
+            self._adapters.release(stack)
             if images is not None:
                 self._request_costs.note(plan, images)
             finished(images, error)
 
-        self._device_thread.submit(GenerationJob(generate, len(plan.seeds), ended, token, plan.expected_calls))
+        def failed(error: BaseException) -> None:
+            self._waiting.pop(token, None)
+            finished(None, error)
 
-    def run(self, plan: Plan) -> list[GeneratedImage]:
+        def begin() -> None:
+            self._waiting.pop(token, None)
+            try:
+                self._device_thread.submit(job)
+            except Unavailable as error:
+                ended(None, error)
+
+        job = GenerationJob(generate, len(plan.seeds), ended, token, plan.expected_calls)
+        stack = AdapterStack(plan.loras, lambda: token.error, begin, failed)
+        if not plan.loras:
+            self._device_thread.submit(job)
+            return
+        self._waiting[token] = stack
+        self._adapters.acquire(stack)
+
+    def withdraw(self, token: CancelToken) -> None:
+        """Have a cancelled plan wait for its adapters no more; it is finished then."""
+        stack = self._waiting.get(token)
+        if stack is not None and self._adapters.withdraw(stack):
+            assert token.error is not None
+            stack.failed(token.error)
+
+    def run(self, plan: Plan, updates: Mapping[str, Updates] = MappingProxyType({})) -> list[GeneratedImage]:
         """Generate a plan and wait for it. Raises whatever goes wrong."""
         images: Future[list[GeneratedImage]] = Future()
-        self.start(plan, partial(_settle, images), CancelToken())
+        self.start(plan, partial(_settle, images), CancelToken(), updates=updates)
         return images.result()
 
     def measure(self, plan: Plan) -> MemoryCost | None:
@@ -162,17 +200,27 @@ class ModelRunner:
     def close(self, drain_timeout_s: float) -> None:
         """Finish what has been started within `drain_timeout_s` seconds, refuse the rest."""
         self._device_thread.close(drain_timeout_s)
+        self._adapters.close()
+        for stack in list(self._waiting.values()):
+            stack.failed(Unavailable("the server is shutting down"))
 
     def _forwards_of_others(self) -> int:
         """Begun by the other engines of this process on the same device."""
         return _forwards[self._pipelines.device] - self._forwards
 
     def _generate(
-        self, plan: Plan, index: int, run_call: RunCall, on_step: Callable[[Step], None] | None = None
+        self,
+        plan: Plan,
+        index: int,
+        run_call: RunCall,
+        on_step: Callable[[Step], None] | None = None,
+        updates: Mapping[str, Updates] = MappingProxyType({}),
     ) -> GeneratedImage:
         tolerate = self._settings.non_finite_images == "warning"
         with _memory_errors():
-            return generate_image(plan, index, self._pipelines, run_call, on_step, tolerate_non_finite=tolerate)
+            return generate_image(
+                plan, index, self._pipelines, run_call, on_step, tolerate_non_finite=tolerate, updates=updates
+            )
 
     def _forward(self, calls: Sequence[DenoiserCall]) -> Sequence[Any]:
         self._forwards += 1

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from imagegen.api.tensors import Pixels
+from imagegen.engine.adapters.adapter_table import Updates
 from imagegen.engine.collate import DenoiserCall
 from imagegen.engine.denoiser_proxy import RunCall, attach
 from imagegen.engine.device_clock import mark, seconds_between
@@ -64,6 +66,7 @@ def generate_image(
     on_step: Callable[[Step], None] | None = None,
     *,
     tolerate_non_finite: bool = False,
+    updates: Mapping[str, Updates] = MappingProxyType({}),
 ) -> GeneratedImage:
     """Generate image `index` of `plan`.
 
@@ -74,6 +77,7 @@ def generate_image(
         run_call: runs one denoiser call, `Executor.call`.
         on_step: called after each step of the denoising loop.
         tolerate_non_finite: whether an image of values that are not finite numbers is handed over with a warning.
+        updates: what the request's adapters add, by component.
 
     Returns:
         The image. Outside an inpainting mask its pixels are the input's own.
@@ -88,7 +92,7 @@ def generate_image(
     truncation = PromptTruncation(plan.prompt, plan.negative_prompt, task.defaults.get("max_sequence_length"))
     scheduler = None if plan.scheduler is None else pipelines.schedulers[plan.scheduler]
     pixels = width * height
-    pipeline = attach(task.pipeline, timer.run_call, pixels, check, truncation, scheduler, pipelines.device)
+    pipeline = attach(task.pipeline, timer.run_call, pixels, check, truncation, scheduler, pipelines.device, updates)
     image = mask = None
     if plan.images is not None:
         input_size = width // pipelines.upscaling, height // pipelines.upscaling

@@ -45,6 +45,21 @@ class EngineSettings(PipelineSettings):
     image_cache_bytes: int = Field(
         default=256 * 2**20, ge=0, description="room for VAE encodings of repeated input images; 0 turns the cache off"
     )
+    max_loras: int = Field(
+        default=8, ge=1, description="most different LoRA adapters on the device; requests with others wait for room"
+    )
+    max_lora_rank: int = Field(
+        default=16,
+        ge=1,
+        description="largest rank of a LoRA adapter for a compiled denoiser, which has room of this rank for each of"
+        " max_loras",
+    )
+    lora_device_bytes: int = Field(
+        default=2**30, ge=0, description="most bytes of LoRA adapters on the device; those in use never leave"
+    )
+    lora_host_bytes: int = Field(
+        default=2 * 2**30, ge=0, description="most bytes of LoRA adapters kept in the host's memory; 0 keeps none"
+    )
     warmup_sizes: Annotated[tuple[str, ...], CommaSeparated] = Field(
         default=(),
         description="sizes generated before the model reports ready, as 512x512,1024x1024; none for no warmup; empty"

@@ -1,6 +1,6 @@
 """`imagegen demo`: a real Triton server makes images of every task that its model does, and shows where the time went.
 
-From text, from an image URL, and by inpainting; what the model does not do is named. Ends by itself.
+From text, with LoRA adapters, from an image URL, and by inpainting; what the model does not do is named.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import base64
 import io
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from imagegen_client import (
 
 _STAGES = ("preprocess", "queue", "encode", "denoise", "decode", "postprocess")
 _BORDER = 6  # of an image's side, the part at each end that inpainting keeps
+_PROMPT = "a large red heart in the center on a blue background"
 _BUNDLED = {"num_inference_steps": 20, "guidance_scale": 5.0}  # what suits the bundled checkpoint
 
 
@@ -104,7 +106,8 @@ def _generate(
         return result.images[0]
 
     if TEXT_TO_IMAGE in model.tasks:
-        first = generate(TEXT_TO_IMAGE, prompt="a large red heart in the center on a blue background", n=2)
+        first = generate(TEXT_TO_IMAGE, prompt=_PROMPT, n=2)
+        _generate_with_adapters(client, model.loras, folder, console, settings)
     else:
         first = _disc(model)
     if IMAGE_TO_IMAGE in model.tasks:
@@ -125,6 +128,25 @@ def _generate(
             strength=1.0,
         )
     return results
+
+
+def _generate_with_adapters(
+    client: ImageClient, loras: Sequence[str], folder: Path, console: Console, settings: Mapping[str, Any]
+) -> None:
+    """The first image again with each of the first two adapters that the server offers, and with both, all at once."""
+    stacks = [[lora] for lora in loras[:2]] + [list(loras[:2])] * (len(loras) > 1)
+    if not stacks:
+        return
+
+    def generate(stack: Sequence[str]) -> GenerateResult:
+        return client.generate(_PROMPT, lora=stack, seed=7, **settings)
+
+    with console.status("Generating: LoRA adapters …"), ThreadPoolExecutor(len(stacks)) as threads:
+        for stack, result in zip(stacks, threads.map(generate, stacks), strict=True):
+            path = folder / f"lora-{'-'.join(stack)}.png"
+            path.write_bytes(result.images[0])
+            rows = result.metadata["mean_batch_rows"]
+            console.print(f"{'LoRA':15} {path}, in forwards of {rows:g} rows, shared with the others", soft_wrap=True)
 
 
 def _table(results: dict[str, GenerateResult]) -> Table:

@@ -85,6 +85,7 @@ class Pipelines:
         granularity_px: both sides of an image are multiples of this.
         upscaling: how many times larger than its input image an image is; 1 unless the checkpoint is an upscaler.
         projection: makes previews; None where the checkpoint's latents are not understood.
+        takes_loras: whether requests may name LoRA adapters: diffusers knows how they are named for this pipeline.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Pipelines:
     granularity_px: int
     upscaling: int = 1
     projection: Projection | None = None
+    takes_loras: bool = False
 
     def description(self) -> ModelDescription:
         """What whoever sends requests may know of it."""
@@ -109,6 +111,7 @@ class Pipelines:
             schedulers=tuple(self.schedulers),
             scheduler=self.scheduler_name,
             previews=self.projection is not None,
+            takes_loras=self.takes_loras,
         )
 
 
@@ -209,6 +212,7 @@ def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.devi
         native_size=(width, height),
         granularity_px=_granularity_px(base) * factor,
         upscaling=factor,
+        takes_loras=hasattr(base, "lora_state_dict") and settings.max_loras_per_request > 0,
     )
 
 

@@ -11,6 +11,7 @@ from imagegen.api.errors import InvalidArgument
 from imagegen.api.loras import LoraChoice
 from imagegen.api.parameter_types import SETTINGS_CONFIG
 from imagegen.api.values import shown
+from imagegen.pipelines.settings import PipelineSettings
 
 SUFFIX = ".safetensors"
 _SHOWN_NAMES = 20  # of those on offer, in a refusal
@@ -19,10 +20,14 @@ _SHOWN_NAMES = 20  # of those on offer, in a refusal
 class LoraCatalog(BaseModel):
     """The adapters on offer. Never changed: who adds one makes another catalog.
 
-    Attributes:
-        modules: where each named adapter lies, a file, a folder or a hub id, by its name.
-        folder: each `*.safetensors` in it is an adapter by its stem; empty for none. Looked at with each question.
-        prefixes: a request may name, instead of a name, a file or hub id that begins with one of them.
+        Attributes:
+            modules: where each named adapter lies, a file, a folder or a hub id, by its name.
+    <<<<<<< HEAD
+            folder: each `*.safetensors` in it is an adapter by its stem, as it is when somebody asks; empty for none.
+    =======
+            folder: each `*.safetensors` in it is an adapter by its stem; empty for none. Looked at with each question.
+    >>>>>>> lora-surface
+            prefixes: a request may name, instead of a name, a file or hub id that begins with one of them.
     """
 
     model_config = SETTINGS_CONFIG
@@ -30,6 +35,34 @@ class LoraCatalog(BaseModel):
     modules: Mapping[str, str] = {}
     folder: str = ""
     prefixes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: PipelineSettings, folder: Path) -> LoraCatalog:
+        """The one that a deployment has configured.
+
+        Args:
+            settings: of the deployment.
+            folder: where relative paths start.
+        """
+        modules = (module.partition("=")[::2] for module in settings.lora_modules)
+        return cls(
+            modules={name: where if not (folder / where).exists() else str(folder / where) for name, where in modules},
+            folder=str(folder / settings.lora_folder) if settings.lora_folder else "",
+            prefixes=settings.lora_prefixes,
+        )
+
+    def with_module(self, name: str, where: str) -> LoraCatalog:
+        """The catalog with one adapter more."""
+        return self.model_copy(update={"modules": {**self.modules, name: where}})
+
+    def without_module(self, name: str) -> LoraCatalog:
+        """The catalog without one of `modules`."""
+        return self.model_copy(update={"modules": {each: at for each, at in self.modules.items() if each != name}})
+
+    @property
+    def offers(self) -> bool:
+        """Whether there are adapters, or may be some."""
+        return bool(self.modules or self.folder or self.prefixes)
 
     def names(self) -> tuple[str, ...]:
         """Those on offer now, in order."""
@@ -84,3 +117,6 @@ def _is_file(file: Path) -> bool:
         return file.is_file()
     except (OSError, ValueError):  # a name that no file can have
         return False
+
+
+NO_LORAS = LoraCatalog()

@@ -12,11 +12,27 @@ from imagegen.api.request import ImageRequest
 from imagegen.api.tasks import check_task, requested_task
 from imagegen.api.tensors import Pixels
 from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
+from imagegen.pipelines.lora_catalog import NO_LORAS, LoraCatalog
 from imagegen.pipelines.scheduler_trial import can_be_tried, completes
 from imagegen.pipelines.settings import PipelineSettings
 
 DEFAULT_STRENGTH = 0.8  # diffusers' image-to-image pipelines of Stable Diffusion
 _RANDOM_SEED_BITS = 32  # enough to be distinct, short enough to write down and exact in JSON
+
+
+@dataclass(frozen=True)
+class PlannedLora:
+    """An adapter of a request.
+
+    Attributes:
+        name: as the request has it.
+        scale: how strongly it counts.
+        where: it lies, as the catalog says: a file, a folder or a hub id.
+    """
+
+    name: str
+    scale: float
+    where: str
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,7 @@ class Plan:
         images: uint8 [N, H, W, 3], N is 1 or the number of images, or None.
         mask: uint8 [H, W], 255 = repaint, or None.
         timeout_ms: None for no deadline.
+        loras: adapters, each name once.
         warnings: what the client should know though it is no error.
     """
 
@@ -50,6 +67,7 @@ class Plan:
     images: Pixels | None
     mask: Pixels | None
     timeout_ms: int | None
+    loras: tuple[PlannedLora, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -59,7 +77,12 @@ class Plan:
 
 
 def make_plan(
-    request: ImageRequest, images: Pixels | None, mask: Pixels | None, pipelines: Pipelines, settings: PipelineSettings
+    request: ImageRequest,
+    images: Pixels | None,
+    mask: Pixels | None,
+    pipelines: Pipelines,
+    settings: PipelineSettings,
+    catalog: LoraCatalog = NO_LORAS,
 ) -> Plan:
     """Resolve a request against what the checkpoint can do.
 
@@ -69,6 +92,7 @@ def make_plan(
         mask: uint8 [1, H, W] or None.
         pipelines: the loaded checkpoint.
         settings: defaults and caps.
+        catalog: of the adapters on offer.
 
     Raises:
         InvalidArgument: the checkpoint cannot do what is asked.
@@ -109,8 +133,15 @@ def make_plan(
         images=images,
         mask=None if mask is None else mask[0],
         timeout_ms=request.timeout_ms,
+        loras=_loras(request, pipelines, catalog),
         warnings=tuple(warnings),
     )
+
+
+def _loras(request: ImageRequest, pipelines: Pipelines, catalog: LoraCatalog) -> tuple[PlannedLora, ...]:
+    if request.loras and not pipelines.takes_loras:
+        raise InvalidArgument("lora", f"the model {pipelines.name} takes no adapters")
+    return tuple(PlannedLora(lora.name, lora.scale, catalog.where(lora.name)) for lora in request.loras)
 
 
 def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: PipelineSettings) -> int:

@@ -41,12 +41,34 @@ class PipelineSettings(RequestLimits):
         default=None,
         description="attention implementation of diffusers, such as flash or _native_cudnn; empty for its default",
     )
+    lora_modules: Annotated[tuple[str, ...], CommaSeparated] = Field(
+        default=(),
+        description="LoRA adapters on offer, as NAME=FILE,NAME2=HUB_ID; each is read at the start, and a fault ends it",
+    )
+    lora_folder: str = Field(
+        default="",
+        description="folder, each *.safetensors of which is a LoRA adapter by its stem, also one that comes later"
+        " (a relative one starts at model.py's folder)",
+    )
+    lora_prefixes: Annotated[tuple[str, ...], CommaSeparated] = Field(
+        default=(),
+        description="a request may name a file or hub id that begins with one of these, as /adapters/,my-org/; empty"
+        " for names on offer alone",
+    )
     compile: TrueOrFalse = Field(
         default=False, description="compile the denoiser with torch.compile; needs row_buckets"
     )
     allow_tf32: TrueOrFalse = Field(
         default=False, description="let float32 products on the GPU use TF32: faster, about three decimal digits"
     )
+
+    @field_validator("lora_modules")
+    @classmethod
+    def _are_names_and_places(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
+        names = [module.partition("=")[0] for module in modules]
+        if not all(all(module.partition("=")[::2]) for module in modules) or len(set(names)) < len(names):
+            raise ValueError("they are NAME=FILE or NAME=HUB_ID, each name once")
+        return modules
 
     @field_validator("native_size_px")
     @classmethod

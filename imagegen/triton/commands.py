@@ -22,7 +22,7 @@ import zmq
 from imagegen.triton.side_channel import Receiver
 
 _COMMANDS = ".commands"
-_MAX_FRAME_BYTES = 4096  # the longest request id, in UTF-8; a reply is shorter
+_MAX_FRAME_BYTES = 16_384  # the longest path of an adapter with its name, in UTF-8; a reply is shorter
 _REPLY_TIMEOUT_S = 2.0
 
 CANCEL = "cancel"

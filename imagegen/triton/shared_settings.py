@@ -12,12 +12,17 @@ order in which models are loaded does not matter, nor that one of them is loaded
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import RequestLimits, RequestRules
+from imagegen.api.loras import LoraChoice
+from imagegen.pipelines.lora_catalog import NO_LORAS, LoraCatalog
 from imagegen_client import ModelDescription
 
 SUFFIX = ".shared.json"
@@ -30,6 +35,7 @@ class _DiffusionRules(BaseModel):
 
     limits: RequestLimits
     description: ModelDescription | None = None
+    catalog: LoraCatalog = NO_LORAS
 
 
 class _StoreRules(BaseModel):
@@ -38,16 +44,19 @@ class _StoreRules(BaseModel):
     has_store: bool
 
 
-def publish_diffusion(folder: Path, limits: RequestLimits, description: ModelDescription) -> None:
+def publish_diffusion(
+    folder: Path, limits: RequestLimits, description: ModelDescription, catalog: LoraCatalog = NO_LORAS
+) -> None:
     """Say what the diffusion model of a server allows and can do.
 
     Args:
         folder: the run folder of the server.
         limits: of requests; of a larger group of settings only these are published.
         description: of the checkpoint, once it is warmed up.
+        catalog: of the adapters on offer; to be published again when it is another one.
     """
     own = RequestLimits(**{name: getattr(limits, name) for name in RequestLimits.model_fields})
-    _publish(folder, "diffusion", _DiffusionRules(limits=own, description=description))
+    _publish(folder, "diffusion", _DiffusionRules(limits=own, description=description, catalog=catalog))
 
 
 def publish_store(folder: Path, *, has_store: bool) -> None:
@@ -86,8 +95,23 @@ class SharedRules:
         )
 
     def description(self) -> ModelDescription | None:
-        """What the served checkpoint can do; None while nobody has said."""
-        return self._diffusion.read().description
+        """What the served checkpoint can do, with the adapters on offer now; None while nobody has said."""
+        shared = self._diffusion.read()
+        if shared.description is None or not shared.description.takes_loras:
+            return shared.description
+        return replace(shared.description, loras=shared.catalog.names())
+
+    def check_loras(self, loras: Sequence[LoraChoice]) -> None:
+        """Refuse adapters that are not on offer.
+
+        Raises:
+            InvalidArgument: it names the first, and those that are.
+        """
+        shared = self._diffusion.read()
+        description = shared.description
+        if description is not None and not description.takes_loras:
+            raise InvalidArgument("lora", f"the model {description.model} takes no adapters")
+        shared.catalog.check(loras)
 
 
 class _Shared(Generic[Value]):

@@ -49,8 +49,12 @@ WRONG: dict[str, tuple[str, ...]] = {
     "guidance_scale": (*_NO_FLOATS, "-1", "-0.001", "1e6", "3.4e38"),
     "strength": (*_NO_FLOATS, "0", "1.001", "-1", "0.5"),  # the last is wrong without an image
     "scheduler": _NO_CHOICES,
-    "lora": ('""', "5", "{}", "true", '"no such one"', '"\\u0000"', '"..\\/..\\/etc"', '["a","a"]', '"http://h/a"'),
-    "lora_scale": (*_NO_FLOATS, "1", "[]", "5", "-5"),  # any without an adapter
+    "lora": (
+        *('""', "5", "{}", '["no such adapter"]', '"..\\/outline"', '"\\/etc\\/passwd"', '"outline.safetensors"'),
+        *('"https://127.0.0.1/a.safetensors"', '"outline\\u0000"', '["outline","outline"]', '["outline",5]'),
+        *(json.dumps(["outline", "sepia", "a", "b", "c"]), json.dumps("l" * 257), '"\\ud800"'),
+    ),
+    "lora_scale": (*_NO_FLOATS, "1", "[1,2]", "-4.5", "4.001"),  # without an adapter that it would be for
     "timeout_ms": (*_NO_INTEGERS, "0", "-1", str(limits.MAX_TIMEOUT_MS + 1)),
     "seed": ("-1", "1.5", '"1"', "{}", "[]", "[-1]", "[1,2]", '["a"]', "18446744073709551616", "-9223372036854775809"),
     "output_format": (*_NO_CHOICES, '"gif"', '"svg"', '"exe"'),
@@ -65,8 +69,9 @@ WRONG_FOR_OPENAI: dict[str, tuple[str, ...]] = {
     "n": (*WRONG["n"], "4294967297", "[1]", "[[1]]"),
     "lora": (
         *WRONG["lora"],
-        *("[5]", "[[]]", '{"scale":1}', '{"name":5}', '{"name":"a","path":"\\/a"}', '{"name":"a","scale":"1"}'),
-        *('{"name":"a","scale":NaN}', '{"name":"a","scale":1e999}', '{"name":"a","scale":4.001}', '["a",{"name":"a"}]'),
+        *("true", "[5]", "[[]]", '{"scale":1}', '{"name":5}', '{"name":"outline","path":"\\/etc\\/passwd"}'),
+        *('{"name":"outline","scale":"1"}', '{"name":"outline","scale":NaN}', '{"name":"outline","scale":1e999}'),
+        *('{"name":"outline","scale":4.001}', '["outline",{"name":"outline","scale":0.5}]'),
     ),
     "user": WRONG["user"][1:],  # an empty one counts as absent there
     "quality": _NO_CHOICES,
@@ -97,7 +102,7 @@ UNLIKELY: dict[str, tuple[str, ...]] = {
     "seed": ("0", "9223372036854775807", "4294967296", "[9223372036854775807]", "null"),
     "output_format": ('"jpg"', '"JPEG"', '"webp"', "null"),
     "output_compression": ("0", "100", "null"),
-    "lora": ('"outline"', "null", "[]"),
+    "lora": ('"outline"', '["sepia","outline"]', '{"name":"outline","scale":-4}', "null", "[]"),
     "user": ('""', '"..\\/..\\/x"', '"a\\u0000b"', '"\\u202e"', "null"),
     "timeout_ms": ("3600000", "null"),
 }

@@ -21,6 +21,7 @@ from imagegen.backoff import Backoff
 from imagegen.engine import Engine, EngineProcess, EngineSettings, GenerationResult
 from imagegen.engine.worker import engine_process
 from tests.unit import tiny_pipelines as tiny
+from tests.unit.engine.adapters.made import write_adapter
 from tests.unit.tiny_engine import ENDLESS, has_ended, levels, wait_until
 
 REQUESTS: list[dict[str, Any]] = [
@@ -87,6 +88,23 @@ def ranks_of(engine: EngineProcess) -> list[psutil.Process]:
 def test_by_rows_the_images_are_those_of_one_device(engine: EngineProcess, checkpoint: Path) -> None:
     assert len(ranks_of(engine)) == 1
     assert_same_as_on_one(engine, checkpoint)
+
+
+def test_adapters_by_request_give_the_images_of_one_device(checkpoint: Path, tmp_path: Path) -> None:
+    """Each rank has rows of several requests, and gets those adapters alone that its rows ask for."""
+    for number, name in enumerate(("one", "other")):
+        write_adapter(tiny.sd(), tmp_path / f"{name}.safetensors", number, text=number == 1)
+    loras: list[dict[str, Any]] = [{}, {"lora": "one"}, {"lora": ["one", "other"], "lora_scale": [-0.5, 1.5]}]
+    asked = [REQUESTS[0] | lora | {"seed": seed} for seed, lora in enumerate(loras * 2)]
+    own = {"lora_folder": str(tmp_path), "max_loras": 2}
+    with Engine(settings(checkpoint, **own)) as one:
+        expected = [generate(one, **request) for request in asked]
+    with EngineProcess(settings(checkpoint, devices=("cpu",) * 3, **own)) as engine:
+        for _ in range(2):
+            with ThreadPoolExecutor(len(asked)) as pool:
+                found = list(pool.map(lambda request: generate(engine, **request), asked))
+            assert max(map(levels, found, expected)) <= 1
+    assert len({frames.tobytes() for frames in expected}) == len(asked)
 
 
 def test_a_cancel_in_the_middle_leaves_the_others_alone(engine: EngineProcess) -> None:

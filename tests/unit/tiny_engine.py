@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import psutil
 import torch
 
 from imagegen.engine import Engine, EngineSettings
+from imagegen.engine.adapters.adapter_store import AdapterStore
+from imagegen.engine.adapters.engine_adapters import adapter_store
 from imagegen.pipelines.checkpoint import Pipelines, describe_pipelines
 from tests.unit import tiny_pipelines as tiny
 
@@ -36,6 +39,11 @@ def pipelines() -> Pipelines:
 def tiny_engine(settings: EngineSettings = SETTINGS, **options: Any) -> Engine:
     """An engine of its own, to be closed."""
     return Engine(settings, pipelines=options.pop("pipelines", None) or pipelines(), **options)
+
+
+def no_adapters() -> AdapterStore:
+    """A store of adapters that is never asked for one."""
+    return adapter_store(SETTINGS, pipelines(), Path(), lambda seconds: None)
 
 
 def image(seed: int = 0, count: int = 1, height: int = 32, width: int = 32) -> Pixels:

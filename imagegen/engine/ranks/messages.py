@@ -51,6 +51,26 @@ class Joined(msgspec.Struct, frozen=True, tag=True):
     """From a rank: it is ready for forwards."""
 
 
+class TakeAdapter(msgspec.Struct, frozen=True, tag=True):
+    """To a rank: keep an adapter; its buffer comes from rank 0 over the process group.
+
+    Attributes:
+        number: by which forwards name it.
+        described: the buffer's layout: its digest, and `{layer: (down, up)}`.
+    """
+
+    number: int
+    described: bytes
+
+
+class RankTable(msgspec.Struct, frozen=True):
+    """Which rows of a forward get what from adapters, as `AdapterTable`; adapters by number."""
+
+    rows: int
+    spans: tuple[tuple[int, int, tuple[tuple[int, float], ...]], ...]
+    whole: bool
+
+
 class Run(msgspec.Struct, frozen=True, tag=True):
     """To a rank: run a forward; its buffer comes from rank 0 over the process group.
 
@@ -58,11 +78,15 @@ class Run(msgspec.Struct, frozen=True, tag=True):
         module: name of the denoiser.
         layout: number of the buffer's layout.
         described: the layout itself, where this rank has not seen it.
+        table: what adapters add to its rows.
+        forgotten: numbers of adapters that nobody needs any longer.
     """
 
     module: str
     layout: int
     described: bytes | None
+    table: RankTable | None = None
+    forgotten: tuple[int, ...] = ()
 
 
 class Settled(msgspec.Struct, frozen=True, tag=True):
@@ -89,7 +113,7 @@ class RunFailed(msgspec.Struct, frozen=True, tag=True):
     error: bytes
 
 
-ToRank: TypeAlias = LoadRank | Join | Run | Settled
+ToRank: TypeAlias = LoadRank | Join | TakeAdapter | Run | Settled
 FromRank: TypeAlias = RankLoaded | LoadFailed | Joined | Done | RunFailed
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -9,6 +9,11 @@ from typing import Any
 
 import torch
 
+from imagegen.engine.adapters.adapter import LowRank
+from imagegen.engine.adapters.adapter_table import AdapterTable, ComponentAdapter
+from imagegen.engine.adapters.engine_adapters import prepare_compiled
+from imagegen.engine.adapters.row_updates import applied
+from imagegen.engine.packing import Layout, pack
 from imagegen.engine.ranks.context import check_context, enable_context, wait_for_device
 from imagegen.engine.ranks.messages import (
     SETTLED_WITHIN_S,
@@ -20,11 +25,11 @@ from imagegen.engine.ranks.messages import (
     Run,
     RunFailed,
     Settled,
+    TakeAdapter,
     error_bytes,
     message_to_rank,
     rank_frames,
 )
-from imagegen.engine.ranks.packing import Layout, pack
 from imagegen.engine.ranks.process_group import GroupLostError, ProcessGroup
 from imagegen.engine.settings import EngineSettings
 from imagegen.engine.worker.child import end
@@ -46,6 +51,7 @@ class Rank:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._layouts: dict[int, Layout] = {}
+        self._adapters: dict[int, ComponentAdapter] = {}
 
     def run(self) -> None:
         """Load, join the others, and run forwards."""
@@ -63,9 +69,9 @@ class Rank:
         torch.set_grad_enabled(False)
         while True:
             message = self._receive()
-            assert isinstance(message, Run)
+            assert isinstance(message, Run | TakeAdapter)
             try:
-                self._forward(message)
+                self._forward(message) if isinstance(message, Run) else self._take(message)
             except GroupLostError as error:
                 end_after_fatal_fault(error)
                 _log.critical("%s; rank %d ends", error, load.rank)
@@ -73,6 +79,7 @@ class Rank:
 
     def _load(self, settings: EngineSettings, load: LoadRank) -> None:
         self._denoisers = load_denoisers(settings, Path(os.fsdecode(load.folder)), self._device)
+        prepare_compiled(settings, self._denoisers)
         if self._by_context:
             check_context(self._denoisers, load.ranks)
         self._send(RankLoaded(tuple(self._denoisers)))
@@ -84,6 +91,24 @@ class Rank:
                 enable_context(module, load.rank, load.ranks, self._device)
         self._send(Joined())
 
+    def _take(self, message: TakeAdapter) -> None:
+        layout = Layout.from_bytes(message.described)
+        digest, layers = layout.unpack(self._group.receive(layout.size, 0))
+        self._adapters[message.number] = ComponentAdapter(
+            digest, {name: LowRank(*matrices) for name, matrices in layers.items()}
+        )
+
+    def _table(self, message: Run) -> AdapterTable | None:
+        for number in message.forgotten:
+            del self._adapters[number]
+        if message.table is None:
+            return None
+        spans = tuple(
+            (start, stop, tuple((self._adapters[number], scale) for number, scale in updates))
+            for start, stop, updates in message.table.spans
+        )
+        return AdapterTable(message.table.rows, spans, message.table.whole)
+
     def _forward(self, message: Run) -> None:
         if message.described is not None:
             self._layouts[message.layout] = Layout.from_bytes(message.described)
@@ -92,7 +117,9 @@ class Rank:
         failed: bytes | None = None
         try:
             args, kwargs = layout.unpack(buffer)
-            output = self._denoisers[message.module](*args, **kwargs)
+            module = self._denoisers[message.module]
+            with applied(module, self._table(message)):
+                output = module(*args, **kwargs)
             if self._by_context:
                 wait_for_device(self._device)
             else:

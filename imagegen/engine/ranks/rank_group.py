@@ -11,13 +11,17 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from imagegen.engine.adapters.adapter_table import AdapterTable, ComponentAdapter
+from imagegen.engine.adapters.row_updates import applied
 from imagegen.engine.merge_rules import MergeRule
-from imagegen.engine.ranks.context import check_context, check_tokens, enable_context, wait_for_device
+from imagegen.engine.packing import Layout, pack
+from imagegen.engine.ranks.context import check_context, check_tokens, enable_context
 from imagegen.engine.ranks.messages import (
     SETTLED_WITHIN_S,
     Done,
@@ -28,9 +32,10 @@ from imagegen.engine.ranks.messages import (
     Run,
     RunFailed,
     Settled,
+    TakeAdapter,
     error_from,
 )
-from imagegen.engine.ranks.packing import Layout, pack
+from imagegen.engine.ranks.outcome import outcome_of, raise_first
 from imagegen.engine.ranks.process_group import GroupLostError, ProcessGroup, Sending
 from imagegen.engine.ranks.rank_process import RankProcess
 from imagegen.engine.ranks.row_split import even_spans, joined, some_rows
@@ -43,6 +48,17 @@ from imagegen.pipelines.denoisers import denoisers_of
 _Expected = TypeVar("_Expected", RankLoaded, Joined)
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What one other rank is to be sent for a forward: its arguments, and the adapters that it has not."""
+
+    rank: RankProcess
+    layout: Layout
+    buffer: torch.Tensor
+    table: AdapterTable | None
+    adapters: Sequence[tuple[ComponentAdapter, Layout, torch.Tensor]]
 
 
 class RankGroup:
@@ -115,7 +131,15 @@ class RankGroup:
         if self._by_context:
             check_tokens(size, granularity_px, self.count)
 
-    def run(self, module: Any, args: Any, kwargs: dict[str, Any], rules: dict[str, MergeRule] | None, rows: int) -> Any:
+    def run(
+        self,
+        module: Any,
+        args: Any,
+        kwargs: dict[str, Any],
+        rules: dict[str, MergeRule] | None,
+        rows: int,
+        table: AdapterTable | None,
+    ) -> Any:
         """Run a forward on all ranks.
 
         Args:
@@ -123,6 +147,7 @@ class RankGroup:
             args, kwargs: its arguments, on this rank's device.
             rules: by which `kwargs` were merged; None for a call that runs as it was made.
             rows: of the forward.
+            table: what adapters add to them.
 
         Returns:
             the module's output.
@@ -132,14 +157,15 @@ class RankGroup:
         """
         try:
             if id(module) in self._names and self._by_context:
-                return self._run_context(module, args, kwargs)
+                return self._run_context(module, args, kwargs, table)
             if id(module) in self._names and rules is not None and rows > 1:
-                return self._run_rows(module, kwargs, rules, rows)
+                return self._run_rows(module, kwargs, rules, rows, table)
         except GroupLostError as error:  # no halving of a batch would help
             end_after_fatal_fault(error)
             _log.critical("%s; the engine ends", error)
             end(RANK_LOST)
-        return module(*args, **kwargs)
+        with applied(module, table):
+            return module(*args, **kwargs)
 
     def close(self) -> None:
         """End the other ranks; this process ends as well."""
@@ -147,37 +173,39 @@ class RankGroup:
         for other in self._others:
             other.close()
 
-    def _run_rows(self, module: Any, kwargs: dict[str, Any], rules: dict[str, MergeRule], rows: int) -> Any:
-        own, *theirs = even_spans(rows, self.count)
-        parts = [
-            {name: some_rows(rules[name], value, span) for name, value in kwargs.items()}
-            for span in (own, *theirs)
-            if span.stop > span.start
-        ]
-        others = self._others[: len(parts) - 1]
+    def _run_rows(
+        self, module: Any, kwargs: dict[str, Any], rules: dict[str, MergeRule], rows: int, table: AdapterTable | None
+    ) -> Any:
+        spans = [span for span in even_spans(rows, self.count) if span.stop > span.start]
+        parts = [{name: some_rows(rules[name], value, span) for name, value in kwargs.items()} for span in spans]
+        tables = [None if table is None else table.part(span.start, span.stop) for span in spans]
         # All of them before the first is sent: what fails for want of memory must leave no rank with half a call.
-        packed = [pack(((), part), self._devices[0]) for part in parts[1:]]
+        prepared = [
+            self._prepared(other, ((), part), its_table)
+            for other, part, its_table in zip(self._others, parts[1:], tables[1:], strict=False)
+        ]
         outcomes: list[Any] = []
         with _all_replies_read():
             # Whoever compiles first writes what the others read.
             in_turn = self._settings.compile
             if in_turn:
-                outcomes.append(outcome_of(module, (), parts[0]))
-            sendings = [self._start(other, module, *part) for other, part in zip(others, packed, strict=True)]
+                outcomes.append(outcome_of(module, (), parts[0], tables[0]))
+            sendings = [sending for each in prepared for sending in self._start(each, module)]
             if not in_turn:
-                outcomes.append(outcome_of(module, (), parts[0]))
+                outcomes.append(outcome_of(module, (), parts[0], tables[0]))
             for sending in sendings:
                 sending.wait()
-            outcomes += [self._received(other) for other in others]
-        _raise_first(outcomes)
+            outcomes += [self._received(each.rank) for each in prepared]
+        raise_first(outcomes)
         return joined(outcomes, samples=any(rule[0] == "samples" for rule in rules.values()))
 
-    def _run_context(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _run_context(self, module: Any, args: Any, kwargs: dict[str, Any], table: AdapterTable | None) -> Any:
         packed = pack((args, kwargs), self._devices[0])
+        prepared = [self._with_adapters(other, packed, table) for other in self._others]
         with _all_replies_read():
-            for sending in [self._start(other, module, *packed) for other in self._others]:
+            for sending in [sending for each in prepared for sending in self._start(each, module)]:
                 sending.wait()
-            outcomes = [outcome_of(module, args, kwargs, self._devices[0])]
+            outcomes = [outcome_of(module, args, kwargs, table, self._devices[0])]
             # Those whose own forward has failed need not be waited for long: they fail as well, or wait for this one.
             within_s = SETTLED_WITHIN_S if isinstance(outcomes[0], Exception) else None
             outcomes += [self._received(other, within_s) for other in self._others]
@@ -187,14 +215,27 @@ class RankGroup:
             if all(failed):
                 for other in self._others:
                     other.send(Settled())
-        _raise_first(outcomes)
+        raise_first(outcomes)
         return outcomes[0]
 
-    def _start(self, other: RankProcess, module: Any, layout: Layout, buffer: torch.Tensor) -> Sending:
-        """Tell a rank of a forward and send its arguments."""
-        number, described = other.layouts.number(layout)
-        other.send(Run(self._names[id(module)], number, described))
-        return self._group.start_sending(buffer, other.rank)
+    def _prepared(self, other: RankProcess, arguments: Any, table: AdapterTable | None) -> _Prepared:
+        return self._with_adapters(other, pack(arguments, self._devices[0]), table)
+
+    def _with_adapters(
+        self, other: RankProcess, packed: tuple[Layout, torch.Tensor], table: AdapterTable | None
+    ) -> _Prepared:
+        return _Prepared(other, *packed, table, list(other.adapters.missing(table, self._devices[0])))
+
+    def _start(self, prepared: _Prepared, module: Any) -> list[Sending]:
+        """Tell a rank of a forward, and send its arguments and the adapters that it has not."""
+        other, sendings = prepared.rank, []
+        for adapter, layout, buffer in prepared.adapters:
+            other.send(TakeAdapter(other.adapters.sent(adapter), layout.to_bytes()))
+            sendings.append(self._group.start_sending(buffer, other.rank))
+        number, described = other.layouts.number(prepared.layout)
+        table = other.adapters.message(prepared.table)
+        other.send(Run(self._names[id(module)], number, described, table, other.adapters.forgotten()))
+        return [*sendings, self._group.start_sending(prepared.buffer, other.rank)]
 
     def _received(self, other: RankProcess, within_s: float | None = None) -> Any:
         """What a rank's forward gave: its output, None where it stays there, or an exception."""
@@ -226,23 +267,6 @@ class RankGroup:
             end(FATAL_DEVICE_FAULT if status == FATAL_DEVICE_FAULT else RANK_LOST)
 
 
-def outcome_of(module: Any, args: Any, kwargs: dict[str, Any], awaited: torch.device | None = None) -> Any:
-    """A module's output, or the exception that it raised.
-
-    Args:
-        module, args, kwargs: what is called.
-        awaited: a device that has to have done it; None where nobody need wait.
-    """
-    try:
-        output = module(*args, **kwargs)
-        if awaited is not None:
-            wait_for_device(awaited)
-    except Exception as error:
-        end_after_fatal_fault(error)  # before it is seen as a group that is lost
-        return error
-    return output
-
-
 @contextmanager
 def _all_replies_read() -> Iterator[None]:
     """Around the replies of ranks that were told of a forward: the next one would take those that are not read."""
@@ -252,14 +276,3 @@ def _all_replies_read() -> Iterator[None]:
         raise
     except Exception as error:
         raise GroupLostError(f"the replies of the ranks were not read: {error}") from error
-
-
-def _raise_first(outcomes: list[Any]) -> None:
-    """Raise the first exception, and keep none: with its traceback it holds all tensors of the failed forward."""
-    error = next((outcome for outcome in outcomes if isinstance(outcome, Exception)), None)
-    if error is not None:
-        outcomes.clear()
-        try:
-            raise error
-        finally:
-            del error

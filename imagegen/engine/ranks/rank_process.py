@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagegen.engine.ranks.messages import FromRank, ToRank, message_from_rank, rank_frames
+from imagegen.engine.ranks.sent_adapters import SentAdapters
 from imagegen.engine.ranks.sent_layouts import SentLayouts
 from imagegen.engine.worker.connection import Connection
 from imagegen.engine.worker.worker_process import start_module
@@ -20,11 +21,13 @@ class RankProcess:
     Attributes:
         rank: as given.
         layouts: those that it has been sent.
+        adapters: the same.
     """
 
     def __init__(self, base: Path, rank: int) -> None:
         self.rank = rank
         self.layouts = SentLayouts()
+        self.adapters = SentAdapters()
         self._process = start_module("imagegen.engine.ranks", base)
         self._connection = Connection.server(base)
 

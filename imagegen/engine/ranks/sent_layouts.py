@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imagegen.engine.ranks.packing import Layout
+from imagegen.engine.packing import Layout
 
 _KEPT = 1024  # a number that changes with every step, given as a Python float, makes a layout of its own each time
 

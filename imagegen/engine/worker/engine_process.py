@@ -37,10 +37,12 @@ from imagegen.engine.worker.messages import (
     FromWorker,
     Load,
     LoadFailed,
+    LoraReply,
     Ready,
     frames_of,
     message_from_worker,
 )
+from imagegen.engine.worker.remote_loras import RemoteLoras
 from imagegen.engine.worker.remote_metrics import RemoteMetrics
 from imagegen.engine.worker.remote_requests import RemoteRequest, RemoteRequests
 from imagegen.engine.worker.sleep_control import SleepControl
@@ -90,8 +92,8 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         on_alive: Callable[[], None] = lambda: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(settings)
         self._model_folder = (model_folder or Path()).resolve()
+        super().__init__(settings, self._model_folder)
         self._device = device
         self._own_folder = None if run_folder else Path(tempfile.mkdtemp(prefix="imagegen-engine-"))
         self._folder = run_folder or self._own_folder or Path()
@@ -103,6 +105,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         self._sleep = SleepControl(settings, self.line, self._metrics, lambda: self._worker)
         self._closing = threading.Event()
         self._worker: WorkerProcess | None = None
+        self._loras = RemoteLoras(lambda: None if self._worker is None else self._worker.send)
         self._first: Future[ModelDescription] = Future()
         self._thread = threading.Thread(target=self._run, name="engine-process", daemon=True)
         self._thread.start()
@@ -162,6 +165,12 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         """See `ImageGenerator`. Where it fails the process is started again, as after any end, until it succeeds."""
         self._sleep.wake()
 
+    def _check_lora(self, name: str, where: str) -> None:
+        self._loras.load(name, where)
+
+    def _forget_lora(self, name: str, where: str) -> None:
+        self._loras.unload(name)
+
     def close(self) -> None:
         """Finish what is being generated within `drain_timeout_s`, refuse the rest; of no effect the second time."""
         self.line.slots.close()
@@ -184,13 +193,15 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
     def _run(self) -> None:
         """Have a process for as long as this is not closed."""
         settings, pause_s, ends = self.settings, 0.0, 0
+        is_first = True
         while not self._closing.wait(pause_s):
             if self._sleep.level:
                 self._sleep.until_woken(self._on_alive)
                 pause_s = 0.0
                 continue
             started_s, finished = time.monotonic(), self._requests.finished
-            reason = self._serve(settings)
+            reason = self._serve(settings, None if is_first else dict(self.catalog.modules))
+            is_first = False
             if self._closing.is_set() or self._first.exception(0) is not None:
                 break
             if not settings.compile:  # else the same machine has been warmed up
@@ -205,8 +216,11 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
             pause_s = _BACKOFF.wait_s(ends)
             _log.error("the engine's process ended: %s; another one starts in %g s", reason, pause_s)
 
-    def _serve(self, settings: EngineSettings) -> str | None:
-        """Start a process and listen to it until it ends; why it did, None where it was to, for a sleep."""
+    def _serve(self, settings: EngineSettings, loras: dict[str, str] | None) -> str | None:
+        """Start a process and listen to it until it ends; why it did, None where it was to, for a sleep.
+
+        `loras`: the adapters on offer by name; None for those of the settings, which are checked.
+        """
         try:
             worker = self._worker = WorkerProcess(self._folder)
         except Exception as error:
@@ -219,7 +233,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         is_ready, alive_s = False, 0.0  # loading may take as long as it takes
         try:
             shared = settings.model_dump_json(include=set(EngineSettings.model_fields))
-            worker.send(frames_of(Load(shared, os.fsencode(self._model_folder), self._device)))
+            worker.send(frames_of(Load(shared, os.fsencode(self._model_folder), self._device, loras)))
             for frames in worker.messages():
                 now_s = time.monotonic()
                 if is_ready:
@@ -252,6 +266,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
             asleep = self._sleep.ended(reason)
             if not asleep:
                 self._on_lost()
+            self._loras.lost()
             self._requests.lost("shutting down" if self._closing.is_set() else reason, asleep=asleep)
         if not self._first.done():
             self._first.set_exception(RuntimeError(f"the engine's process ended while it loaded: {reason}"))
@@ -268,6 +283,8 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
     def _told(self, message: FromWorker, arrays: Frames) -> None:
         if isinstance(message, Counted):
             self._metrics.counted(message)
+        elif isinstance(message, LoraReply):
+            self._loras.told(message)
         elif isinstance(message, LoadFailed):
             _log.error("the engine's process could not load: %s: %s", message.kind, message.problem)
             error = message.error()

@@ -34,11 +34,14 @@ class Load(msgspec.Struct, frozen=True, tag=True):
         settings: an `EngineSettings` as JSON.
         folder: where a relative model path starts, as the file system has it.
         device: of the setting "auto", as torch names it; None for a GPU where there is one.
+        loras: where the adapters on offer by name lie, where that is no longer what the settings say; else those are
+            read and checked.
     """
 
     settings: str
     folder: bytes
     device: str | None
+    loras: dict[str, str] | None = None
 
 
 class Generate(msgspec.Struct, frozen=True, tag=True):
@@ -67,6 +70,26 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
     """To the worker: nobody waits for a request any more."""
 
     number: int
+
+
+class LoadLora(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: read an adapter, and offer it.
+
+    Attributes:
+        number: of the reply.
+        name: by which requests name it.
+        where: a file, a folder or a hub id.
+    """
+
+    number: int
+    name: str
+    where: str
+
+
+class UnloadLora(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: offer an adapter no more."""
+
+    name: str
 
 
 class Sleep(msgspec.Struct, frozen=True, tag=True):
@@ -165,6 +188,18 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     subject: str | None = None
 
 
+class LoraReply(msgspec.Struct, frozen=True, tag=True):
+    """From the worker: what became of a `LoadLora`.
+
+    Attributes:
+        number: of it.
+        failed: why it is not on offer; None where it is.
+    """
+
+    number: int
+    failed: Failed | None
+
+
 class Counted(msgspec.Struct, frozen=True, tag=True):
     """From the worker: a number for the metrics.
 
@@ -183,8 +218,10 @@ class Closed(msgspec.Struct, frozen=True, tag=True):
     """From the worker, its last word: it has finished."""
 
 
-ToWorker: TypeAlias = Load | Generate | Cancel | Sleep | Wake | Close
-FromWorker: TypeAlias = Ready | LoadFailed | Asleep | Alive | Told | Left | Images | Failed | Counted | Closed
+ToWorker: TypeAlias = Load | Generate | Cancel | LoadLora | UnloadLora | Sleep | Wake | Close
+FromWorker: TypeAlias = (
+    Ready | LoadFailed | Asleep | Alive | Told | Left | Images | Failed | LoraReply | Counted | Closed
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

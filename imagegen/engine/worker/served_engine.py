@@ -10,10 +10,13 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from imagegen.api.errors import ImageGenError, InvalidArgument
 from imagegen.api.events import Event, encode_event
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.engine import Engine
@@ -35,9 +38,12 @@ from imagegen.engine.worker.messages import (
     Left,
     Load,
     LoadFailed,
+    LoadLora,
+    LoraReply,
     Ready,
     Sleep,
     Told,
+    UnloadLora,
     Wake,
     array,
     frames_of,
@@ -69,6 +75,8 @@ class ServedEngine:
         self._tokens: dict[int, CancelToken] = {}
         self._alive_s = 0.0
         self._ranks: RankGroup | None = None
+        # In order, and beside the messages: reading an adapter takes long.
+        self._administration = ThreadPoolExecutor(1, thread_name_prefix="administration")
 
     def run(self) -> None:
         """Serve to the end."""
@@ -99,8 +107,17 @@ class ServedEngine:
         if self._ranks is not None:
             self._ranks.join(next(iter(pipelines.tasks.values())).pipeline)
         engine = self._make_engine(
-            settings, pipelines=pipelines, new_series=self._series, on_alive=self._alive, ranks=self._ranks
+            settings,
+            pipelines=pipelines,
+            new_series=self._series,
+            on_alive=self._alive,
+            ranks=self._ranks,
+            folder=folder,
         )
+        if load.loras is None:
+            engine.check_loras()
+        else:
+            engine.offer_loras(load.loras)
         engine.warm_up()
         return engine
 
@@ -120,11 +137,29 @@ class ServedEngine:
             token = self._tokens.get(message.number)
             if token is not None:
                 token.cancel()
+        elif isinstance(message, LoadLora):
+            self._administration.submit(self._load_lora, engine, message)
+        elif isinstance(message, UnloadLora):
+            self._administration.submit(self._unload_lora, engine, message)
         elif isinstance(message, Sleep):
             return self._sleep(engine)
         elif isinstance(message, Wake):
             return self._wake(engine)
         return not isinstance(message, Close)
+
+    def _load_lora(self, engine: Engine, message: LoadLora) -> None:
+        try:
+            engine.load_lora(message.name, message.where)
+        except Exception as error:
+            if not isinstance(error, ImageGenError):
+                _log.exception("an adapter could not be loaded")
+            self._send(LoraReply(message.number, failed(message.number, error)))
+        else:
+            self._send(LoraReply(message.number, None))
+
+    def _unload_lora(self, engine: Engine, message: UnloadLora) -> None:
+        with suppress(InvalidArgument):  # it was never loaded
+            engine.unload_lora(message.name)
 
     def _sleep(self, engine: Engine) -> bool:
         """Sleep, which a process that has ended does too: false where nothing else gives the memory back."""

@@ -43,10 +43,11 @@ class TritonPythonModel:
             on_alive=self._heartbeat.beat,
             on_lost=self._heartbeat.lost,
         )
-        publish_diffusion(folder, settings, self._engine.description)
+        offer = partial(publish_diffusion, folder, settings, self._engine.description)
+        offer(self._engine.catalog)
         self._events = EventSender(folder)
         self._admission = Admission(self._engine, self._events.send)
-        self._administration = Administration(self._engine, self._heartbeat, args["model_instance_name"])
+        self._administration = Administration(self._engine, self._heartbeat, args["model_instance_name"], offer)
         commands = {CANCEL: cancel_command(self._engine.cancel), **self._administration.commands()}
         self._commands = CommandServer(folder, commands)
         self._waker = QueueWaker(partial(send_waking_request, args["model_name"]), settings.waking_requests)

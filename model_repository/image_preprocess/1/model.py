@@ -37,7 +37,12 @@ class TritonPythonModel:
         series = TritonSeries(instance=args["model_instance_name"])
         self._rules = SharedRules(folder)
         self._preprocessor = Preprocessor(
-            settings, series, self._rules, partial(is_draining, folder), partial(is_asleep, folder)
+            settings,
+            series,
+            self._rules,
+            partial(is_draining, folder),
+            partial(is_asleep, folder),
+            self._rules.check_loras,
         )
         # Requests with URLs can fill their share only, so those without never wait for somebody's slow host.
         threads = settings.max_url_requests + settings.request_threads

@@ -32,7 +32,7 @@ def test_none_are_none() -> None:
     ],
 )
 def test_each_name_has_its_scale_or_1(lora: list[str], scales: list[float] | None, parsed: list[Any]) -> None:
-    given: dict[str, Any] = {"lora": lora} if scales is None else {"lora": lora, "lora_scale": scales}
+    given: dict[str, Any] = {"lora": lora} | ({} if scales is None else {"lora_scale": scales})
     assert parse(**given) == tuple(LoraChoice(name, scale) for name, scale in parsed)
 
 

@@ -14,7 +14,7 @@ import torch
 from imagegen.engine.cached_encoders import Caches, with_caches
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.device_memory import DeviceMemory
-from tests.unit.tiny_engine import pipelines
+from tests.unit.tiny_engine import no_adapters, pipelines
 
 Moves = list[tuple[torch.nn.Module, Any]]
 
@@ -36,7 +36,7 @@ def filled() -> Caches:
 
 def test_on_a_cpu_caches_are_cleared_and_nothing_moves(moves: Moves) -> None:
     caches = filled()
-    memory = DeviceMemory(pipelines(), caches)
+    memory = DeviceMemory(pipelines(), caches, no_adapters())
     memory.give_back()
     memory.take_again()
     assert [cache.statistics.entries for cache in caches.by_name().values()] == [0, 0]
@@ -52,7 +52,7 @@ def test_every_network_of_every_task_moves_once(moves: Moves, monkeypatch: pytes
     monkeypatch.setattr(torch, "get_device_module", lambda device: Module)
     device = torch.device("cuda", 0)
     caches = filled()
-    memory = DeviceMemory(with_caches(replace(pipelines(), device=device), caches), caches)
+    memory = DeviceMemory(with_caches(replace(pipelines(), device=device), caches), caches, no_adapters())
     memory.give_back()
     assert emptied == [1]
     own = pipelines().tasks["text-to-image"].pipeline
@@ -73,6 +73,6 @@ def test_what_makes_previews_moves_too(moves: Moves) -> None:
         to = staticmethod(moved.append)
 
     described = replace(pipelines(), device=torch.device("meta"), projection=Projection())  # type: ignore[arg-type]
-    memory = DeviceMemory(described, filled())
+    memory = DeviceMemory(described, filled(), no_adapters())
     memory.take_again()
     assert moved == [torch.device("meta")]

@@ -32,7 +32,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
         return Series(arrived[(family.name.removeprefix(PREFIX), *labels.values())])
 
     cache = ContentCache(100)
-    metrics = EngineMetrics(new_series, {"prompt": cache}, torch.device("cpu"))
+    metrics = EngineMetrics(new_series, lambda: {"prompt": cache.statistics}, torch.device("cpu"))
     metrics.waiting(3)
     metrics.active(2)
     metrics.sleeping(1)
@@ -45,12 +45,15 @@ def test_everything_is_counted_once_with_its_labels() -> None:
     metrics.failed("inpainting", 1, ValueError("internal"))
     metrics.failed("inpainting", 1, NonFinite("denoise", "a cause"))
     metrics.non_finite("decode")
+    metrics.loras(["outline"])
+    metrics.loras(f"of a user {number}" for number in range(100))
+    metrics.lora_read(0.25)
     cache.put("a", "A", 60)
     cache.put("b", "B", 60)
     cache.get("b")
     cache.get("a")
     metrics.close()
-    assert {key: values[-1] for key, values in arrived.items()} == {
+    expected: dict[tuple[str, ...], float] = {
         ("waiting_requests",): 3,
         ("active_requests",): 2,
         ("sleep_level",): 1,
@@ -63,6 +66,10 @@ def test_everything_is_counted_once_with_its_labels() -> None:
         ("image_peak_bytes", "64x32", "decode", "text-to-image"): 5000,
         ("stage_seconds", "denoise"): 1.5,
         ("images_total", "ok", "text-to-image"): 2,
+        ("lora_requests_total", "outline"): 1,
+        **{("lora_requests_total", f"of a user {number}"): 1 for number in range(63)},
+        ("lora_requests_total", "other"): 37,
+        ("lora_read_seconds",): 0.25,
         ("images_total", "invalid_argument", "inpainting"): 1,
         ("images_total", "cancelled", "inpainting"): 3,
         ("images_total", "internal_error", "inpainting"): 1,
@@ -79,3 +86,4 @@ def test_everything_is_counted_once_with_its_labels() -> None:
         ("cache_evictions_total", "prompt"): 1,
         ("cache_bytes", "prompt"): 60,
     }
+    assert {key: values[-1] for key, values in arrived.items()} == expected

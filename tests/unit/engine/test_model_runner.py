@@ -16,13 +16,13 @@ from imagegen.engine.metric_families import discard
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.model_runner import ModelRunner
 from imagegen.pipelines.warmup import warmup_plans
-from tests.unit.tiny_engine import ENDLESS, SETTINGS, TIMEOUT_S, pipelines, tiny_engine
+from tests.unit.tiny_engine import ENDLESS, SETTINGS, TIMEOUT_S, no_adapters, pipelines, tiny_engine
 
 
 @pytest.fixture
 def runner() -> Iterator[ModelRunner]:
-    metrics = EngineMetrics(discard, {}, torch.device("cpu"))
-    made = ModelRunner(SETTINGS, pipelines(), metrics)
+    metrics = EngineMetrics(discard, dict, torch.device("cpu"))
+    made = ModelRunner(SETTINGS, pipelines(), metrics, no_adapters())
     yield made
     made.close(TIMEOUT_S)
     metrics.close()

@@ -14,11 +14,15 @@ import pytest
 
 from imagegen.api.errors import InvalidArgument, Unavailable
 from imagegen.engine.image_generator import ImageGenerator
+from imagegen.pipelines.lora_catalog import LoraCatalog
 from imagegen.triton import administration
 from imagegen.triton.admin_key import ADMIN_KEY_VARIABLE, AdminKey
 from imagegen.triton.administration import Administration, Administrator
 from imagegen.triton.commands import CommandServer
 from imagegen.triton.heartbeat import Heartbeat, is_asleep
+
+OFFERED: list[LoraCatalog] = []
+"""What the other processes were told."""
 
 
 class Engine:
@@ -29,6 +33,15 @@ class Engine:
         self.error: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
+        self.catalog = LoraCatalog()
+
+    def load_lora(self, name: str, where: str) -> None:
+        self._pass()
+        self.catalog = self.catalog.with_module(name, where)
+
+    def unload_lora(self, name: str) -> None:
+        self._pass()
+        self.catalog = self.catalog.without_module(name)
 
     def sleep(self, level: int) -> None:
         self._pass()
@@ -54,7 +67,11 @@ def ask(folder: Path, engines: list[Engine], monkeypatch: pytest.MonkeyPatch) ->
     """A command with the right key, to two diffusion processes."""
     monkeypatch.setattr(administration, "_POLL_S", 0.01)
     heartbeat = Heartbeat(folder)
-    sides = [Administration(cast(ImageGenerator[Any], e), heartbeat, f"diffusion_{i}") for i, e in enumerate(engines)]
+    sides = [
+        Administration(cast(ImageGenerator[Any], e), heartbeat, f"diffusion_{i}", OFFERED.append)
+        for i, e in enumerate(engines)
+    ]
+    OFFERED.clear()
     servers = [CommandServer(folder, side.commands()) for side in sides]
     administrator = Administrator(folder, AdminKey({ADMIN_KEY_VARIABLE: "secret"}))
     yield partial(said, administrator)
@@ -63,9 +80,12 @@ def ask(folder: Path, engines: list[Engine], monkeypatch: pytest.MonkeyPatch) ->
         one.close()
 
 
-def said(administrator: Administrator, command: str, level: int | None = None, key: str = "secret") -> Any:
+def said(
+    administrator: Administrator, command: str, level: int | None = None, key: str = "secret", **texts: str
+) -> Any:
     arrays: dict[str, Any] = {
-        name: np.array([text.encode()], dtype=np.object_) for name, text in (("command", command), ("admin_key", key))
+        name: np.array([text.encode()], dtype=np.object_)
+        for name, text in (("command", command), ("admin_key", key), *texts.items())
     }
     if level is not None:
         arrays["level"] = np.array([level], np.int32)
@@ -160,3 +180,29 @@ def test_a_sleep_that_fails_on_a_sleeping_engine_leaves_it_asleep_for_all_to_see
     with pytest.raises(Unavailable):
         ask("sleep", 2)
     assert is_asleep(folder)
+
+
+def test_every_engine_loads_an_adapter_and_the_others_are_told(ask: Callable[..., Any], engines: list[Engine]) -> None:
+    """With a name and a path as long as they may be, of characters that take most bytes."""
+    name, path = "𝛑" * 256, "/" + "𝛑" * 2047
+    ask("load_lora", lora_name=name, lora_path=path)
+    assert [engine.catalog.modules for engine in engines] == [{name: path}] * 2
+    assert [engines[0].catalog] * 2 == OFFERED
+    ask("unload_lora", lora_name=name)
+    assert [engine.catalog.names() for engine in engines] == [()] * 2
+    assert OFFERED[-1].names() == ()
+
+
+def test_an_adapter_that_is_refused_is_the_callers_mistake(ask: Callable[..., Any], engines: list[Engine]) -> None:
+    engines[1].error = InvalidArgument("lora_path", "outline.safetensors: it is empty")
+    with pytest.raises(InvalidArgument, match=r"lora_path: outline.safetensors: it is empty"):
+        ask("load_lora", lora_name="outline", lora_path="/outline.safetensors")
+    engines[1].error = None
+    ask("load_lora", lora_name="outline", lora_path="/outline.safetensors")
+
+
+def test_a_name_and_a_path_are_needed(ask: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidArgument, match="lora_name: missing"):
+        ask("unload_lora")
+    with pytest.raises(InvalidArgument, match="lora_path: missing"):
+        ask("load_lora", lora_name="outline")

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import RequestLimits, RequestRules
+from imagegen.api.loras import LoraChoice
+from imagegen.pipelines.lora_catalog import LoraCatalog
 from imagegen.triton.diffusion_settings import DiffusionSettings
 from imagegen.triton.run_folder import leave_run_folder
 from imagegen.triton.shared_settings import SharedRules, publish_diffusion, publish_store
@@ -87,3 +90,29 @@ def test_nothing_is_left_in_the_run_folder_but_while_somebody_is_there(tmp_path:
     (folder / "7.open").unlink()
     leave_run_folder(folder)
     assert not folder.exists()
+
+
+def test_adapters_on_offer_are_those_of_the_moment(folder: Path, tmp_path: Path) -> None:
+    rules, takes = SharedRules(folder), replace(TOY, takes_loras=True)
+    publish_diffusion(folder, RequestLimits(), takes, LoraCatalog(modules={"a": "/a"}, folder=str(tmp_path)))
+    rules.check_loras([LoraChoice("a")])
+    with pytest.raises(InvalidArgument, match="lora: 'b' is not on offer; these are: 'a'"):
+        rules.check_loras([LoraChoice("a"), LoraChoice("b")])
+    (tmp_path / "b.safetensors").touch()
+    rules.check_loras([LoraChoice("b")])
+    described = rules.description()
+    assert described is not None
+    assert described.loras == ("a", "b")
+    publish_diffusion(folder, RequestLimits(), takes)
+    with pytest.raises(InvalidArgument, match="none is"):
+        rules.check_loras([LoraChoice("a")])
+
+
+def test_a_model_that_takes_no_adapters_says_so(folder: Path) -> None:
+    rules = SharedRules(folder)
+    publish_diffusion(folder, RequestLimits(), TOY, LoraCatalog(modules={"a": "/a"}))
+    with pytest.raises(InvalidArgument, match="lora: the model toy takes no adapters"):
+        rules.check_loras([LoraChoice("a")])
+    described = rules.description()
+    assert described is not None
+    assert described.loras == ()

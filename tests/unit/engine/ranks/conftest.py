@@ -22,6 +22,7 @@ from imagegen.engine.ranks.messages import FromRank, Settled, ToRank, message_fr
 from imagegen.engine.ranks.process_group import GroupLostError
 from imagegen.engine.ranks.rank import Rank
 from imagegen.engine.ranks.rank_group import RankGroup
+from imagegen.engine.ranks.sent_adapters import SentAdapters
 from imagegen.engine.ranks.sent_layouts import SentLayouts
 from imagegen.engine.worker.connection import Connection
 
@@ -82,6 +83,7 @@ class ThreadRank:
     def __init__(self, base: Path, rank: int) -> None:
         self.rank = rank
         self.layouts = SentLayouts()
+        self.adapters = SentAdapters()
         self._status: queue.Queue[int] = queue.Queue()
         self._worker, self._server = Connection.worker(base), Connection.server(base)
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -14,9 +14,9 @@ import torch
 
 from imagegen.api.errors import InvalidArgument
 from imagegen.engine.collate import describe, forward
+from imagegen.engine.packing import pack
 from imagegen.engine.ranks import rank as rank_module
 from imagegen.engine.ranks import rank_group
-from imagegen.engine.ranks.packing import pack
 from imagegen.engine.worker.messages import FATAL_DEVICE_FAULT, RANK_LOST
 from tests.unit.engine.ranks.conftest import Ended
 from tests.unit.tiny_engine import wait_until

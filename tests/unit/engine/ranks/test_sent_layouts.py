@@ -6,8 +6,8 @@ import random
 
 import torch
 
+from imagegen.engine.packing import Layout, pack
 from imagegen.engine.ranks import sent_layouts
-from imagegen.engine.ranks.packing import Layout, pack
 from imagegen.engine.ranks.sent_layouts import SentLayouts
 
 

@@ -11,16 +11,20 @@ from typing import Any
 
 import pytest
 
-from imagegen.api.errors import Unavailable
+from imagegen.api.errors import InvalidArgument, Unavailable
 from imagegen.backoff import Backoff
 from imagegen.engine import EngineProcess, EngineSettings
 from imagegen.engine.worker import engine_process
 from imagegen.engine.worker.messages import (
     Alive,
     Close,
+    Failed,
     Generate,
     Load,
     LoadFailed,
+    LoadLora,
+    LoraReply,
+    UnloadLora,
 )
 from tests.unit.engine.worker.played_process import DESCRIPTION, READY, Process
 from tests.unit.tiny_engine import wait_until
@@ -211,3 +215,26 @@ def test_one_that_cannot_be_started_is_told_and_later_tried_again(
         wait_until(lambda: len(processes) > count)
         Process.on_start = staticmethod(lambda process: process.say(READY))
         wait_until(lambda: engine.pid is not None)
+
+
+def test_adapters_are_offered_once_the_process_has_read_them_and_by_the_next_one_too(processes: list[Process]) -> None:
+    with opened() as engine:
+        processes[0].replies[LoadLora] = LoraReply(0, None)
+        engine.load_lora("outline", "/adapters/outline.safetensors")
+        assert engine.catalog.names() == ("outline",)
+        assert processes[0].heard[-1] == LoadLora(0, "outline", "/adapters/outline.safetensors")
+        processes[0].end()
+        wait_until(lambda: len(processes) == 2 and engine.pid == 77)
+        assert processes[1].heard[0].loras == {"outline": "/adapters/outline.safetensors"}
+        engine.unload_lora("outline")
+        assert engine.catalog.names() == ()
+        wait_until(lambda: processes[1].heard[-1] == UnloadLora("outline"))
+    assert processes[0].heard[0].loras is None, "those of the settings are read and checked"
+
+
+def test_an_adapter_that_the_process_refuses_is_not_offered(processes: list[Process]) -> None:
+    with opened() as engine:
+        processes[0].replies[LoadLora] = LoraReply(0, Failed(0, "invalid_argument", "it is empty", "lora_path"))
+        with pytest.raises(InvalidArgument, match="lora_path: it is empty"):
+            engine.load_lora("outline", "/outline")
+        assert engine.catalog.names() == ()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from imagegen.api.events import Ended, Preview, Progress, decode_event
+from imagegen.api.loras import LoraChoice
 from imagegen.api.reports import GenerationReport
 from imagegen.api.request import ImageRequest
 from imagegen.engine import Engine
@@ -30,15 +31,19 @@ from imagegen.engine.worker.messages import (
     Left,
     Load,
     LoadFailed,
+    LoadLora,
+    LoraReply,
     Ready,
     Sleep,
     Told,
+    UnloadLora,
     Wake,
     array,
     frames_of,
     message_from_worker,
 )
 from imagegen.engine.worker.served_engine import ServedEngine
+from tests.unit.engine.adapters.made import write_adapter
 from tests.unit.tiny_engine import ENDLESS, SETTINGS, image, mask, pipelines, tiny_engine
 
 WARM = SETTINGS.model_copy(update={"warmup_sizes": ("none",)})
@@ -233,3 +238,40 @@ def test_one_that_cannot_sleep_ends(server: Server, monkeypatch: pytest.MonkeyPa
     server.say(Sleep())
     server.hear(lambda message: isinstance(message, Closed))
     assert not any(isinstance(message, Asleep) for message, _ in server.heard)
+
+
+def test_adapters_are_loaded_beside_requests_and_unloaded(server: Server, tmp_path: Path) -> None:
+    file = write_adapter(pipelines().tasks["text-to-image"].pipeline, tmp_path / "a.safetensors", 1)
+    server.say(LoadLora(1, "a", str(file)))
+    assert server.hear(lambda message: isinstance(message, LoraReply)) == LoraReply(1, None)
+    server.say(*generate(1, loras=(LoraChoice("a", 0.5),)))
+    images = server.outcome(1)
+    report = GenerationReport.from_json(images.report)
+    assert [(lora.name, lora.scale) for lora in report.loras] == [("a", 0.5)]
+    server.say(UnloadLora("a"))
+    server.say(UnloadLora("never loaded"))
+    server.say(LoadLora(2, "b", str(tmp_path / "none.safetensors")))
+    reply = server.hear(lambda message: isinstance(message, LoraReply))
+    assert reply.failed.subject == "lora_path"
+    assert "none.safetensors" in reply.failed.problem
+    assert str(tmp_path) not in reply.failed.problem
+    server.say(*generate(2, loras=(LoraChoice("a"),)))
+    refused = server.outcome(2)
+    assert (refused.code, refused.subject) == ("invalid_argument", "lora")
+
+
+def test_adapters_of_a_process_before_are_offered_without_being_read(unloaded: Server) -> None:
+    """A file that has been removed since must not keep the engine from starting again."""
+    unloaded.say(Load(WARM.model_dump_json(), b"/", "cpu", {"gone": "/gone.safetensors"}))
+    unloaded.hear(lambda message: isinstance(message, Ready))
+    unloaded.say(*generate(1, loras=(LoraChoice("gone"),)))
+    assert "gone.safetensors" in unloaded.outcome(1).problem
+
+
+def test_an_adapter_that_is_configured_and_faulty_ends_the_start(unloaded: Server) -> None:
+    settings = WARM.model_copy(update={"lora_modules": ("outline=/gone.safetensors",)})
+    unloaded.say(Load(settings.model_dump_json(), b"/", "cpu"))
+    failure = unloaded.hear(lambda message: isinstance(message, LoadFailed))
+    assert failure.kind == "ValueError"
+    assert "parameter lora_modules" in failure.problem
+    assert "'outline' cannot be used" in failure.problem

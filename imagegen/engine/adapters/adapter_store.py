@@ -1,0 +1,155 @@
+"""The adapters of an engine: read for a request while others generate, and on the device for as long as it runs.
+
+caller's thread   acquire: all are known -> room on the device, at once or later
+reading threads   else read them first
+device thread     updates, release
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+
+from imagegen.api.errors import InvalidArgument, Unavailable
+from imagegen.engine.adapters.adapter import AdapterError
+from imagegen.engine.adapters.adapter_table import Updates
+from imagegen.engine.adapters.device_slots import DeviceSlots, NeverFitsError, Visit
+from imagegen.engine.adapters.host_adapters import HostAdapter, HostAdapters
+from imagegen.engine.adapters.placed_adapter import PlacedAdapter
+from imagegen.metrics import CacheStatistics
+from imagegen.pipelines.plan import PlannedLora
+
+_READING_THREADS = 2  # one that downloads must not keep all others waiting
+
+
+@dataclass(eq=False)
+class AdapterStack:
+    """The adapters of one request.
+
+    Attributes:
+        loras: as planned.
+        stop: why the request is to end before it has begun; None while it is not.
+        begin: called once all of them may be on the device, on any thread.
+        failed: called instead where that cannot be.
+        warnings: for the client, once they have begun.
+    """
+
+    loras: Sequence[PlannedLora]
+    stop: Callable[[], Exception | None]
+    begin: Callable[[], None]
+    failed: Callable[[BaseException], None]
+    warnings: tuple[str, ...] = field(default=(), init=False)
+    _visit: Visit[HostAdapter, PlacedAdapter] | None = field(default=None, init=False)
+    _scales: Sequence[float] = field(default=(), init=False)
+
+    def updates(self) -> dict[str, Updates]:
+        """What they add, by component, once they have begun. For the device's thread."""
+        by_component: dict[str, Updates] = {}
+        for place, scale in zip(self._visit.places if self._visit else (), self._scales, strict=True):
+            if scale:
+                for name, part in place.components().items():
+                    by_component[name] = (*by_component.get(name, ()), (part, scale))
+        return by_component
+
+
+class AdapterStore:
+    """Keeps the adapters of an engine. Safe from any thread.
+
+    Args:
+        host: reads them.
+        device: where they are used.
+        count: most of them on the device.
+        max_bytes: most bytes of them there.
+    """
+
+    def __init__(self, host: HostAdapters, device: torch.device, count: int, max_bytes: int) -> None:
+        self._host = host
+        self._slots: DeviceSlots[HostAdapter, PlacedAdapter] = DeviceSlots(
+            count, max_bytes, partial(PlacedAdapter, device=device)
+        )
+        self._threads = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="adapters")
+
+    def acquire(self, stack: AdapterStack) -> None:
+        """Begin a request's adapters, now or later. To be given back to `release` once they have begun.
+
+        Exactly one of `stack.begin` and `stack.failed` is called, maybe at once, unless it is withdrawn.
+        """
+        known = [self._host.known(lora.where) for lora in stack.loras]
+        if None not in known:
+            self._enter(stack, [adapter for adapter in known if adapter is not None])
+            return
+        try:
+            self._threads.submit(self._read, stack)
+        except RuntimeError:
+            stack.failed(Unavailable("the server is shutting down"))
+
+    def release(self, stack: AdapterStack) -> None:
+        """The request has ended; of no effect the second time."""
+        if stack._visit is not None:
+            self._slots.leave(stack._visit)
+
+    def withdraw(self, stack: AdapterStack) -> bool:
+        """Have a request wait for room no more: neither `begin` nor `failed` is called. False if it does not wait."""
+        return stack._visit is not None and self._slots.withdraw(stack._visit)
+
+    def check(self, where: str) -> None:
+        """Read an adapter if it is not here, and see whether it fits.
+
+        Raises:
+            AdapterError: it cannot be read, or does not fit the model or the device.
+        """
+        adapter = self._host.get(where)
+        if adapter.size_bytes > self._slots.max_bytes:
+            raise AdapterError(
+                f"it takes {adapter.size_bytes} bytes; {self._slots.max_bytes} (lora_device_bytes) are the most"
+            )
+
+    def forget(self, where: str) -> None:
+        """An adapter is no longer on offer."""
+        self._host.forget(where)
+        self._slots.clear()
+
+    def leave_device(self) -> None:
+        """Let all go that are not in use. For the device's thread."""
+        self._slots.clear()
+
+    def statistics(self) -> dict[str, CacheStatistics]:
+        """The counters of both caches."""
+        return {"lora_device": self._slots.statistics, "lora_host": self._host.statistics}
+
+    def close(self) -> None:
+        """Read no more."""
+        self._threads.shutdown(wait=True)
+
+    def _read(self, stack: AdapterStack) -> None:
+        try:
+            adapters = []
+            for lora in stack.loras:
+                if error := stack.stop():
+                    raise error
+                try:
+                    adapters.append(self._host.get(lora.where))
+                except AdapterError as problem:
+                    raise InvalidArgument("lora", f"{lora.name!r} cannot be used: {problem}") from problem
+        except BaseException as failure:  # the request gets a response, whatever happens
+            stack.failed(failure)
+            return
+        self._enter(stack, adapters)
+
+    def _enter(self, stack: AdapterStack, adapters: Sequence[HostAdapter]) -> None:
+        scales: dict[HostAdapter, float] = {}  # two names may be of one file
+        by_digest: dict[str, HostAdapter] = {}
+        for lora, adapter in zip(stack.loras, adapters, strict=True):
+            first = by_digest.setdefault(adapter.digest, adapter)
+            scales[first] = scales.get(first, 0.0) + lora.scale
+        stack.warnings = tuple(dict.fromkeys(warning for adapter in by_digest.values() for warning in adapter.warnings))
+        stack._scales = list(scales.values())
+        stack._visit = Visit(list(scales), stack.begin)
+        try:
+            self._slots.enter(stack._visit)
+        except NeverFitsError as error:
+            stack.failed(InvalidArgument("lora", str(error)))

@@ -1,0 +1,92 @@
+"""Updates of adapters in eager forwards: each layer computes them for the rows that asked for them, and no others."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch.nn import functional
+
+from imagegen.engine.adapters.adapter import LowRank
+from imagegen.engine.adapters.adapter_table import AdapterTable, ComponentAdapter
+
+
+class RowsNotFirstError(RuntimeError):
+    """A layer works on something whose first dimension is not the rows, so that no row can get updates of its own."""
+
+
+class SpanHooks:
+    """The hooks on the layers of one network, and the table of the forward that runs. Holds no layer itself.
+
+    Without a table a hook changes nothing, so that rows without adapters are bit for bit what they were before.
+
+    Args:
+        tokens_behind_each_other: the network works in some layers on the tokens of all rows behind each other, as many
+            of each row.
+    """
+
+    def __init__(self, *, tokens_behind_each_other: bool = False) -> None:
+        self._table: AdapterTable | None = None
+        self._behind_each_other = tokens_behind_each_other
+        self._covered: WeakSet[ComponentAdapter] = WeakSet()
+        self._hooked: set[str] = set()
+
+    def begin(self, module: Any, table: AdapterTable) -> None:
+        """A forward of the network, with this table, comes next."""
+        for adapter in table.adapters():
+            self._cover(module, adapter)
+        self._table = table
+
+    def end(self) -> None:
+        """The forward has ended."""
+        self._table = None
+
+    def _cover(self, module: Any, adapter: ComponentAdapter) -> None:
+        """Have hooks on all layers of an adapter."""
+        if adapter in self._covered:
+            return
+        for name in adapter.layers.keys() - self._hooked:
+            module.get_submodule(name).register_forward_hook(self._hook(name), with_kwargs=True)
+            self._hooked.add(name)
+        self._covered.add(adapter)
+
+    def _hook(self, name: str) -> Any:
+        def add_updates(layer: Any, args: Any, kwargs: Any, output: torch.Tensor) -> None:
+            if self._table is not None:
+                given = args[0] if args else next(iter(kwargs.values()))
+                self._add(self._table, name, layer, given, output)
+
+        return add_updates
+
+    def _add(self, table: AdapterTable, name: str, layer: Any, given: torch.Tensor, output: torch.Tensor) -> None:
+        """Add the updates of a layer to its output [rows, ...] in place."""
+        multiple = 1
+        if not table.whole and given.shape[0] != table.rows:
+            multiple, rest = divmod(given.shape[0], table.rows)
+            if rest or not self._behind_each_other:
+                raise RowsNotFirstError(f"layer {name} works on {given.shape[0]} rows in a forward of {table.rows}")
+        for start, stop, updates in table.spans:
+            for adapter, scale in updates:
+                low_rank = adapter.layers.get(name)
+                if low_rank is None or not scale:
+                    continue
+                if table.whole:
+                    _add_low_rank(layer, given, output, low_rank, scale)
+                else:
+                    span = slice(start * multiple, stop * multiple)
+                    _add_low_rank(layer, given[span], output[span], low_rank, scale)
+
+
+def _add_low_rank(layer: Any, given: torch.Tensor, output: torch.Tensor, low_rank: LowRank, scale: float) -> None:
+    """output += scale * up(down(given)), in place; `output` may be some rows of another tensor."""
+    given = given.to(low_rank.down.dtype)
+    if low_rank.down.ndim == 4:
+        inner = functional.conv2d(given, low_rank.down, None, layer.stride, layer.padding, layer.dilation)
+        output.add_(functional.conv2d(inner, low_rank.up), alpha=scale)
+        return
+    inner = functional.linear(given, low_rank.down)  # [..., rank]
+    if output.is_contiguous() and output.dtype == inner.dtype:
+        output.view(-1, output.shape[-1]).addmm_(inner.reshape(-1, low_rank.rank), low_rank.up.t(), alpha=scale)
+    else:
+        output.add_(functional.linear(inner, low_rank.up), alpha=scale)

@@ -1,0 +1,64 @@
+"""The store of an engine's adapters reads real files for its pipeline, within its bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from imagegen.engine.adapters.adapter import AdapterError
+from imagegen.engine.adapters.adapter_table import AdapterTable
+from imagegen.engine.adapters.engine_adapters import adapter_store, prepare_compiled, warm_up_updates
+from imagegen.engine.adapters.row_updates import applied
+from imagegen.engine.settings import EngineSettings
+from tests.unit.engine.adapters.made import write_adapter
+from tests.unit.engine.adapters.toys import Toy, inputs
+from tests.unit.tiny_engine import pipelines
+
+
+def settings(**values: object) -> EngineSettings:
+    return EngineSettings.model_validate({"model": "tiny", **values})
+
+
+def test_files_are_found_from_the_folder_and_read_for_the_pipeline(tmp_path: Path) -> None:
+    write_adapter(pipelines().tasks["text-to-image"].pipeline, tmp_path / "a.safetensors", 1)
+    took: list[float] = []
+    store = adapter_store(settings(), pipelines(), tmp_path, took.append)
+    store.check("a.safetensors")
+    store.check("a.safetensors")
+    assert len(took) == 1
+    with pytest.raises(AdapterError, match="there is no such file"):
+        store.check("b.safetensors")
+
+
+def test_a_compiled_denoiser_has_room_for_a_rank(tmp_path: Path) -> None:
+    write_adapter(pipelines().tasks["text-to-image"].pipeline, tmp_path / "a.safetensors", 1, rank=5)
+    compiled = settings(compile=True, row_buckets=(16,), max_lora_rank=4)
+    with pytest.raises(AdapterError, match=r"a.safetensors: rank 5; 4 \(max_lora_rank\)"):
+        adapter_store(compiled, pipelines(), tmp_path, lambda _: None).check("a.safetensors")
+
+
+def test_a_file_larger_than_the_device_may_hold_is_not_read(tmp_path: Path) -> None:
+    write_adapter(pipelines().tasks["text-to-image"].pipeline, tmp_path / "a.safetensors", 1)
+    with pytest.raises(AdapterError, match="1000 are allowed"):
+        adapter_store(settings(lora_device_bytes=1000), pipelines(), tmp_path, lambda _: None).check("a.safetensors")
+
+
+@pytest.mark.parametrize(("compiled", "hooks"), [(False, 0), (True, 1)])
+def test_only_what_is_to_be_compiled_has_hooks_beforehand(compiled: bool, hooks: int) -> None:
+    module = Toy()
+    own = settings(compile=True, row_buckets=(16,)) if compiled else settings()
+    prepare_compiled(own, {"unet": module})
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    assert [len(layer._forward_hooks) for layer in layers] == [hooks] * len(layers)
+
+
+def test_the_warm_up_adds_nothing() -> None:
+    module = Toy()
+    prepare_compiled(settings(compile=True, row_buckets=(16,)), {"unet": module})
+    updates = warm_up_updates({"unet": module})["unet"]
+    with torch.no_grad(), applied(module, AdapterTable(2, ((0, 2, updates),), whole=True)):
+        outputs = module(*inputs(2))
+    assert all(torch.equal(output, expected) for output, expected in zip(outputs, Toy()(*inputs(2)), strict=True))
