@@ -29,10 +29,12 @@ _OBJECT: dict[str, Any] = {
 
 
 def _list(item: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": item, "maxItems": RequestLimits().max_loras_per_request, "uniqueItems": True}
+    return {"type": "array", "items": item, "maxItems": RequestLimits().max_loras_per_request}
 
 
-JSON_SCHEMA: dict[str, Any] = {"anyOf": [_NAME, _OBJECT, _list({"anyOf": [_NAME, _OBJECT]}), {"type": "null"}]}
+JSON_SCHEMA: dict[str, Any] = {
+    "anyOf": [_NAME, _OBJECT, _list({"anyOf": [_NAME, _OBJECT]}) | {"uniqueItems": True}, {"type": "null"}]
+}
 """What the field is in JSON, for the OpenAPI document."""
 _FORM_NAME = _NAME | {"pattern": r'^[^\[{"]'}
 FORM_SCHEMA: dict[str, Any] = {"anyOf": [_FORM_NAME, _list(_FORM_NAME)]}
