@@ -18,7 +18,7 @@ import diffusers
 import transformers
 
 from checkpoint import BUNDLED
-from perf.adapters import cost
+from perf.adapters import cost, loads, soak
 from perf.environment import environment, results_folder
 from perf.report import Outcome, Section, write_report
 
@@ -38,7 +38,11 @@ class Part:
     quick: Any
 
 
-PARTS = {"cost": Part(cost.measure, cost.Settings(), cost.QUICK)}
+PARTS = {
+    "cost": Part(cost.measure, cost.Settings(), cost.QUICK),
+    "loads": Part(loads.measure, loads.Settings(), loads.QUICK),
+    "soak": Part(soak.measure, soak.Settings(), soak.QUICK),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,7 +85,7 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m perf.adapters", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--quick", action="store_true", help="only show that it runs; the numbers mean nothing")
-    parser.add_argument("--rounds", type=int, metavar="N", help="of cost")
+    parser.add_argument("--rounds", type=int, metavar="N", help="of cost and loads")
     parser.add_argument("--guidance", action="store_true", default=None, help="in cost, two rows an image")
     parser.add_argument("--requests", type=int, metavar="N", help="of soak")
     parser.add_argument("--seed", type=int, metavar="N", help="of soak")
