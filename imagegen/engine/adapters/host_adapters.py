@@ -123,11 +123,12 @@ class HostAdapters:
         Raises:
             AdapterError: it cannot be read, or does not fit the model.
         """
-        file = self._files.get(where)
+        file = self._files.get(where) or self._located(where)
         try:
-            key = _key(file if file is not None else self._located(where))
+            key = _key(file)
         except OSError:  # it was moved away, maybe to where `locate` finds it
-            key = self._key_of(self._located(where))
+            file = self._located(where)
+            key = self._key_of(file)
         with self._lock:
             found: HostAdapter | None = self._cache.get(key)
             if found is not None:
@@ -139,7 +140,7 @@ class HostAdapters:
         if not ours:
             return reading.result()
         try:
-            adapter = self._read_packed(self._files[where])
+            adapter = self._read_packed(file)
             self._cache.put(key, adapter, adapter.size_bytes)
             reading.set_result(adapter)
         except BaseException as error:

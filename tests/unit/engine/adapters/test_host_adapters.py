@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from imagegen.engine.adapters.adapter import AdapterError
+from imagegen.engine.adapters.adapter import Adapter, AdapterError
 from imagegen.engine.adapters.host_adapters import HostAdapters
 from tests.unit.engine.adapters.files import Reader, write
 from tests.unit.tiny_engine import wait_until
@@ -106,6 +107,31 @@ def test_it_is_located_once_until_it_is_forgotten(reader: Reader, tmp_path: Path
     adapters.forget("org/name")
     adapters.get("org/name")
     assert located == ["org/name"] * 2
+
+
+def test_one_that_is_forgotten_while_it_is_read_is_read_to_its_end(
+    adapters: HostAdapters, reader: Reader, tmp_path: Path
+) -> None:
+    """An administrator unloads it just then; the request that has asked for it keeps it."""
+    where = write(tmp_path, "a", "1")
+    forget = reader.__call__
+
+    def read(file: Path) -> Adapter:
+        adapters.forget(where)
+        return forget(file)
+
+    adapters._read = read
+    assert adapters.get(where).rank == 2
+    adapters.clear()
+
+    class Forgets(dict[str, Path]):
+        def get(self, *asked: Any) -> Any:
+            file = super().get(*asked)
+            self.clear()
+            return file
+
+    adapters._files = Forgets({where: Path(where)})
+    assert adapters.get(where).rank == 2
 
 
 def test_the_least_recently_used_leaves_within_the_bytes(reader: Reader, tmp_path: Path) -> None:
