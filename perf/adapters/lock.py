@@ -49,8 +49,8 @@ class Settings:
         side_px: width and height of the images.
     """
 
-    rounds: int = 5
-    requests: int = 32
+    rounds: int = 3
+    requests: int = 20
     clients: int = 8
     adapters: int = 8
     rank: int = 4
@@ -84,7 +84,7 @@ class Round:
 def measure(settings: Settings, checkpoint: Path) -> Section:
     """Generate by both, in turns."""
     with tempfile.TemporaryDirectory(prefix="imagegen-adapters-") as folder:
-        plain: Any = DiffusionPipeline.from_pretrained(checkpoint)
+        plain: Any = DiffusionPipeline.from_pretrained(checkpoint, dtype=torch.float32)
         files = {
             f"a{number}": write_adapter(plain, Path(folder, f"a{number}.safetensors"), number, rank=settings.rank)
             for number in range(settings.adapters)
