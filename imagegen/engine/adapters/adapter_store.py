@@ -153,3 +153,7 @@ class AdapterStore:
             self._slots.enter(stack._visit)
         except NeverFitsError as error:
             stack.failed(InvalidArgument("lora", str(error)))
+            return
+        # A cancel that came before it waited has found nothing to withdraw.
+        if (cancelled := stack.stop()) and self._slots.withdraw(stack._visit):
+            stack.failed(cancelled)

@@ -117,6 +117,21 @@ def test_who_is_cancelled_while_it_is_read_never_begins(store: Store) -> None:
     assert store.reader.reads == ["a"]
 
 
+def test_who_is_cancelled_while_its_last_file_is_read_does_not_wait_for_room(store: Store) -> None:
+    """It held one of the engine's slots until somebody else's adapters left."""
+    store.acquire(("a", 1.0), ("b", 1.0))
+    store.reader.gate.clear()
+    late = store.stack(("c", 1.0))
+    store.store.acquire(late)
+    wait_until(lambda: store.reader.reads[-1:] == ["c"])
+    store.cancelled = Cancelled("x")
+    assert not store.store.withdraw(late)
+    store.reader.gate.set()
+    wait_until(lambda: bool(store.errors))
+    assert store.errors == [store.cancelled]
+    assert store.store._slots.waiting == 0
+
+
 def test_a_fault_names_the_adapter_and_the_file(store: Store) -> None:
     write(store.folder, "bad", "no number")
     store.acquire(("a", 1.0), ("bad", 1.0))
