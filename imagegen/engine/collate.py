@@ -96,7 +96,11 @@ def describe(
         return call
     call.kwargs = bound
     call.rules = tuple(sorted(rules))  # names are unique: no two rules are ever compared
-    call.batch_key = (id(module), call.rules) if mixes_rows(module) else (id(module), call.rules, updates)
+    call.batch_key = (id(module), call.rules)
+    if updates and not (mixes_rows(module) and _rows_are_alike(call)):
+        call.batch_key = (id(module), call.rules, tuple((adapter.digest, scale) for adapter, scale in updates))
+    elif not updates and not _rows_are_alike(call):
+        call.batch_key = (id(module), call.rules, ())
     return call
 
 
@@ -179,8 +183,13 @@ def _run_merged(
 
 
 def _table(calls: Sequence[DenoiserCall], total: int, *, separate: bool = False) -> AdapterTable | None:
-    separate = separate and mixes_rows(calls[0].module)
+    separate = separate and mixes_rows(calls[0].module) and _rows_are_alike(calls[0])
     return adapter_table([(call.rows, call.updates) for call in calls], total, separate=separate)
+
+
+def _rows_are_alike(call: DenoiserCall) -> bool:
+    """Whether all rows have as many tokens: else a layer on the tokens of all rows cannot tell the rows apart."""
+    return not any(rule[0] == "samples" and len(rule[1]) > 1 for _, rule in call.rules or ())
 
 
 def _grouped(calls: Sequence[DenoiserCall]) -> list[int]:

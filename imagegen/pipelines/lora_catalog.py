@@ -20,14 +20,10 @@ _SHOWN_NAMES = 20  # of those on offer, in a refusal
 class LoraCatalog(BaseModel):
     """The adapters on offer. Never changed: who adds one makes another catalog.
 
-        Attributes:
-            modules: where each named adapter lies, a file, a folder or a hub id, by its name.
-    <<<<<<< HEAD
-            folder: each `*.safetensors` in it is an adapter by its stem, as it is when somebody asks; empty for none.
-    =======
-            folder: each `*.safetensors` in it is an adapter by its stem; empty for none. Looked at with each question.
-    >>>>>>> lora-surface
-            prefixes: a request may name, instead of a name, a file or hub id that begins with one of them.
+    Attributes:
+        modules: where each named adapter lies, a file, a folder or a hub id, by its name.
+        folder: each `*.safetensors` in it is an adapter by its stem, as it is when somebody asks; empty for none.
+        prefixes: a request may name, instead of a name, a file or hub id that begins with one of them.
     """
 
     model_config = SETTINGS_CONFIG

@@ -71,6 +71,9 @@ def to_adapter(file: AdapterFile, pipeline: Any) -> Adapter:
         adapted[component] = {
             name: stored(layer, modules[component][name], modules[component][""]) for name, layer in fits.items()
         }
+        for name, pair in adapted[component].items():  # a huge alpha, or float16 where the file has more
+            if not (pair.down.isfinite().all() and pair.up.isfinite().all()):
+                raise file.refusal(f"{component}.{name}", "is not finite with its alpha, in the dtype of the layer")
     return Adapter(file.digest, adapted, warnings)
 
 

@@ -42,12 +42,14 @@ class _State:
 
     Attributes:
         active: whether there are adapters in the forward that runs.
+        whole: all its rows get the same; read only by layers that do not have the rows first.
         mask: [rows, slots * rank].
         layers: by name.
     """
 
     def __init__(self) -> None:
         self.active = False
+        self.whole = False
         self.mask: torch.Tensor | None = None
         self.layers: dict[str, _Slots] = {}
 
@@ -84,6 +86,7 @@ class SlotHooks:
                 free = next(place for place, held in enumerate(self._slots) if held not in used)
                 self._fill(free, adapter)
         self._state.mask = self._mask(table)
+        self._state.whole = table.whole
         self._state.active = True
 
     def end(self) -> None:
@@ -107,7 +110,8 @@ class SlotHooks:
         """Copy an adapter into a slot; what another one had there is gone."""
         first = slot * self._rank
         for name, slots in self._state.layers.items():
-            slots.up[:, first : first + self._rank].zero_()  # which alone makes all of the slot nothing
+            slots.down[first : first + self._rank].zero_()
+            slots.up[:, first : first + self._rank].zero_()
             low_rank = adapter.layers.get(name)
             if low_rank is not None:
                 slots.down[first : first + low_rank.rank].copy_(low_rank.down)
@@ -146,9 +150,12 @@ def _hook(state: _State, name: str, *, many: bool) -> Any:
         rows = mask.shape[0]
         if given.shape[0] != rows:
             multiple, rest = divmod(given.shape[0], rows)
-            if rest or not many:
+            if state.whole:  # all rows of the mask are the same
+                mask = mask[:1].expand(given.shape[0], -1)
+            elif rest or not many:
                 raise RowsNotFirstError(f"layer {name} works on {given.shape[0]} rows in a forward of {rows}")
-            mask = mask.repeat_interleave(multiple, 0)
+            else:
+                mask = mask.repeat_interleave(multiple, 0)
         given = given.to(slots.down.dtype)
         if slots.down.ndim == 4:
             inner = functional.conv2d(given, slots.down, None, layer.stride, layer.padding, layer.dilation)

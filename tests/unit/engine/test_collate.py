@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from imagegen.engine.collate import describe, forward
+from imagegen.engine.adapters.adapter_table import ComponentAdapter, Updates
+from imagegen.engine.collate import DenoiserCall, _rows_are_alike, describe, forward
+from imagegen.engine.merge_rules import rule_of
 from tests.unit.engine.collate_toys import (
     DENOISER,
     PIXELS,
@@ -153,3 +155,19 @@ def test_an_output_without_rows_is_an_error_not_a_wrong_image() -> None:
     module = Summing()
     with pytest.raises(ValueError, match=r"shape \[1, 4\]; 4 rows were expected"):
         forward([call_of(module, **BASE), call_of(module, **BASE)])
+
+
+def test_rows_of_several_lengths_share_with_the_same_adapters_alone() -> None:
+    """A layer on the tokens of all rows cannot tell rows apart: one of them would get another one's adapter."""
+    module = torch.nn.Linear(2, 2)
+    one = ComponentAdapter("digest", {})
+
+    def call(lengths: tuple[int, ...], updates: Updates) -> DenoiserCall:
+        captions = [torch.zeros(length, 2) for length in lengths]
+        return DenoiserCall(
+            module, (), {}, 2, 2, torch.device("cpu"), rules=(("cap_feats", rule_of("cap_feats", captions, 2)),),
+            updates=updates,
+        )  # fmt: skip
+
+    assert not _rows_are_alike(call((3, 5), ((one, 1.0),)))
+    assert _rows_are_alike(call((3, 3), ((one, 1.0),)))

@@ -109,8 +109,14 @@ def test_slots_can_be_freed_and_come_back_without_a_graph_more(compiled: Compile
 def test_rows_that_are_not_first_are_an_error() -> None:
     module = Toy()
     hooks = SlotHooks(module, SLOTS, RANK)
-    table = adapter_table([(2, ((adapter(1), 1.0),))], 2)
+    one = adapter(1)
+    same = adapter_table([(2, ((one, 1.0),))], 2)
+    table = adapter_table([(1, ()), (1, ((one, 1.0),))], 2)
     assert table is not None
+    assert same is not None
+    hooks.begin(module, same)
+    with torch.no_grad():
+        torch.testing.assert_close(module(*inputs(6)), merged(Toy(), {one: 1.0})(*inputs(6)))
     hooks.begin(module, table)
     with torch.no_grad(), pytest.raises(RowsNotFirstError, match="layer linear works on 6 rows in a forward of 2"):
         module(*inputs(6))
