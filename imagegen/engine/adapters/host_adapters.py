@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from imagegen.engine.adapters.adapter import Adapter, AdapterError, LowRank
+from imagegen.engine.adapters.adapter import Adapter, AdapterError, LowRank, Pairs, as_pairs, from_pairs
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.packing import Layout, pack
 from imagegen.metrics import CacheStatistics
@@ -49,8 +49,8 @@ class HostAdapter:
 
     def unpacked(self, buffer: torch.Tensor) -> Mapping[str, Mapping[str, LowRank]]:
         """The layers by component, in a copy of the buffer."""
-        components: dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]] = self.layout.unpack(buffer)
-        return {name: {layer: LowRank(*pair) for layer, pair in layers.items()} for name, layers in components.items()}
+        components: dict[str, Pairs] = self.layout.unpack(buffer)
+        return {name: from_pairs(pairs) for name, pairs in components.items()}
 
 
 def packed(adapter: Adapter, *, pinned: bool) -> HostAdapter:
@@ -60,11 +60,7 @@ def packed(adapter: Adapter, *, pinned: bool) -> HostAdapter:
         adapter: as it was read.
         pinned: whether its memory is page-locked, so that a GPU can take it while the host goes on.
     """
-    parts = {
-        name: {layer: (low_rank.down, low_rank.up) for layer, low_rank in layers.items()}
-        for name, layers in adapter.components.items()
-    }
-    layout, buffer = pack(parts, _HOST)
+    layout, buffer = pack({name: as_pairs(layers) for name, layers in adapter.components.items()}, _HOST)
     return HostAdapter(
         adapter.digest, layout, buffer.pin_memory() if pinned else buffer, adapter.rank, adapter.warnings
     )
@@ -154,10 +150,6 @@ class HostAdapters:
     def forget(self, where: str) -> None:
         """Look for it anew the next time."""
         self._files.pop(where, None)
-
-    def clear(self) -> None:
-        """Keep none."""
-        self._cache.clear()
 
     def _located(self, where: str) -> Path:
         file = self._files[where] = self._locate(where)

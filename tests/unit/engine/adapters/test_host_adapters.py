@@ -122,7 +122,7 @@ def test_one_that_is_forgotten_while_it_is_read_is_read_to_its_end(
 
     adapters._read = read
     assert adapters.get(where).rank == 2
-    adapters.clear()
+    adapters._cache.clear()
 
     class Forgets(dict[str, Path]):
         def get(self, *asked: Any) -> Any:
