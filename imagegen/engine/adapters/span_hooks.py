@@ -84,19 +84,23 @@ class SpanHooks:
 
     def _add(self, table: AdapterTable, name: str, layer: Any, given: torch.Tensor, output: torch.Tensor) -> None:
         """Add the updates of a layer to its output [rows, ...] in place."""
+        wanted = [
+            (start, stop, adapter.layers[name], scale)
+            for start, stop, updates in table.spans
+            for adapter, scale in updates
+            if scale and name in adapter.layers
+        ]
+        if not wanted:
+            return
         count = 1
         if not table.whole:
             count = tokens_a_row(name, given, table.rows, behind_each_other=self._behind_each_other)
-        for start, stop, updates in table.spans:
-            for adapter, scale in updates:
-                low_rank = adapter.layers.get(name)
-                if low_rank is None or not scale:
-                    continue
-                if table.whole:
-                    _add_low_rank(layer, given, output, low_rank, scale)
-                else:
-                    span = slice(start * count, stop * count)
-                    _add_low_rank(layer, given[span], output[span], low_rank, scale)
+        for start, stop, low_rank, scale in wanted:
+            if table.whole:
+                _add_low_rank(layer, given, output, low_rank, scale)
+            else:
+                span = slice(start * count, stop * count)
+                _add_low_rank(layer, given[span], output[span], low_rank, scale)
 
 
 def _add_low_rank(layer: Any, given: torch.Tensor, output: torch.Tensor, low_rank: LowRank, scale: float) -> None:
