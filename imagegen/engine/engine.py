@@ -142,7 +142,9 @@ class Engine(ImageGenerator[Generation]):
         """
         largest = (self.settings.max_batch_rows,) if self.pipelines.device.type == "cuda" else ()
         with_adapters = (
-            warm_up_updates(self._denoisers) if self.settings.compile == "torch" and self.catalog.is_configured else None
+            warm_up_updates(self._denoisers)
+            if self.settings.compile == "torch" and self.catalog.is_configured
+            else None
         )
         if self.compiled is not None:
             self.compiled.learn(True)

@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,9 @@ JOB, PACKAGE, PROBLEM = "job", "package", "problem"
 _NICENESS = 10  # forwards go first
 _EXAMPLE_ROWS = 2  # with 1, torch would take the number for a constant
 _MOST_ROWS = 2**16  # for want of a bound
-_CONFIG = {
-    "aot_inductor.package_constants_in_so": False,  # else every package has the weights, and the device holds both
+_WITH_WEIGHTS = {"freezing": True}
+_WITHOUT_WEIGHTS = {
+    "aot_inductor.package_constants_in_so": False,
     "always_keep_tensor_constants": True,  # else small ones are written into the code, by value
 }
 
@@ -43,6 +45,7 @@ class Job:
     Attributes:
         key: of the package.
         network: as `without_weights` gives it.
+        weights: by name, where the package is to have them.
         shape: of the forward.
         device: as torch names it.
         threads: of torch on a CPU.
@@ -52,6 +55,7 @@ class Job:
 
     key: str
     network: bytes
+    weights: Mapping[str, torch.Tensor] | None
     shape: ForwardShape
     device: str
     threads: int
@@ -82,16 +86,20 @@ def build(job: Job, folder: Path) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.allow_tf32
     torch.set_float32_matmul_precision(job.precision)
     network = with_empty_weights(job.network, device)
+    if job.weights is not None:
+        network.load_state_dict(job.weights, strict=False, assign=True)  # buffers that are not saved are there
     tensors = job.shape.examples(_EXAMPLE_ROWS, device)
     dynamic = [{0: Dim.AUTO} if has_rows else {} for has_rows in job.shape.has_rows()]
     with torch.no_grad():
         exported = torch.export.export(
             _OnTensors(network, job.shape), (tensors,), dynamic_shapes=(dynamic,), strict=False
         )
-    lifted = _lift(exported)
+    details = Details(_most_rows(exported), None if job.weights is not None else _lift(exported))
+    config = _WITHOUT_WEIGHTS if job.weights is None else _WITH_WEIGHTS
     code = folder / "code.pt2"
-    torch._inductor.aoti_compile_and_package(exported, package_path=str(code), inductor_configs=_CONFIG)
-    write_package(folder / PACKAGE, job.key, code, Details(_most_rows(exported), lifted))
+    with torch.no_grad():  # else nothing is frozen
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(code), inductor_configs=config)
+    write_package(folder / PACKAGE, job.key, code, details)
 
 
 def _lift(exported: Any) -> dict[str, torch.Tensor]:
@@ -110,7 +118,13 @@ def _lift(exported: Any) -> dict[str, torch.Tensor]:
 
 def _most_rows(exported: Any) -> int:
     """The largest number of rows that the code is for; the network itself may have a bound."""
-    return min((_MOST_ROWS if bounds.upper > _MOST_ROWS else int(bounds.upper) for bounds in exported.range_constraints.values()), default=_EXAMPLE_ROWS)
+    return min(
+        (
+            _MOST_ROWS if bounds.upper > _MOST_ROWS else int(bounds.upper)
+            for bounds in exported.range_constraints.values()
+        ),
+        default=_EXAMPLE_ROWS,
+    )
 
 
 def main() -> None:
@@ -120,7 +134,9 @@ def main() -> None:
     os.nice(_NICENESS)
     tempfile.tempdir = os.environ["TMPDIR"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     try:
-        build(pickle.loads((folder / JOB).read_bytes()), folder)
+        with (folder / JOB).open("rb") as file:
+            job = pickle.load(file)
+        build(job, folder)
     except BaseException as error:
         (folder / PROBLEM).write_text(f"{type(error).__name__}: {error}")
         raise

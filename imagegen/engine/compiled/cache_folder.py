@@ -1,8 +1,8 @@
 """The folder of packages, which instances, processes and machines may share.
 
-    FOLDER/DIGEST OF THE FORWARD/torch-2.13.0-cpu-3f2a91c0.package      complete: it came here by a rename
-                                 torch-2.13.0-cpu-3f2a91c0.lock         held by whoever builds it
-                                 torch-2.13.0-cpu-3f2a91c0.building-*   what is being built, or was left there by a crash
+FOLDER/DIGEST OF THE FORWARD/torch-2.13.0-cpu-3f2a91c0.package      complete: it came here by a rename
+                             torch-2.13.0-cpu-3f2a91c0.lock         held by whoever builds it
+                             torch-2.13.0-cpu-3f2a91c0.building-*   what is being built, or was left there by a crash
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class CacheFolder:
             if file.exists():
                 _log.warning("the package %s is not used: %s", file, error)
             elif others := self._others(key):
-                _log.warning(
-                    "the package %s is not there, only for another torch, device or machine: %s", file, others
-                )
+                _log.warning("the package %s is not there, only for another torch, device or machine: %s", file, others)
             return None
         return file
 

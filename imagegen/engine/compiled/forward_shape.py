@@ -36,9 +36,7 @@ class ForwardShape:
 
     def tensors(self, arguments: Mapping[str, Any]) -> list[torch.Tensor]:
         """The tensors of a forward of this shape, in order. Contiguous: compiled code reads them as if they were."""
-        return [
-            tensor.contiguous() for name, node in self.arguments for tensor in _tensors(node, arguments[name])
-        ]
+        return [tensor.contiguous() for name, node in self.arguments for tensor in _tensors(node, arguments[name])]
 
     def with_tensors(self, tensors: Sequence[torch.Tensor]) -> dict[str, Any]:
         """The arguments by name: the opposite of `tensors`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import json
 import pickle
@@ -56,12 +57,19 @@ def constants(module: nn.Module) -> dict[str, torch.Tensor]:
     return {**dict(module.named_buffers(remove_duplicate=False)), **parameters}
 
 
+def digest_of_weights(module: nn.Module) -> str:
+    """A text that is equal for networks of equal weights; reads all of them."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in constants(module).items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def identity(module: nn.Module) -> str:
     """A text that is equal for networks of the same code, whatever their weights are, in every process."""
     config = {key: value for key, value in dict(getattr(module, "config", {})).items() if not key.startswith("_")}
-    layers = [
-        (name, _name(each), each.extra_repr(), _processor(each)) for name, each in module.named_modules()
-    ]
+    layers = [(name, _name(each), each.extra_repr(), _processor(each)) for name, each in module.named_modules()]
     tensors = [
         (name, str(tensor.dtype), tuple(tensor.shape), tensor.stride()) for name, tensor in constants(module).items()
     ]

@@ -1,4 +1,4 @@
-"""A package: compiled code for one forward, without the network's weights, in a file; and the code loaded from it.
+"""A package: compiled code for one forward, with or without the network's weights, in a file; and the code loaded from it.
 
 The file is a zip of two entries: what AOTInductor made, and what we have to know beside it. Zip has a checksum of each.
 """
@@ -31,11 +31,12 @@ class Details:
 
     Attributes:
         most_rows: that the code is for.
-        lifted: constants that the code reads and the network does not have, by the code's own names.
+        lifted: constants that the code reads and the network does not have, by the code's own names; None of code
+            that has the weights, and reads nothing of the network.
     """
 
     most_rows: int
-    lifted: Mapping[str, torch.Tensor]
+    lifted: Mapping[str, torch.Tensor] | None
 
 
 class PackageError(Exception):
@@ -52,7 +53,7 @@ def write_package(file: Path, key: str, code: Path, details: Details) -> None:
         details: of it.
     """
     entry = io.BytesIO()
-    torch.save({"key": key, "most_rows": details.most_rows, "lifted": dict(details.lifted)}, entry)
+    torch.save({"key": key, "most_rows": details.most_rows, "lifted": details.lifted}, entry)
     with file.open("xb") as target:
         with zipfile.ZipFile(target, "w") as archive:
             archive.write(code, _CODE)
@@ -78,9 +79,9 @@ def check_package(file: Path, key: str) -> None:
 
 
 class Package:
-    """The loaded code of a package, which reads the weights of a network.
+    """The loaded code of a package, which has the weights of a network or reads them where they are.
 
-    The weights have to stay where they are: whoever moves them loads the package again.
+    They have to stay there: whoever moves them loads the package again.
 
     Args:
         file: the package.
@@ -103,6 +104,8 @@ class Package:
                     io.BytesIO(archive.read(_CODE)), device_index=device.index or 0 if device.type == "cuda" else -1
                 )
             self.most_rows = details.most_rows
+            if details.lifted is None:
+                return
             known = {f"{NETWORK}.{name}": tensor for name, tensor in constants(module).items()} | dict(details.lifted)
             self._code.load_constants(
                 # The parameters themselves: what is read of them is never freed, but their memory moves with them.

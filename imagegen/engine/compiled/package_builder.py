@@ -101,7 +101,8 @@ def build_in_process(job: Job, folder: Path, closed: threading.Event) -> Path:
         BuildError: the process failed, or was ended.
         OSError: it could not be started, or there is no room for the job.
     """
-    (folder / JOB).write_bytes(pickle.dumps(job))
+    with (folder / JOB).open("wb") as file:
+        pickle.dump(job, file)
     process = start_module("imagegen.engine.compiled.build", folder)
     try:
         while True:

@@ -33,5 +33,5 @@ def test_a_setting_out_of_range_is_named(name: str, value: Any) -> None:
 
 def test_compile_needs_row_buckets() -> None:
     with pytest.raises(ValidationError, match="parameter compile: needs row_buckets"):
-        EngineSettings(compile=True)
-    assert EngineSettings(compile=True, row_buckets=(8, 16)).compile
+        EngineSettings(compile="torch")
+    assert EngineSettings(compile="torch", row_buckets=(8, 16)).compile
