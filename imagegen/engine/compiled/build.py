@@ -1,4 +1,4 @@
-"""`python -m imagegen.engine.compiled.build FOLDER`: builds one package. Started by `PackageBuilder`, with which it ends.
+"""`python -m imagegen.engine.compiled.build FOLDER`: builds a package. Started by `PackageBuilder`, and ends with it.
 
 A process of its own: a compiler takes minutes of Python, which would hold up every step of the engine's, needs memory,
 and may crash. FOLDER has the job and gets the package; whatever the compiler leaves behind goes into it too.

@@ -62,7 +62,7 @@ def digest_of_weights(module: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in constants(module).items():
         digest.update(name.encode())
-        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""A package: compiled code for one forward, with or without the network's weights, in a file; and the code loaded from it.
+"""A package: a file with compiled code for one forward, with or without the network's weights; and the loaded code.
 
 The file is a zip of two entries: what AOTInductor made, and what we have to know beside it. Zip has a checksum of each.
 """

@@ -46,8 +46,8 @@ def _quickly() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield build_in_process(job(), tmp_path_factory.mktemp("build"), threading.Event())
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_in_process(job(), tmp_path_factory.mktemp("build"), threading.Event())
 
 
 @pytest.fixture

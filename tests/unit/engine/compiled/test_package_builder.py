@@ -16,6 +16,7 @@ from imagegen.engine.compiled.build import PROBLEM, Job
 from imagegen.engine.compiled.cache_folder import CacheFolder
 from imagegen.engine.compiled.package_builder import BuildError, PackageBuilder, build_in_process
 from imagegen.engine.compiled.package_key import PackageKey
+from imagegen.engine.worker import worker_process
 from tests.unit.engine.compiled.toys import a_job, written
 
 KEY = PackageKey("forward", "torch-1")
@@ -117,7 +118,7 @@ def test_closing_ends_what_is_being_built(builders: Any) -> None:
 
 def test_a_process_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package_builder, "start_module", lambda _, folder: Process(1, folder / PROBLEM, "E: no"))
-    with pytest.raises(BuildError, match="^E: no$"):
+    with pytest.raises(BuildError, match=r"^E: no$"):
         build_in_process(a_job(), tmp_path, threading.Event())
     monkeypatch.setattr(package_builder, "start_module", lambda _, folder: Process(-9, folder / "other", ""))
     (tmp_path / PROBLEM).unlink()
@@ -127,7 +128,7 @@ def test_a_process_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_process_does_not_outlive_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    start = package_builder.start_module
+    start = worker_process.start_module
 
     def start_module(_: str, folder: Path) -> Any:
         started.append(start("tests.unit.engine.compiled.sleeper", folder))
