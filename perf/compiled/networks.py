@@ -1,4 +1,4 @@
-"""Networks whose forwards are timed compiled: of Flux's and Qwen-Image's shapes, random weights, and the bundled UNet."""
+"""Networks whose forwards are timed compiled: of Flux's and Qwen-Image's shapes, random weights, and the bundled one."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from imagegen.engine.compiled.build import Job
 from imagegen.engine.compiled.forward_shape import ForwardShape, forward_shape
 from imagegen.engine.compiled.network import constants, without_weights
 from imagegen.engine.compiled.package import Package, PackageError
-from imagegen.engine.compiled.package_key import PackageKey, has_weights, package_key
+from imagegen.engine.compiled.package_key import PackageKey, has_weights, network_text, package_key
 from imagegen.engine.merge_rules import MergeRule
 
 # Of the largest value: compiled code adds in another order, and rounds once where eager code rounds after each layer.
@@ -83,6 +83,7 @@ class CompiledForward:
         self._changed = changed
         self._ran = ran
         self._entries: dict[ForwardShape, _Entry] = {}
+        self._text: str | None = None
         self._network: bytes | None = None
         self.learns = True
 
@@ -136,7 +137,9 @@ class CompiledForward:
     def _entry(self, shape: ForwardShape) -> _Entry | None:
         entry = self._entries.get(shape)
         if entry is None and self.learns:
-            entry = self._entries[shape] = _Entry(package_key(self._module, shape, self._device))
+            if self._text is None:
+                self._text = network_text(self._module, self._device)
+            entry = self._entries[shape] = _Entry(package_key(self._text, shape, self._device))
             entry.file = self._find(entry.key)
             if entry.file is not None:
                 entry.state = "ready"

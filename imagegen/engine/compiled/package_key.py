@@ -35,19 +35,28 @@ class PackageKey:
         return f"{self.forward}/{self.environment}"
 
 
-def package_key(module: nn.Module, shape: ForwardShape, device: torch.device) -> PackageKey:
-    """The key of a forward's package on this machine.
+def network_text(module: nn.Module, device: torch.device) -> str:
+    """What of a network its packages depend on, as a text; reads all weights where they have them.
 
     On a CPU a package has the weights, in the order that the processor likes best: products of matrices are faster by
     a fifth. On other devices it has not, so that one package is for all weights, and the device holds them once.
 
     Args:
-        module: the denoiser, wherever its weights are.
+        module: the denoiser.
+        device: that it is on.
+    """
+    return "\0".join([identity(module), digest_of_weights(module) if has_weights(device) else ""])
+
+
+def package_key(network: str, shape: ForwardShape, device: torch.device) -> PackageKey:
+    """The key of a forward's package on this machine.
+
+    Args:
+        network: its `network_text`.
         shape: of the forward.
         device: that it runs on.
     """
-    weights = digest_of_weights(module) if has_weights(device) else ""
-    return PackageKey(_digest(identity(module), weights, repr(shape))[:32], environment(device))
+    return PackageKey(_digest(network, repr(shape))[:32], environment(device))
 
 
 def has_weights(device: torch.device) -> bool:

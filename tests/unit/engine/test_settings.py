@@ -39,5 +39,7 @@ def test_compile_needs_row_buckets() -> None:
 
 def test_packages_need_no_row_buckets_and_something_to_build_for() -> None:
     assert EngineSettings(compile="aot").compile == "aot"
-    with pytest.raises(ValidationError, match="parameter compile: aot builds packages for warmup_sizes, which are none"):
+    with pytest.raises(
+        ValidationError, match="parameter compile: aot builds packages for warmup_sizes, which are none"
+    ):
         EngineSettings(compile="aot", warmup_sizes=("none",))

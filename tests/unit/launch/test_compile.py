@@ -75,7 +75,7 @@ def test_what_cannot_be_built_is_its_status(
     [
         (("--dtype", "int8"), "compile: parameter dtype: 'int8' is not allowed"),
         (("--sizes", "none"), "compile: parameter compile: aot builds packages for warmup_sizes, which are none"),
-        (("--sizes", "9x9"), "compile: parameter warmup_sizes: invalid_argument: size: \"9x9\" is not allowed"),
+        (("--sizes", "9x9"), 'compile: parameter warmup_sizes: invalid_argument: size: "9x9" is not allowed'),
     ],
 )
 def test_bad_options_are_named(

@@ -8,29 +8,34 @@ import pytest
 import torch
 
 from imagegen.engine.compiled import package_key as keys
-from imagegen.engine.compiled.package_key import environment, package_key
+from imagegen.engine.compiled.forward_shape import ForwardShape
+from imagegen.engine.compiled.package_key import PackageKey, environment, network_text, package_key
 from tests.unit.engine.compiled.toys import CPU, Toy, arguments, shape_of
 
 
+def key_of(module: Toy, shape: ForwardShape, device: torch.device) -> PackageKey:
+    return package_key(network_text(module, device), shape, device)
+
+
 def test_the_number_of_rows_is_not_in_the_key() -> None:
-    key = package_key(Toy(0), shape_of(arguments(2)), CPU)
-    assert key == package_key(Toy(0), shape_of(arguments(7)), CPU)
+    key = key_of(Toy(0), shape_of(arguments(2)), CPU)
+    assert key == key_of(Toy(0), shape_of(arguments(7)), CPU)
     assert re.fullmatch(r"[0-9a-f]{32}/torch-[0-9.]+-cpu-[0-9a-f]{8}", str(key))
 
 
 def test_other_weights_are_another_forward_where_the_package_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = shape_of(arguments(2))
-    assert package_key(Toy(0), shape, CPU) != package_key(Toy(1), shape, CPU)
+    assert key_of(Toy(0), shape, CPU) != key_of(Toy(1), shape, CPU)
     monkeypatch.setattr(keys, "has_weights", lambda _: False)
-    assert package_key(Toy(0), shape, CPU) == package_key(Toy(1), shape, CPU)
+    assert key_of(Toy(0), shape, CPU) == key_of(Toy(1), shape, CPU)
     monkeypatch.undo()
     assert not keys.has_weights(torch.device("cuda"))
 
 
 def test_another_network_or_shape_is_another_forward() -> None:
-    key = package_key(Toy(), shape_of(arguments(2)), CPU)
-    assert package_key(Toy(width=5), shape_of(arguments(2)), CPU).forward != key.forward
-    assert package_key(Toy(), shape_of({**arguments(2), "add": 1}), CPU).forward != key.forward
+    key = key_of(Toy(), shape_of(arguments(2)), CPU)
+    assert key_of(Toy(width=5), shape_of(arguments(2)), CPU).forward != key.forward
+    assert key_of(Toy(), shape_of({**arguments(2), "add": 1}), CPU).forward != key.forward
 
 
 def test_another_torch_processor_or_way_to_use_it_is_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
