@@ -31,6 +31,7 @@ from imagegen.engine.device_memory import DeviceMemory
 from imagegen.engine.generation import Generation
 from imagegen.engine.image_generator import ImageGenerator, Respond
 from imagegen.engine.lifecycle import RequestLifecycle
+from imagegen.engine.measured_tuning import MeasuredTuning
 from imagegen.engine.memory_costs import tells_memory
 from imagegen.engine.metric_families import NewSeries, discard
 from imagegen.engine.metrics import EngineMetrics
@@ -148,6 +149,9 @@ class Engine(ImageGenerator[Generation]):
         )
         if self.compiled is not None:
             self.compiled.learn(True)
+        if self.settings.chooses_by_measuring:
+            plan = next(warmup_plans(self.pipelines, self.settings, self.settings.warmup_sizes[:1]))
+            self._runner.see_first_call(plan, MeasuredTuning(self.settings).choose)
         for plan in warmup_plans(self.pipelines, self.settings, self.settings.warmup_sizes):
             started_s = time.monotonic()
             _log.info("warming up: %s at %dx%d", plan.task, *plan.size)

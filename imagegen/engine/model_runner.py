@@ -182,6 +182,28 @@ class ModelRunner:
         self._metrics.image_peak(plan.task, plan.size, cost.by_stage())
         return cost
 
+    def see_first_call(self, plan: Plan, see: Callable[[DenoiserCall], None]) -> None:
+        """Generate the first image of a plan, and show its first denoiser call before it is made. Raises what goes wrong.
+
+        Args:
+            plan: the request.
+            see: is called on the device's thread; forwards of its own are made before the image's.
+        """
+        seen = False
+
+        def run_call(call: DenoiserCall) -> Any:
+            nonlocal seen
+            if not seen:
+                seen = True
+                see(call)
+            return self._executor.call(call)
+
+        done: Future[list[GeneratedImage]] = Future()
+        self._device_thread.submit(
+            GenerationJob(lambda index: self._generate(plan, index, run_call), 1, partial(_settle, done))
+        )
+        done.result()
+
     def run_on_device_thread(self, work: Callable[[], None]) -> None:
         """Do something on the device's thread, between two forwards, and wait for it. Raises what it raises."""
         done: Future[list[None]] = Future()

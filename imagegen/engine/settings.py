@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from imagegen.api.parameter_types import CommaSeparated
-from imagegen.pipelines.settings import PipelineSettings
+from imagegen.pipelines.settings import AUTO, PipelineSettings
 
 
 class EngineSettings(PipelineSettings):
@@ -118,6 +118,21 @@ class EngineSettings(PipelineSettings):
             raise ValueError("parameter compile: not with parallelism context")
         if len(self.devices) > 1 and self.compile == "aot":
             raise ValueError("parameter compile: aot is for one device; several take torch or off")
+        return self
+
+    @property
+    def chooses_by_measuring(self) -> bool:
+        """Whether something is chosen by what a forward takes."""
+        return AUTO in (self.channels_last, self.attention_backend)
+
+    @model_validator(mode="after")
+    def _auto_can_be_measured(self) -> Self:
+        if self.chooses_by_measuring:
+            name = "channels_last" if self.channels_last == AUTO else "attention_backend"
+            if self.compile != "off" or len(self.devices) > 1:
+                raise ValueError(f"parameter {name}: auto is for compile off and one device")
+            if self.warmup_sizes == ("none",):
+                raise ValueError(f"parameter {name}: auto is measured while warmup_sizes are warmed up, which are none")
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,9 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from imagegen.api.limits import RequestLimits
 from imagegen.api.parameter_types import CommaSeparated, TrueOrFalse
 
+AUTO = "auto"
+"""Of a setting that the engine chooses by measuring."""
+
 _FORMER_WORDS = {"true": "torch", "false": "off"}
 
 
@@ -40,13 +43,15 @@ class PipelineSettings(RequestLimits):
     native_size_px: Annotated[tuple[int, ...], CommaSeparated] = Field(
         default=(), description='width and height of size "auto", as 1024,1024; empty for the pipeline\'s own'
     )
-    channels_last: TrueOrFalse = Field(
+    channels_last: Annotated[Literal["auto"], BeforeValidator(str)] | TrueOrFalse = Field(
         default=False,
-        description="keep denoiser and VAE weights in channels-last order, which convolutions on GPUs like",
+        description="keep denoiser and VAE weights in channels-last order, which convolutions on GPUs like; auto for"
+        " what the denoiser is faster with, measured at the first start and remembered in the user's folder for caches",
     )
     attention_backend: str | None = Field(
         default=None,
-        description="attention implementation of diffusers, such as flash or _native_cudnn; empty for its default",
+        description="attention implementation of diffusers, such as flash or _native_cudnn; empty for its default; auto"
+        " for the fastest of torch's own, as with channels_last",
     )
     lora_modules: Annotated[tuple[str, ...], CommaSeparated] = Field(
         default=(),

@@ -8,11 +8,11 @@ import torch
 
 from imagegen.malloc import keep_freed_memory
 from imagegen.pipelines.denoisers import DENOISERS
-from imagegen.pipelines.settings import PipelineSettings
+from imagegen.pipelines.settings import AUTO, PipelineSettings
 
 
 def tune(pipeline: Any, settings: PipelineSettings, device: torch.device) -> None:
-    """Apply threads, memory format, attention backend, TF32 and compilation.
+    """Apply threads, memory format, attention backend, TF32 and compilation, but for what the engine chooses.
 
     Raises:
         ValueError: the model has no choice of attention backends, or not this one.
@@ -27,10 +27,10 @@ def tune(pipeline: Any, settings: PipelineSettings, device: torch.device) -> Non
     for name, module in modules.items():
         if not isinstance(module, torch.nn.Module):
             continue
-        if settings.channels_last:
+        if settings.channels_last is True:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if name != "vae":
-            if settings.attention_backend is not None:
+            if settings.attention_backend not in (None, AUTO):
                 _set_attention_backend(name, module, settings.attention_backend)
             if settings.compile == "torch":
                 module.compile()

@@ -25,12 +25,6 @@ _POLL_S = 0.5  # between two looks at whether another one has built it
 _log = logging.getLogger(__name__)
 
 
-def default_folder() -> Path:
-    """The folder where none is configured: `imagegen/compiled` in the user's folder for caches."""
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(caches).expanduser() / "imagegen" / "compiled"
-
-
 class CacheFolder:
     """Packages by their keys. Safe from any thread and process.
 

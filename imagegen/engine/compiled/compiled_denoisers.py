@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
-from imagegen.engine.compiled.cache_folder import CacheFolder, default_folder
+from imagegen.engine.compiled.cache_folder import CacheFolder
 from imagegen.engine.compiled.compiled_forward import CompiledForward, State, install
 from imagegen.engine.compiled.package_builder import Build, PackageBuilder
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.settings import EngineSettings
 from imagegen.file_names import native
+from imagegen.user_caches import user_cache_folder
 
 STATES: tuple[State, ...] = ("building", "ready", "failed")
 
@@ -37,7 +38,7 @@ def compiled_denoisers(
     """
     if settings.compile != "aot":
         return None
-    place = folder / native(settings.compile_cache) if settings.compile_cache else default_folder()
+    place = folder / native(settings.compile_cache) if settings.compile_cache else user_cache_folder("compiled")
     return CompiledDenoisers(denoisers, device, place, metrics.packages, metrics.forward_by)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagegen.engine.compiled.cache_folder import CacheFolder, default_folder
+from imagegen.engine.compiled.cache_folder import CacheFolder
 from imagegen.engine.compiled.package import PackageError
 from imagegen.engine.compiled.package_key import PackageKey
 from tests.unit.engine.compiled.toys import written
@@ -136,11 +136,3 @@ def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path, caplog: pytest.LogC
         assert cache.find(KEY) is None
     with pytest.raises(OSError, match="file"), cache.turn(KEY, threading.Event()):
         pass
-
-
-def test_the_default_is_the_user_s_folder_for_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert default_folder() == Path("/caches/imagegen/compiled")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert default_folder() == Path("/home/me/.cache/imagegen/compiled")

@@ -84,7 +84,7 @@ def test_the_folder_is_the_configured_one(
     setting: str, folder: str, metrics: EngineMetrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[Path] = []
-    monkeypatch.setattr(subject, "default_folder", lambda: Path("default"))
+    monkeypatch.setattr(subject, "user_cache_folder", lambda name: Path("default"))
     monkeypatch.setattr(subject, "CompiledDenoisers", lambda _, __, path, *___: found.append(path))
     settings = EngineSettings(compile="aot", compile_cache=setting)
     compiled_denoisers(settings, {}, CPU, Path("here"), metrics)

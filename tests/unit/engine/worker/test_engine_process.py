@@ -108,9 +108,11 @@ def test_after_its_end_only_what_is_compiled_is_warmed_up_again(processes: list[
     assert sizes == [(), ("none",)]
 
 
-def test_after_its_end_what_is_compiled_is_warmed_up_again(processes: list[Process]) -> None:
-    """Its packages are loaded by the warm-up."""
-    with opened(SETTINGS.model_copy(update={"compile": "aot"})):
+@pytest.mark.parametrize("more", [{"compile": "aot"}, {"channels_last": "auto"}])
+def test_after_its_end_what_the_warm_up_loads_or_chooses_is_there_again(
+    processes: list[Process], more: dict[str, str]
+) -> None:
+    with opened(SETTINGS.model_copy(update=more)):
         processes[0].end()
         wait_until(lambda: len(processes) == 2 and bool(processes[1].heard))
     sizes = [EngineSettings.model_validate_json(process.heard[0].settings).warmup_sizes for process in processes]
