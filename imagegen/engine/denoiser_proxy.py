@@ -30,8 +30,8 @@ from imagegen.pipelines.denoisers import DENOISERS
 RunCall = Callable[[DenoiserCall], Any]
 """Runs one denoiser call and returns its output, such as `Executor.call`."""
 
-# Parts of the names of pipelines that not only swap attention processors, which can be kept apart, but also hook into the
-# denoiser's layers or differentiate through it.
+# Parts of the names of pipelines that not only swap attention processors, which can be kept apart, but also hook into
+# the denoiser's layers or differentiate through it.
 _UNSUPPORTED = ("SAGPipeline", "AttendAndExcite", "Pix2PixZero", "TextToVideoZero")
 
 _CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Where a step stands in an image's noise schedule, and how its model's output and the noise follow from each other.
+"""Where a step stands in an image's noise schedule, and how what is forecast follows from the model's output there.
 
     x = alpha x0 + sigma eps      what a model is given; alpha^2 + sigma^2 = 1, or alpha + sigma = 1 of flow matching
 
@@ -12,16 +12,20 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+_ADD_NOISE = ("DDPMScheduler", "EulerAncestralDiscreteScheduler")
 _LEAST = 1e-5  # of alpha and sigma: there is no logarithm of 0
 
 
 @dataclass(frozen=True)
 class Place:
-    """A step's noise level, with eps = of_sample * x + of_output * output.
+    """A step's noise level, and what is forecast there: of_sample * x + of_output * output.
+
+    That is the noise (eps), which changes least from step to step. Where a scheduler adds fresh noise at each step, of
+    which earlier ones know nothing, it is the clean image (x0).
 
     Attributes:
         log_snr: the logarithm of alpha^2 / sigma^2.
-        of_sample: weight of the model's own input; 0 where the model predicts the noise itself, or something unknown.
+        of_sample: weight of the model's own input; 0 where the model predicts what is forecast, or something unknown.
         of_output: weight of the model's output.
     """
 
@@ -49,12 +53,33 @@ def place_of(scheduler: Any, index: int) -> Place:
         alpha, sigma = math.sqrt(kept), math.sqrt(1 - kept)
     alpha, sigma = max(alpha, _LEAST), max(sigma, _LEAST)
     kind = "flow_prediction" if flow else scheduler.config.get("prediction_type", "epsilon")
-    of_sample, of_output = {
+    weights = (_clean if _adds_noise(scheduler) else _noise)(kind, alpha, sigma)
+    return Place(2 * math.log(alpha / sigma), *weights)
+
+
+def _noise(kind: str, alpha: float, sigma: float) -> tuple[float, float]:
+    """The weights that make eps of x and what a model of a kind predicts."""
+    return {
         "v_prediction": (sigma, alpha),  # v = alpha eps - sigma x0
         "flow_prediction": (1.0, alpha),  # v = eps - x0
         "sample": (1 / sigma, -alpha / sigma),
     }.get(kind, (0.0, 1.0))
-    return Place(2 * math.log(alpha / sigma), of_sample, of_output)
+
+
+def _clean(kind: str, alpha: float, sigma: float) -> tuple[float, float]:
+    """The weights that make x0."""
+    return {
+        "epsilon": (1 / alpha, -sigma / alpha),
+        "v_prediction": (alpha, -sigma),
+        "flow_prediction": (1.0, -sigma),
+    }.get(kind, (0.0, 1.0))
+
+
+def _adds_noise(scheduler: Any) -> bool:
+    name, config = type(scheduler).__name__, scheduler.config
+    if name == "DPMSolverMultistepScheduler":
+        return str(config.get("algorithm_type")).startswith("sde-")
+    return name in _ADD_NOISE or bool(config.get("stochastic_sampling"))
 
 
 def first_index(scheduler: Any, timestep: Any) -> int:

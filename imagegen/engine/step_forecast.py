@@ -1,7 +1,7 @@
 """Forecasts the denoiser's output at the steps of one image that a cadence leaves out, from its own earlier outputs.
 
     StepForecast          of an image: which step it is at; its scheduler tells it of each step
-      ├─ CallForecast     of a denoiser: a `NoiseLine` for each of its calls in a step
+      ├─ CallForecast     of a denoiser: a `ForecastLine` for each of its calls in a step
       └─ ControlForecast  of a ControlNet, whose output nobody reads at such a step
 
 The state belongs to the image, so that images of all kinds share forwards. Nothing is read from the device.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imagegen.engine.family_rules import NEGATED
-from imagegen.engine.noise_line import NoiseLine, mapped, shapes_of
+from imagegen.engine.forecast_line import ForecastLine, mapped, shapes_of
 from imagegen.engine.noise_place import Place, first_index, place_of
 from imagegen.pipelines.step_cache import is_computed
 
@@ -76,8 +76,10 @@ class StepForecast:
         else:
             self.computed_steps += 1
         self._left_out = self.control_left_out = False
-        for calls in (*self._denoisers, *self._controls):
-            calls.begin_step()
+        for denoiser in self._denoisers:
+            denoiser.begin_step()
+        for control in self._controls:
+            control.begin_step()
         self._number += 1
         following = self._index + self._number
         self.place = place_of(scheduler, following) if following < len(scheduler.timesteps) else None
@@ -95,7 +97,7 @@ class CallForecast:
         self._image = image
         self._sign = sign
         self._number = 0  # of the next call within the step
-        self._lines: dict[tuple[int, str], NoiseLine] = {}  # by that, and the name of the call's cache context
+        self._lines: dict[tuple[int, str], ForecastLine] = {}  # by that, and the name of the call's cache context
 
     def begin_step(self) -> None:
         """The next call is the first one of a step."""
@@ -129,7 +131,7 @@ class CallForecast:
         output = compute()
         if place is not None:
             if line is None:
-                line = self._lines[key] = NoiseLine(sample, self._sign)
+                line = self._lines[key] = ForecastLine(sample, self._sign)
             line.add(place, sample, output)
         return output
 

@@ -63,7 +63,7 @@ def obstacle(pipeline: Any, scheduler: Any, steps: int) -> str | None:
     family, kind = type(pipeline).__name__, type(scheduler).__name__
     modules = denoisers_of(pipeline)
     if steps < LEAST_STEPS:
-        return f"{steps} step{'s' if steps != 1 else ''} are too few; it takes {LEAST_STEPS} or more"
+        return f"{steps} step{'s are' if steps != 1 else ' is'} too few; it takes {LEAST_STEPS} or more"
     if kind not in _KNOWN:
         return f"{kind} calls the model in an order of its own"
     if kind == "PNDMScheduler" and not scheduler.config.skip_prk_steps:

@@ -1,8 +1,8 @@
 """A straight line through the last two computed outputs of a denoiser, by which the next ones are forecast.
 
-What lies on it is the noise in the sample (eps), over the log-SNR. What a model predicts instead is turned into it, and
-back, with the sample of its own call; where that is not possible, because the output has another shape than the sample,
-the output itself lies on it.
+It goes over the log-SNR, and what lies on it is the noise in the sample, or the clean image (`noise_place` says which).
+What a model predicts instead is turned into it, and back, with the sample of its own call; where that is not possible,
+because the output has another shape than the sample, the output itself lies on it.
 
 Nothing is read from the device. An output is copied, for it is a view of that of a whole forward, which would live on.
 """
@@ -19,7 +19,7 @@ from imagegen.engine.noise_place import Place
 _LEAST_DISTANCE = 1e-6  # of two log-SNRs: PNDM computes one place twice
 
 
-class NoiseLine:
+class ForecastLine:
     """Of one call that an image makes at each step.
 
     Args:
@@ -31,7 +31,7 @@ class NoiseLine:
         self._shapes = shapes_of(sample)
         self._sign = sign
         self._log_snrs: list[float] = []
-        self._noises: list[Any] = []  # in the form of the model's outputs; of both lists the last two
+        self._values: list[Any] = []  # in the form of the model's outputs; of both lists the last two
         self._dtypes: list[torch.dtype] = []  # of the tensors in an output
 
     def fits(self, sample: Any) -> bool:
@@ -46,35 +46,35 @@ class NoiseLine:
         """Learn from a computed output at a place."""
         samples = _beside(sample, output)
         self._dtypes = [tensor.dtype for tensor in leaves(output)]
-        noise = mapped(output, lambda tensor: self._noise(place, next(samples), tensor))
+        value = mapped(output, lambda tensor: self._value(place, next(samples), tensor))
         if self._log_snrs and abs(place.log_snr - self._log_snrs[-1]) < _LEAST_DISTANCE:
-            self._log_snrs[-1], self._noises[-1] = place.log_snr, noise
+            self._log_snrs[-1], self._values[-1] = place.log_snr, value
             return
         self._log_snrs = [*self._log_snrs[-1:], place.log_snr]
-        self._noises = [*self._noises[-1:], noise]
+        self._values = [*self._values[-1:], value]
 
     def output_at(self, place: Place, sample: Any) -> Any:
         """The forecast of the output at a place."""
         before, last = self._log_snrs
         weight = (place.log_snr - before) / (last - before)
-        earlier, dtypes = iter(leaves(self._noises[0])), iter(self._dtypes)
-        samples = _beside(sample, self._noises[1])
+        earlier, dtypes = iter(leaves(self._values[0])), iter(self._dtypes)
+        samples = _beside(sample, self._values[1])
 
-        def forecast(noise: torch.Tensor) -> torch.Tensor:
-            return self._output(place, next(samples), torch.lerp(next(earlier), noise, weight)).to(next(dtypes))
+        def forecast(value: torch.Tensor) -> torch.Tensor:
+            return self._output(place, next(samples), torch.lerp(next(earlier), value, weight)).to(next(dtypes))
 
-        return mapped(self._noises[1], forecast)
+        return mapped(self._values[1], forecast)
 
-    def _noise(self, place: Place, sample: torch.Tensor | None, output: torch.Tensor) -> torch.Tensor:
+    def _value(self, place: Place, sample: torch.Tensor | None, output: torch.Tensor) -> torch.Tensor:
         if sample is None or not place.of_sample:
             return output.clone()
-        noise = output.to(torch.float32, copy=True).mul_(self._sign * place.of_output)
-        return noise.add_(sample, alpha=place.of_sample)
+        value = output.to(torch.float32, copy=True).mul_(self._sign * place.of_output)
+        return value.add_(sample, alpha=place.of_sample)
 
-    def _output(self, place: Place, sample: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
+    def _output(self, place: Place, sample: torch.Tensor | None, value: torch.Tensor) -> torch.Tensor:
         if sample is None or not place.of_sample:
-            return noise
-        return noise.sub_(sample, alpha=place.of_sample).div_(self._sign * place.of_output)
+            return value
+        return value.sub_(sample, alpha=place.of_sample).div_(self._sign * place.of_output)
 
 
 def leaves(value: Any) -> list[torch.Tensor]:
