@@ -62,6 +62,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
         ("forwards_total",): 1,
         ("denoiser_calls_total",): 2,
         ("forward_rows",): 3,
+        ("forecast_steps_total",): 5,
         ("row_limit",): 8,
         ("isolation_retries_total",): 1,
         ("image_peak_bytes", "64x32", "decode", "text-to-image"): 5000,

@@ -73,12 +73,12 @@ def test_an_image_has_the_same_bits_alone_and_among_others_with_and_without_fore
     make, arguments, _ = FAMILIES[family]
     pipeline = make()
     intervals = (1, 3, 5, 2)
-    rows = {"row_buckets": (16,)}  # what a row's bits are must not depend on how many rows there are
+    buckets = (16,)  # what a row's bits are must not depend on how many rows there are
     alone = [
-        generate(pipeline, lambda call: forward([call], **rows)[0], interval, seed, **arguments)
+        generate(pipeline, lambda call: forward([call], buckets)[0], interval, seed, **arguments)
         for seed, interval in enumerate(intervals)
     ]
-    executor = executor_of(lambda calls: forward(calls, **rows), Limits())
+    executor = executor_of(lambda calls: forward(calls, buckets), Limits())
     together: dict[int, Any] = {}
 
     def ended(seed: int, result: Any, error: BaseException | None) -> None:
@@ -134,11 +134,11 @@ def test_a_denoiser_that_follows_the_line_gives_the_image_of_all_steps(family: s
         scheduler.update(own=attached.scheduler, index=0)
         stepped = forecast.stepped
 
-        def noted(own: Any, timestep: Any) -> None:
-            stepped(own, timestep)
+        def noted(scheduler_of_image: Any, timestep: Any) -> None:
+            stepped(scheduler_of_image, timestep)
             scheduler["index"] += 1
 
-        forecast.stepped = noted  # type: ignore[method-assign]
+        vars(forecast)["stepped"] = noted
         given: dict[str, Any] = {"height": tiny.SIDE_PX, "width": tiny.SIDE_PX} | arguments
         output = attached(
             "a red cat",
@@ -182,7 +182,7 @@ def test_a_controlnet_is_left_out_with_its_denoiser() -> None:
         modules.append(call.module)
         return run_at_once(call)
 
-    arguments = {"image": image(1), "guidance_scale": 3.0}
+    arguments: dict[str, Any] = {"image": image(1), "guidance_scale": 3.0}
     made = generate(pipeline, run, 3, **arguments)
     expected = computed_steps(STEPS, 3)
     assert made.isfinite().all()
