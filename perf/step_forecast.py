@@ -25,7 +25,7 @@ from checkpoint import BUNDLED, captions
 from checkpoint.scenes import random_scene
 from imagegen.engine import Engine, GenerationResult
 from imagegen.pipelines.settings import PipelineSettings
-from imagegen.pipelines.step_cache import computed_steps
+from imagegen.pipelines.step_cadence import computed_steps
 from perf.environment import environment, results_folder
 from perf.report import Outcome, Section, Target, table, write_report
 

@@ -16,14 +16,14 @@ from typing import Any
 from imagegen.engine.family_rules import NEGATED
 from imagegen.engine.forecast_line import ForecastLine, mapped, shapes_of
 from imagegen.engine.noise_place import Place, first_index, place_of
-from imagegen.pipelines.step_cache import is_computed
+from imagegen.pipelines.step_cadence import is_computed
 
 
 class StepForecast:
     """Follows one image's loop and says at each call whether it is computed.
 
     Args:
-        interval: one of so many steps is computed; see `imagegen.pipelines.step_cache`.
+        interval: one of so many steps is computed; see `imagegen.pipelines.step_cadence`.
 
     Attributes:
         place: of the step that goes on; None for the first one, from which nothing is ever forecast.

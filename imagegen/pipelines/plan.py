@@ -15,7 +15,8 @@ from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
 from imagegen.pipelines.lora_catalog import NO_LORAS, LoraCatalog
 from imagegen.pipelines.scheduler_trial import can_be_tried, completes
 from imagegen.pipelines.settings import PipelineSettings
-from imagegen.pipelines.step_cache import computed_steps, obstacle
+from imagegen.pipelines.step_cache import obstacle
+from imagegen.pipelines.step_cadence import computed_steps
 
 DEFAULT_STRENGTH = 0.8  # diffusers' image-to-image pipelines of Stable Diffusion
 _RANDOM_SEED_BITS = 32  # enough to be distinct, short enough to write down and exact in JSON

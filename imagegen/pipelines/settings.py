@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from imagegen.api.limits import RequestLimits
 from imagegen.api.parameter_types import CommaSeparated, TrueOrFalse
 from imagegen.api.tensors import STEP_CACHES
-from imagegen.pipelines.step_cache import LONGEST_INTERVAL
+from imagegen.pipelines.step_cadence import LONGEST_INTERVAL
 
 
 class PipelineSettings(RequestLimits):

@@ -1,13 +1,4 @@
-"""Which steps of a request's loop run the denoiser, and which take a forecast of its output from earlier steps.
-
-    off        every step is computed
-    fine       every 2nd, the first three and the last two beside
-    balanced   every 3rd
-    fast       every 5th
-
-A cadence decides, never a value of the device: nobody waits for one, and the same request has the same steps computed
-in any company.
-"""
+"""What of a pipeline and its scheduler says that no step of a request can be forecast."""
 
 from __future__ import annotations
 
@@ -15,11 +6,8 @@ from typing import Any
 
 from imagegen.pipelines.classes import SWAPS_ATTENTION
 from imagegen.pipelines.denoisers import denoisers_of
+from imagegen.pipelines.step_cadence import LEAST_STEPS
 
-LONGEST_INTERVAL = 5  # a request looks at its cancel where it computes: not for more than four steps
-LEAST_STEPS = 8  # of which one or more can be left out
-
-_FIRST, _LAST = 3, 2  # steps that are always computed: the output changes most there
 _CAN_BE_LEFT_OUT = ("unet", "transformer", "controlnet")  # denoisers of pipelines with one loop
 
 # Schedulers whose noise levels and order of calls are known (`imagegen.engine.noise_place` reads them).
@@ -34,22 +22,6 @@ _KNOWN = {
     "PNDMScheduler",
     "UniPCMultistepScheduler",
 }
-
-
-def is_computed(number: int, total: int, interval: int) -> bool:
-    """Whether a step runs the denoiser.
-
-    Args:
-        number: of the step, from 0.
-        total: steps of the loop.
-        interval: one of so many is computed; 1 for all.
-    """
-    return number < _FIRST or number >= total - _LAST or (number - _FIRST + 1) % interval == 0
-
-
-def computed_steps(total: int, interval: int) -> int:
-    """How many steps of a loop run the denoiser."""
-    return sum(is_computed(number, total, interval) for number in range(total))
 
 
 def obstacle(pipeline: Any, scheduler: Any, steps: int) -> str | None:

@@ -17,7 +17,7 @@ from imagegen.engine.denoiser_proxy import attach
 from imagegen.engine.executor import PipelineRun
 from imagegen.engine.scheduler import Limits
 from imagegen.engine.step_forecast import CallForecast, StepForecast
-from imagegen.pipelines.step_cache import computed_steps
+from imagegen.pipelines.step_cadence import computed_steps
 from tests.unit import tiny_pipelines as tiny
 from tests.unit.engine.executor_toys import executor_of
 from tests.unit.engine.family_cases import NEGATIVE, image
