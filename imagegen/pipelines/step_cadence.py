@@ -1,7 +1,7 @@
 """Which steps of a request's loop run the denoiser, and which take a forecast of its output from earlier steps.
 
     off        every step is computed
-    fine       every 2nd, the first three and the last two beside
+    fine       every 2nd, the first five and the last two beside
     balanced   every 3rd
     fast       every 5th
 
@@ -14,7 +14,9 @@ from __future__ import annotations
 LONGEST_INTERVAL = 5  # a request looks at its cancel where it computes: not for more than four steps
 LEAST_STEPS = 8  # of which one or more can be left out
 
-_FIRST, _LAST = 3, 2  # steps that are always computed: the output changes most there
+# Steps that are always computed: the output changes most there. With five first ones instead of three the image that is
+# furthest from that of all steps is at 51 dB instead of 39 (balanced, 50 steps, 12 captions), for one forward more.
+_FIRST, _LAST = 5, 2
 
 
 def is_computed(number: int, total: int, interval: int) -> bool:
