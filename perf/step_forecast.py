@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> int:
         settings = replace(settings, side_px=arguments.side_px)
     if arguments.sheet is not None:
         with Engine.load(arguments.model, warmup_sizes="none", cpu_threads=1) as engine:
-            sheet(engine, prompts(5, settings.seed), settings).save(arguments.sheet, optimize=True)
+            sheet(engine, prompts(4, settings.seed), settings).save(arguments.sheet, optimize=True)
         return 0
     about = environment("python -m perf.step_forecast")
     started_s = time.monotonic()
