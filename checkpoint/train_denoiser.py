@@ -103,11 +103,11 @@ def loss(
         latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=noise).to(device)
     latents = latents.float().repeat(noises, 1, 1, 1)  # [noises x b, 4, h/4, w/4]
     eps = torch.randn(latents.shape, generator=noise).to(device)
-    timesteps = _timesteps(len(latents), batch[3].shift, noise).to(device)
-    noisy = _SCHEDULER.add_noise(latents, eps, timesteps)
-    target = _SCHEDULER.get_velocity(latents, eps, timesteps)
+    times = timesteps(len(latents), batch[3].shift, noise).to(device)
+    noisy = _SCHEDULER.add_noise(latents, eps, times)
+    target = _SCHEDULER.get_velocity(latents, eps, times)
     text = text_encoder(tokens)[0].repeat(noises, 1, 1)
-    guess = forwards.get(images.shape[-1], unet)(noisy, timesteps, text).sample.float()
+    guess = forwards.get(images.shape[-1], unet)(noisy, times, text).sample.float()
     covers = F.avg_pool2d(covers, covers.shape[-1] // latents.shape[-1]).repeat(noises, 1, 1, 1)  # [noises x b, 3, …]
     weight = 1 + _THING_WEIGHT * covers.amax(1, keepdim=True)
     error: torch.Tensor = ((guess - target).square().mean(1, keepdim=True) * weight).mean() / weight.mean()
@@ -125,7 +125,7 @@ def _phase(progress: int) -> tuple[Phase, int]:
     return PHASES[-1], progress
 
 
-def _timesteps(count: int, shift: float, noise: torch.Generator) -> torch.Tensor:
+def timesteps(count: int, shift: float, noise: torch.Generator) -> torch.Tensor:
     """One from each of `count` equal parts of the range, so that a batch always sees all of it."""
     even = (torch.arange(count) + torch.rand(count, generator=noise)) / count
     shifted = shift * even / (1 + (shift - 1) * even)

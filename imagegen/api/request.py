@@ -5,7 +5,6 @@ Parsed once at the edge of each model, trusted afterwards.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -129,7 +128,7 @@ def parse_request(
     mask = _blobs(arrays, "mask", 1)
     if has_images is None:
         has_images = bool(images)
-    strength = _number(arrays, "strength", 0.0, 1.0, above_lowest=True)
+    strength = values.number(arrays, "strength", 0.0, 1.0, above_lowest=True)
     if mask and not has_images:
         raise InvalidArgument("mask", "given without image; a mask says which part of an image to repaint")
     if strength is not None and not has_images:
@@ -145,7 +144,7 @@ def parse_request(
         n=n,
         size=_size(arrays, request_limits, granularity_px),
         num_inference_steps=values.integer(arrays, "num_inference_steps", 1, request_limits.max_num_inference_steps),
-        guidance_scale=_number(arrays, "guidance_scale", 0.0, request_limits.max_guidance_scale),
+        guidance_scale=values.number(arrays, "guidance_scale", 0.0, request_limits.max_guidance_scale),
         strength=strength,
         scheduler=values.choice(arrays, "scheduler", tensors.SCHEDULERS),
         step_cache=values.choice(arrays, "step_cache", tensors.STEP_CACHES),
@@ -183,29 +182,13 @@ def _output_format(arrays: Arrays) -> str:
     return other_name or values.choice(arrays, "output_format", tensors.OUTPUT_FORMATS) or "png"
 
 
-def _number(arrays: Arrays, name: str, lowest: float, highest: float, *, above_lowest: bool = False) -> float | None:
-    value = values.one(arrays, name)
-    if value is None:
-        return None
-    number = values.decimal(value)
-    low_enough = number > lowest if above_lowest else number >= lowest
-    if not (math.isfinite(number) and low_enough and number <= highest):
-        allowed = f"above {lowest:g}, up to {highest:g}" if above_lowest else f"{lowest:g}..{highest:g}"
-        raise InvalidArgument(name, f"{number:g} is outside the allowed range, {allowed}")
-    return number
-
-
 def _blobs(arrays: Arrays, name: str, most: int) -> tuple[bytes, ...]:
-    array = arrays.get(name)
-    if array is None:
-        return ()
-    if array.ndim != 1 or array.size < 1:
-        raise InvalidArgument(name, f"shape {list(array.shape)}; 1..{most} elements in one dimension are allowed")
-    if array.size > most:
+    items = values.elements(arrays, name, most)
+    if len(items) > most:
         allowed = f"{most} is allowed" if most == 1 else f"{most} are allowed"
-        raise InvalidArgument(name, f"too_large: {array.size} {name}s; at most {allowed}")
+        raise InvalidArgument(name, f"too_large: {len(items)} {name}s; at most {allowed}")
     # An empty one is left to the loader, which reports it together with the other bad images.
-    return tuple(item.encode() if isinstance(item, str) else bytes(item) for item in array)
+    return tuple(item.encode() if isinstance(item, str) else bytes(item) for item in items)
 
 
 def _size(arrays: Arrays, request_limits: RequestLimits, granularity_px: int) -> tuple[int, int] | None:

@@ -60,11 +60,17 @@ def numbers(arrays: Arrays, name: str, most: int, lowest: float, highest: float)
     Raises:
         InvalidArgument: there are more, or one is outside or no number.
     """
-    found = tuple(map(decimal, _several(arrays, name, most)))
-    for number in found:
-        if not (math.isfinite(number) and lowest <= number <= highest):
-            raise InvalidArgument(name, f"{number:g} is outside the allowed range, {lowest:g}..{highest:g}")
-    return found
+    return tuple(_within(value, name, lowest, highest) for value in _several(arrays, name, most))
+
+
+def number(arrays: Arrays, name: str, lowest: float, highest: float, *, above_lowest: bool = False) -> float | None:
+    """A number within a range, or None when it is absent.
+
+    Raises:
+        InvalidArgument: it is outside, or no number. With `above_lowest` the lowest is outside too.
+    """
+    value = one(arrays, name)
+    return None if value is None else _within(value, name, lowest, highest, above_lowest=above_lowest)
 
 
 def decimal(value: Any) -> float:
@@ -72,15 +78,34 @@ def decimal(value: Any) -> float:
     return float(np.format_float_positional(np.float32(value), unique=True))
 
 
-def _several(arrays: Arrays, name: str, most: int) -> tuple[Any, ...]:
+def elements(arrays: Arrays, name: str, most: int) -> tuple[Any, ...]:
+    """The elements of an input of one dimension, maybe more than the `most` that the refusal names; none when absent.
+
+    Raises:
+        InvalidArgument: it has another shape, or is there without any.
+    """
     array = arrays.get(name)
     if array is None:
         return ()
     if array.ndim != 1 or array.size < 1:
         raise InvalidArgument(name, f"shape {list(array.shape)}; 1..{most} elements in one dimension are allowed")
-    if array.size > most:
-        raise InvalidArgument(name, f"{array.size} of them; at most {most} are allowed")
     return tuple(array)
+
+
+def _several(arrays: Arrays, name: str, most: int) -> tuple[Any, ...]:
+    found = elements(arrays, name, most)
+    if len(found) > most:
+        raise InvalidArgument(name, f"{len(found)} of them; at most {most} are allowed")
+    return found
+
+
+def _within(value: Any, name: str, lowest: float, highest: float, *, above_lowest: bool = False) -> float:
+    found = decimal(value)
+    low_enough = found > lowest if above_lowest else found >= lowest
+    if not (math.isfinite(found) and low_enough and found <= highest):
+        allowed = f"above {lowest:g}, up to {highest:g}" if above_lowest else f"{lowest:g}..{highest:g}"
+        raise InvalidArgument(name, f"{found:g} is outside the allowed range, {allowed}")
+    return found
 
 
 def _text(value: Any, name: str, shortest: int, longest: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from imagegen.engine.adapters.adapter_table import AdapterTable, Updates
+from imagegen.engine.adapters.adapter_table import AdapterTable, Updates, content_of
 from imagegen.engine.adapters.row_updates import applied
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.content_hash import content_key
@@ -130,8 +130,7 @@ class CachedEncoder(_Cached):
             return self._module(*args, **kwargs)
         if not self._updates:
             return self._remembered(self._module, None, args, kwargs)
-        applied_adapters = tuple((adapter.digest, scale) for adapter, scale in self._updates)
-        return self._remembered(self._with_updates, applied_adapters, args, kwargs)
+        return self._remembered(self._with_updates, content_of(self._updates), args, kwargs)
 
     def with_updates(self, updates: Updates) -> CachedEncoder:
         """The same encoder with what adapters add to it, for one image."""

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from imagegen.engine.adapters.adapter_table import AdapterTable, Updates, adapter_table
+from imagegen.engine.adapters.adapter_table import AdapterTable, Updates, adapter_table, content_of
 from imagegen.engine.adapters.row_updates import applied, mixes_rows, rows_not_first
 from imagegen.engine.adapters.span_hooks import RowsNotFirstError
 from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE
@@ -96,11 +96,7 @@ def describe(
         return call
     call.kwargs = bound
     call.rules = tuple(sorted(rules))  # names are unique: no two rules are ever compared
-    call.batch_key = (id(module), call.rules)
-    if updates and not (mixes_rows(module) and _rows_are_alike(call)):
-        call.batch_key = (id(module), call.rules, tuple((adapter.digest, scale) for adapter, scale in updates))
-    elif not updates and not _rows_are_alike(call):
-        call.batch_key = (id(module), call.rules, ())
+    call.batch_key = (id(module), call.rules, () if _tells_rows_apart(call) else content_of(updates))
     return call
 
 
@@ -174,8 +170,8 @@ def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = (), rank
         spans.append(slice(start, start + call.rows))
         start += call.rows
     samples = any(part[0] == "samples" for _, part in first.rules)
-    shares = _split(output, spans, total, samples)
-    return [shares[places.index(place)] for place in range(len(shares))]
+    shares = dict(zip(places, _split(output, spans, total, samples), strict=True))
+    return [shares[place] for place in range(len(shares))]
 
 
 def _run_merged(
@@ -190,8 +186,13 @@ def _run_merged(
 
 
 def _table(calls: Sequence[DenoiserCall], total: int, *, separate: bool = False) -> AdapterTable | None:
-    separate = separate and mixes_rows(calls[0].module) and _rows_are_alike(calls[0])
+    separate = separate and _tells_rows_apart(calls[0])
     return adapter_table([(call.rows, call.updates) for call in calls], total, separate=separate)
+
+
+def _tells_rows_apart(call: DenoiserCall) -> bool:
+    """Whether rows with different updates can share a forward with this call."""
+    return mixes_rows(call.module) and _rows_are_alike(call)
 
 
 def _rows_are_alike(call: DenoiserCall) -> bool:

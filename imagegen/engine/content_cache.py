@@ -54,6 +54,11 @@ class ContentCache:
             self._entries[key] = (value, size_bytes)
             self._evictions += before + 1 - len(self._entries)
 
+    def remove(self, key: Hashable) -> None:
+        """Forget a value, if there is one. Not counted as an eviction."""
+        with self._lock:
+            self._entries.pop(key, None)
+
     def clear(self) -> None:
         """Forget everything, for instance after weights have changed. Not counted as evictions."""
         with self._lock:

@@ -136,7 +136,9 @@ class Engine(ImageGenerator[Generation]):
                 Whatever else goes wrong with an image.
         """
         largest = (self.settings.max_batch_rows,) if self.pipelines.device.type == "cuda" else ()
-        with_adapters = warm_up_updates(self._denoisers) if self.settings.compile and self.catalog.offers else None
+        with_adapters = (
+            warm_up_updates(self._denoisers) if self.settings.compile and self.catalog.is_configured else None
+        )
         for plan in warmup_plans(self.pipelines, self.settings, self.settings.warmup_sizes):
             started_s = time.monotonic()
             _log.info("warming up: %s at %dx%d", plan.task, *plan.size)

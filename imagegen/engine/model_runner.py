@@ -200,9 +200,10 @@ class ModelRunner:
     def close(self, drain_timeout_s: float) -> None:
         """Finish what has been started within `drain_timeout_s` seconds, refuse the rest."""
         self._device_thread.close(drain_timeout_s)
-        self._adapters.close()
         for stack in list(self._waiting.values()):
-            stack.failed(Unavailable("the server is shutting down"))
+            if self._adapters.withdraw(stack):
+                stack.failed(Unavailable("the server is shutting down"))
+        self._adapters.close()
 
     def _forwards_of_others(self) -> int:
         """Begun by the other engines of this process on the same device."""

@@ -56,7 +56,7 @@ class LoraCatalog(BaseModel):
         return self.model_copy(update={"modules": {each: at for each, at in self.modules.items() if each != name}})
 
     @property
-    def offers(self) -> bool:
+    def is_configured(self) -> bool:
         """Whether there are adapters, or may be some."""
         return bool(self.modules or self.folder or self.prefixes)
 

@@ -1,7 +1,7 @@
 """An administrator's commands, from the model that takes them to the engine of each diffusion process and back.
 
 image_generation_admin                        diffusion, a process an instance
-  Administrator ──sleep, wake──────────────>  Administration ──one at a time, on a thread──> engine
+  Administrator ──sleep, wake, adapters──────>  Administration ──on a thread──> engine
                 ──state, until it is done──>
 """
 
@@ -11,12 +11,16 @@ import json
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 
 from imagegen.api.administration import (
     LOAD_LORA,
@@ -37,12 +41,22 @@ from imagegen.triton.heartbeat import Heartbeat
 
 _POLL_S = 0.1
 _SHOWN_CHARACTERS = 300  # of a problem
+_MOST_COMMANDS = 1000  # whose outcome is remembered
 
 _LOGGER = logging.getLogger(__name__)
 
 
+@dataclass
+class _Outcome:
+    """What has become of a command so far."""
+
+    is_done: bool = False
+    problem: str | None = None
+    field: str | None = None  # that is to blame
+
+
 class Administration:
-    """Does to one engine what an administrator says.
+    """Does to one engine what an administrator says: sleeps and wakes in order, and adapters in order beside them.
 
     Args:
         engine: sleeps and wakes.
@@ -62,46 +76,45 @@ class Administration:
         self._heartbeat = heartbeat
         self._instance = instance
         self._lock = threading.Lock()
-        self._under_way = 0
-        self._problem: str | None = None
-        self._field: str | None = None
+        self._outcomes: LRUCache[str, _Outcome] = LRUCache(_MOST_COMMANDS)  # by the id of the command
         self._offer = offer
         self._was_put_to_sleep = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="administration")
+        self._sleeps = ThreadPoolExecutor(1, thread_name_prefix="sleeps")
+        self._adapters = ThreadPoolExecutor(1, thread_name_prefix="adapters")  # one may be read for long
 
     def commands(self) -> dict[str, Command]:
         """By name. All but the state are begun, and the state says when they are done."""
         return {
-            SLEEP: lambda level: self._begin(lambda: self._sleep(int(level))),
-            WAKE: lambda _: self._begin(self._wake),
-            LOAD_LORA: lambda lora: self._begin(lambda: self._load_lora(*json.loads(lora))),
-            UNLOAD_LORA: lambda lora: self._begin(lambda: self._unload_lora(*json.loads(lora))),
-            STATUS: lambda _: self._state(),
+            SLEEP: partial(self._begin, self._sleeps, self._sleep),
+            WAKE: partial(self._begin, self._sleeps, self._wake),
+            LOAD_LORA: partial(self._begin, self._adapters, self._load_lora),
+            UNLOAD_LORA: partial(self._begin, self._adapters, self._unload_lora),
+            STATUS: self._state,
         }
 
     def close(self) -> None:
         """Finish what has begun; the engine is closed before."""
-        self._thread.shutdown(wait=True)
+        for thread in (self._sleeps, self._adapters):
+            thread.shutdown(wait=True)
 
-    def _begin(self, work: Callable[[], None]) -> str:
+    def _begin(self, thread: ThreadPoolExecutor, work: Callable[..., None], asked: str) -> str:
+        command, *arguments = json.loads(asked)
         with self._lock:
-            self._under_way += 1
-            self._problem = self._field = None
-        self._thread.submit(self._do, work)
-        return self._state()
+            outcome = self._outcomes[command] = _Outcome()
+        thread.submit(self._do, outcome, work, arguments)
+        return self._state(command)
 
-    def _do(self, work: Callable[[], None]) -> None:
+    def _do(self, outcome: _Outcome, work: Callable[..., None], arguments: list[Any]) -> None:
         try:
-            work()
+            work(*arguments)
         except InvalidArgument as error:
-            self._field = error.field
-            self._problem = error.problem[:_SHOWN_CHARACTERS]
+            outcome.field = error.field
+            outcome.problem = error.problem[:_SHOWN_CHARACTERS]
         except Exception as error:
             _LOGGER.exception("an administrator's command failed")
-            self._problem = str(error)[:_SHOWN_CHARACTERS]
+            outcome.problem = str(error)[:_SHOWN_CHARACTERS]
         finally:
-            with self._lock:
-                self._under_way -= 1
+            outcome.is_done = True
 
     def _sleep(self, level: int) -> None:
         self._heartbeat.set_asleep(True)
@@ -122,15 +135,19 @@ class Administration:
         self._engine.load_lora(name, path)
         self._offer(self._engine.catalog)
 
-    def _unload_lora(self, name: str, _: str) -> None:
+    def _unload_lora(self, name: str) -> None:
         self._engine.unload_lora(name)
         self._offer(self._engine.catalog)
 
-    def _state(self) -> str:
+    def _state(self, command: str) -> str:
+        """The engine's state, and what has become of the command of this id; empty for none."""
         with self._lock:
-            state = {"instance": self._instance, "sleep_level": self._engine.sleeping}
-            under_way = self._under_way > 0
-            return json.dumps({**state, "under_way": under_way, "problem": self._problem, "field": self._field})
+            outcome = self._outcomes.get(command) if command else _Outcome(is_done=True)
+        if outcome is None:  # another process has been told of it
+            outcome = _Outcome(is_done=True, problem="the process has been started again; send the command again")
+        is_done = outcome.is_done  # before the rest, which is there by then
+        state = {"instance": self._instance, "sleep_level": self._engine.sleeping}
+        return json.dumps({**state, "is_done": is_done, "problem": outcome.problem, "field": outcome.field})
 
 
 class Administrator:
@@ -162,22 +179,27 @@ class Administrator:
         """
         self._key.check(arrays)
         asked = parse_admin_request(arrays)
-        states = self._ask(asked.command, _argument(asked))
-        while any(state["under_way"] for state in states):
-            time.sleep(_POLL_S)
-            states = self._ask(STATUS)
-        problems = [f"{state['instance']}: {state['problem']}" for state in states if state["problem"]]
-        if problems and asked.command != STATUS:
-            refused = next((state for state in states if state["field"]), None)
-            if refused is not None:
-                raise InvalidArgument(refused["field"], refused["problem"])
-            raise Unavailable("; ".join(problems))
+        states = self._ask(STATUS) if asked.command == STATUS else self._do(asked)
         instances = [{name: state[name] for name in ("instance", "sleep_level")} for state in states]
         return {"state": np.array([json.dumps({"instances": instances}).encode()], dtype=np.object_)}
 
     def close(self) -> None:
         """Ask no more."""
         self._commander.close()
+
+    def _do(self, asked: AdminRequest) -> list[dict[str, Any]]:
+        command = uuid.uuid4().hex
+        states = self._ask(asked.command, json.dumps([command, *_arguments(asked)], ensure_ascii=False))
+        while not all(state["is_done"] for state in states):
+            time.sleep(_POLL_S)
+            states = self._ask(STATUS, command)
+        for state in states:
+            if state["field"]:
+                raise InvalidArgument(state["field"], state["problem"])
+        problems = [f"{state['instance']}: {state['problem']}" for state in states if state["problem"]]
+        if problems:
+            raise Unavailable("; ".join(problems))
+        return states
 
     def _ask(self, command: str, argument: str = "") -> list[dict[str, Any]]:
         replies = self._commander.ask(command, argument)
@@ -186,8 +208,10 @@ class Administrator:
         return [json.loads(reply) for reply in replies if reply]
 
 
-def _argument(asked: AdminRequest) -> str:
+def _arguments(asked: AdminRequest) -> list[str | int]:
     """What goes with a command on its way to the diffusion processes."""
-    if asked.command in (LOAD_LORA, UNLOAD_LORA):
-        return json.dumps([asked.lora_name, asked.lora_path], ensure_ascii=False)
-    return str(asked.level)
+    if asked.command == LOAD_LORA:
+        return [asked.lora_name, asked.lora_path]
+    if asked.command == UNLOAD_LORA:
+        return [asked.lora_name]
+    return [asked.level] if asked.command == SLEEP else []

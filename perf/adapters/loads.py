@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from imagegen.engine import Engine, EngineSettings
+from imagegen.engine.worker.child import SWITCH_INTERVAL_S
 from perf.adapters.watch import Gaps, Interval, Watch, gaps, overlaps
 from perf.report import Section, Target, table
 from tests.unit.engine.adapters.made import write_adapter
@@ -64,7 +66,8 @@ class Steps:
 
 
 def measure(settings: Settings, checkpoint: Path) -> Section:
-    """Generate, and read."""
+    """Generate, and read, in this process with the threads' turns of the engine's own."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with tempfile.TemporaryDirectory(prefix="imagegen-adapters-") as folder:
         plain: Any = DiffusionPipeline.from_pretrained(checkpoint)
         files = [

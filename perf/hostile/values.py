@@ -53,7 +53,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "lora": (
         *('""', "5", "{}", '["no such adapter"]', '"..\\/outline"', '"\\/etc\\/passwd"', '"outline.safetensors"'),
         *('"https://127.0.0.1/a.safetensors"', '"outline\\u0000"', '["outline","outline"]', '["outline",5]'),
-        *(json.dumps(["outline", "sepia", "a", "b", "c"]), json.dumps("l" * 257), '"\\ud800"'),
+        *(json.dumps(["outline", "dusk", "a", "b", "c"]), json.dumps("l" * 257), '"\\ud800"'),
     ),
     "lora_scale": (*_NO_FLOATS, "1", "[1,2]", "-4.5", "4.001"),  # without an adapter that it would be for
     "timeout_ms": (*_NO_INTEGERS, "0", "-1", str(limits.MAX_TIMEOUT_MS + 1)),
@@ -103,7 +103,7 @@ UNLIKELY: dict[str, tuple[str, ...]] = {
     "seed": ("0", "9223372036854775807", "4294967296", "[9223372036854775807]", "null"),
     "output_format": ('"jpg"', '"JPEG"', '"webp"', "null"),
     "output_compression": ("0", "100", "null"),
-    "lora": ('"outline"', '["sepia","outline"]', '{"name":"outline","scale":-4}', "null", "[]"),
+    "lora": ('"outline"', '["dusk","outline"]', '{"name":"outline","scale":-4}', "null", "[]"),
     "user": ('""', '"..\\/..\\/x"', '"a\\u0000b"', '"\\u202e"', "null"),
     "timeout_ms": ("3600000", "null"),
 }

@@ -37,8 +37,8 @@ SMALL: dict[str, Any] = {"size": "64x64", "num_inference_steps": 4, "seed": 7}
 STACKS: list[dict[str, Any]] = [
     {},
     {"lora": "outline"},
-    {"lora": ["outline", "sepia"], "lora_scale": [0.5, -1.0]},
-    {"lora": "sepia"},
+    {"lora": ["dusk", "outline"], "lora_scale": [0.5, -1.0]},
+    {"lora": "dusk"},
     {"lora": "outline", "lora_scale": 1.5, "num_inference_steps": 2},
     {},
 ]
@@ -77,7 +77,7 @@ def pixels(image: bytes) -> Any:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("loras")
-    for name in ("outline", "sepia"):
+    for name in ("dusk", "outline"):
         shutil.copy(LORAS / f"{name}.safetensors", folder)
     with (
         mock.patch.dict("os.environ", {ADMIN_KEY_VARIABLE: KEY}),
@@ -129,17 +129,17 @@ def by_openai(served: Served, **options: Any) -> Any:
 
 @pytest.mark.parametrize("way", [by_generate, by_stream, by_openai])
 def test_every_way_in_has_them(served: Served, way: Callable[..., Any]) -> None:
-    options: dict[str, Any] = {"lora": ["outline", "sepia"], "lora_scale": [0.5, 1.25]}
+    options: dict[str, Any] = {"lora": ["dusk", "outline"], "lora_scale": [0.5, 1.25]}
     assert levels(way(served, **options), served.generate(**options)) <= 1
 
 
 def test_a_file_that_comes_into_the_folder_is_an_adapter_at_once(served: Served) -> None:
-    assert served.models()[1:] == ["outline", "sepia"]
+    assert served.models()[1:] == ["dusk", "outline"]
     file = served.folder / "another.safetensors"
-    with pytest.raises(InvalidArgument, match="'another' is not on offer; these are: 'outline', 'sepia'"):
+    with pytest.raises(InvalidArgument, match="'another' is not on offer; these are: 'dusk', 'outline'"):
         served.generate(lora="another")
-    shutil.copy(LORAS / "sepia.safetensors", file)
-    assert levels(served.generate(lora="another"), served.generate(lora="sepia")) == 0
+    shutil.copy(LORAS / "dusk.safetensors", file)
+    assert levels(served.generate(lora="another"), served.generate(lora="dusk")) == 0
     assert "another" in served.models()
     shutil.copy(LORAS / "outline.safetensors", served.folder / "next")
     os.replace(served.folder / "next", file)
@@ -148,17 +148,17 @@ def test_a_file_that_comes_into_the_folder_is_an_adapter_at_once(served: Served)
     with pytest.raises(InvalidArgument, match=r"lora: 'another' cannot be used: another.safetensors: "):
         served.generate(lora="another")
     file.unlink()
-    assert served.models()[1:] == ["outline", "sepia"]
+    assert served.models()[1:] == ["dusk", "outline"]
 
 
 def test_an_administrator_loads_and_unloads_while_it_serves(served: Served) -> None:
-    path = str(LORAS / "sepia.safetensors")
+    path = str(LORAS / "dusk.safetensors")
     asked = {"lora_name": "mine", "lora_path": path}
     assert served.post("/v1/load_lora_adapter", asked, key="a guess")[0] == 401
     assert served.post("/v1/load_lora_adapter", asked) == (200, "Success: LoRA adapter 'mine' added successfully.")
     model = next(model for model in served.openai.models.list() if model.id == "mine")
     assert model.to_dict()["parent"] == served.models()[0]
-    expected = served.generate(lora="sepia")
+    expected = served.generate(lora="dusk")
     assert levels(served.generate(lora="mine"), expected) == 0
     own = {name: SMALL[name] for name in ("num_inference_steps", "seed")}
     response = served.openai.images.generate(
@@ -177,7 +177,7 @@ def test_an_administrator_loads_and_unloads_while_it_serves(served: Served) -> N
 
 def test_paths_and_other_mistakes_are_refused_by_name(served: Served) -> None:
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"lora": str(LORAS / "sepia.safetensors")}, "lora: .* is not on offer"),
+        ({"lora": str(LORAS / "dusk.safetensors")}, "lora: .* is not on offer"),
         ({"lora": "https://example.com/a.safetensors"}, "lora: .* is not on offer"),
         ({"lora": "outline", "lora_scale": [1.0, 2.0]}, "lora_scale: 2 scales for 1 names"),
         ({"lora": "outline", "lora_scale": float("nan")}, "lora_scale: nan is outside"),
@@ -192,7 +192,7 @@ def test_paths_and_other_mistakes_are_refused_by_name(served: Served) -> None:
 
 
 def test_what_was_loaded_is_there_after_the_engine_was_killed(served: Served) -> None:
-    served.client.administrate("load_lora", KEY, lora_name="kept", lora_path=str(LORAS / "sepia.safetensors"))
+    served.client.administrate("load_lora", KEY, lora_name="kept", lora_path=str(LORAS / "dusk.safetensors"))
     expected = served.generate(lora="kept")
     children = psutil.Process(served.server.pid).children(recursive=True)
     (engine,) = [child for child in children if "imagegen.engine.worker" in child.cmdline()]

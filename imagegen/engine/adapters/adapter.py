@@ -62,3 +62,17 @@ class Adapter:
     def rank(self) -> int:
         """The largest of any layer."""
         return max(layer.rank for layers in self.components.values() for layer in layers.values())
+
+
+Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
+"""Layers in the form in which they are packed into one buffer: (down, up) by name."""
+
+
+def as_pairs(layers: Mapping[str, LowRank]) -> Pairs:
+    """Layers for `imagegen.engine.packing.pack`."""
+    return {name: (low_rank.down, low_rank.up) for name, low_rank in layers.items()}
+
+
+def from_pairs(pairs: Pairs) -> dict[str, LowRank]:
+    """The layers that `as_pairs` was given."""
+    return {name: LowRank(*pair) for name, pair in pairs.items()}

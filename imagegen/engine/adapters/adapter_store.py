@@ -1,14 +1,13 @@
 """The adapters of an engine: read for a request while others generate, and on the device for as long as it runs.
 
 caller's thread   acquire: all are known -> room on the device, at once or later
-reading threads   else read them first
+reading threads   else they are read first
 device thread     updates, release
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,14 +15,13 @@ import torch
 
 from imagegen.api.errors import InvalidArgument, Unavailable
 from imagegen.engine.adapters.adapter import AdapterError
+from imagegen.engine.adapters.adapter_reads import AdapterReads, Reading
 from imagegen.engine.adapters.adapter_table import Updates
 from imagegen.engine.adapters.device_slots import DeviceSlots, NeverFitsError, Visit
 from imagegen.engine.adapters.host_adapters import HostAdapter, HostAdapters
 from imagegen.engine.adapters.placed_adapter import PlacedAdapter
 from imagegen.metrics import CacheStatistics
 from imagegen.pipelines.plan import PlannedLora
-
-_READING_THREADS = 2  # one that downloads must not keep all others waiting
 
 
 @dataclass(eq=False)
@@ -43,6 +41,7 @@ class AdapterStack:
     begin: Callable[[], None]
     failed: Callable[[BaseException], None]
     warnings: tuple[str, ...] = field(default=(), init=False)
+    _reading: Reading | None = field(default=None, init=False)
     _visit: Visit[HostAdapter, PlacedAdapter] | None = field(default=None, init=False)
     _scales: Sequence[float] = field(default=(), init=False)
 
@@ -71,21 +70,30 @@ class AdapterStore:
         self._slots: DeviceSlots[HostAdapter, PlacedAdapter] = DeviceSlots(
             count, max_bytes, partial(PlacedAdapter, device=device)
         )
-        self._threads = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="adapters")
+        self._reads = AdapterReads(host.get)
 
     def acquire(self, stack: AdapterStack) -> None:
         """Begin a request's adapters, now or later. To be given back to `release` once they have begun.
 
         Exactly one of `stack.begin` and `stack.failed` is called, maybe at once, unless it is withdrawn.
         """
-        known = [self._host.known(lora.where) for lora in stack.loras]
-        if None not in known:
-            self._enter(stack, [adapter for adapter in known if adapter is not None])
+        known = {lora.where: self._host.known(lora.where) for lora in stack.loras}
+        missing = {where for where, adapter in known.items() if adapter is None}
+        there = {where: adapter for where, adapter in known.items() if adapter is not None}
+        if not missing:
+            self._enter(stack, there)
             return
+
+        def enter() -> None:
+            self._enter(stack, there | reading.found)
+
+        reading = stack._reading = Reading(missing, enter, partial(_unreadable, stack))
         try:
-            self._threads.submit(self._read, stack)
-        except RuntimeError:
-            stack.failed(Unavailable("the server is shutting down"))
+            self._reads.begin(reading)
+        except Unavailable as error:
+            stack.failed(error)
+            return
+        self._see_to_cancel(stack)
 
     def release(self, stack: AdapterStack) -> None:
         """The request has ended; of no effect the second time."""
@@ -93,7 +101,9 @@ class AdapterStore:
             self._slots.leave(stack._visit)
 
     def withdraw(self, stack: AdapterStack) -> bool:
-        """Have a request wait for room no more: neither `begin` nor `failed` is called. False if it does not wait."""
+        """Have a request wait no more: neither `begin` nor `failed` is called. False if it does not wait."""
+        if stack._reading is not None and self._reads.withdraw(stack._reading):
+            return True
         return stack._visit is not None and self._slots.withdraw(stack._visit)
 
     def check(self, where: str) -> None:
@@ -109,7 +119,7 @@ class AdapterStore:
             )
 
     def forget(self, where: str) -> None:
-        """An adapter is no longer on offer."""
+        """An adapter is no longer on offer; its memory is free once nobody uses it."""
         self._host.forget(where)
         self._slots.clear()
 
@@ -122,28 +132,14 @@ class AdapterStore:
         return {"lora_device": self._slots.statistics, "lora_host": self._host.statistics}
 
     def close(self) -> None:
-        """Read no more."""
-        self._threads.shutdown(wait=True)
+        """Read no more; what waits for a file is to be withdrawn before."""
+        self._reads.close()
 
-    def _read(self, stack: AdapterStack) -> None:
-        try:
-            adapters = []
-            for lora in stack.loras:
-                if error := stack.stop():
-                    raise error
-                try:
-                    adapters.append(self._host.get(lora.where))
-                except AdapterError as problem:
-                    raise InvalidArgument("lora", f"{lora.name!r} cannot be used: {problem}") from problem
-        except BaseException as failure:  # the request gets a response, whatever happens
-            stack.failed(failure)
-            return
-        self._enter(stack, adapters)
-
-    def _enter(self, stack: AdapterStack, adapters: Sequence[HostAdapter]) -> None:
+    def _enter(self, stack: AdapterStack, by_where: Mapping[str, HostAdapter]) -> None:
         scales: dict[HostAdapter, float] = {}  # two names may be of one file
         by_digest: dict[str, HostAdapter] = {}
-        for lora, adapter in zip(stack.loras, adapters, strict=True):
+        for lora in stack.loras:
+            adapter = by_where[lora.where]
             first = by_digest.setdefault(adapter.digest, adapter)
             scales[first] = scales.get(first, 0.0) + lora.scale
         stack.warnings = tuple(dict.fromkeys(warning for adapter in by_digest.values() for warning in adapter.warnings))
@@ -154,6 +150,18 @@ class AdapterStore:
         except NeverFitsError as error:
             stack.failed(InvalidArgument("lora", str(error)))
             return
-        # A cancel that came before it waited has found nothing to withdraw.
-        if (cancelled := stack.stop()) and self._slots.withdraw(stack._visit):
+        self._see_to_cancel(stack)
+
+    def _see_to_cancel(self, stack: AdapterStack) -> None:
+        """A cancel that came before it waited has found nothing to withdraw."""
+        if (cancelled := stack.stop()) and self.withdraw(stack):
             stack.failed(cancelled)
+
+
+def _unreadable(stack: AdapterStack, where: str, error: BaseException) -> None:
+    if isinstance(error, AdapterError):
+        name = next(lora.name for lora in stack.loras if lora.where == where)
+        refusal = InvalidArgument("lora", f"{name!r} cannot be used: {error}")
+        refusal.__cause__ = error
+        error = refusal
+    stack.failed(error)

@@ -26,6 +26,11 @@ Updates: TypeAlias = tuple[tuple[ComponentAdapter, float], ...]
 """What a request adds to a component: adapters with their scales."""
 
 
+def content_of(updates: Updates) -> tuple[tuple[str, float], ...]:
+    """What updates are by content: the same for an adapter that has left the device and come back."""
+    return tuple((adapter.digest, scale) for adapter, scale in updates)
+
+
 @dataclass(frozen=True)
 class AdapterTable:
     """Which rows of a forward get which updates.

@@ -57,10 +57,11 @@ class Visit(Generic[Item, Place]):
 
 
 @dataclass
-class _Resident(Generic[Item, Place]):
-    item: Item
+class _Resident(Generic[Place]):
+    size_bytes: int
     place: Place
     visits: int = 0
+    is_leaving: bool = False  # with its last visit
 
 
 class DeviceSlots(Generic[Item, Place]):
@@ -79,8 +80,10 @@ class DeviceSlots(Generic[Item, Place]):
         self.max_bytes = max_bytes
         self._place = place
         self._lock = threading.Lock()
-        self._residents: OrderedDict[str, _Resident[Item, Place]] = OrderedDict()  # least recently used first
+        self._residents: OrderedDict[str, _Resident[Place]] = OrderedDict()  # least recently used first
         self._waiting: deque[Visit[Item, Place]] = deque()
+        self._admitted: deque[Visit[Item, Place]] = deque()  # not begun yet
+        self._is_beginning = False
         self._hits = self._misses = self._evictions = 0
 
     def enter(self, visit: Visit[Item, Place]) -> None:
@@ -96,8 +99,8 @@ class DeviceSlots(Generic[Item, Place]):
             raise NeverFitsError(f"the adapters take {size_bytes} bytes; {self.max_bytes} are the most on the device")
         with self._lock:
             self._waiting.append(visit)
-            begun = self._admitted()
-        _begin(begun)
+            self._admit()
+        self._begin()
 
     def leave(self, visit: Visit[Item, Place]) -> None:
         """A visit has ended; of no effect the second time."""
@@ -105,9 +108,12 @@ class DeviceSlots(Generic[Item, Place]):
             if visit.places:
                 visit.places = []
                 for item in visit.items:
-                    self._residents[item.digest].visits -= 1
-            begun = self._admitted()
-        _begin(begun)
+                    resident = self._residents[item.digest]
+                    resident.visits -= 1
+                    if resident.is_leaving and not resident.visits:
+                        del self._residents[item.digest]
+            self._admit()
+        self._begin()
 
     def withdraw(self, visit: Visit[Item, Place]) -> bool:
         """Have a visit wait no more, which never begins then; false for one that does not wait."""
@@ -115,15 +121,17 @@ class DeviceSlots(Generic[Item, Place]):
             if visit not in self._waiting:
                 return False
             self._waiting.remove(visit)
-            begun = self._admitted()
-        _begin(begun)
+            self._admit()
+        self._begin()
         return True
 
     def clear(self) -> None:
-        """Let all go that are not in use. Not counted as evictions."""
+        """Let all go, those that are in use with their last visit. Not counted as evictions."""
         with self._lock:
-            for digest in [digest for digest, resident in self._residents.items() if not resident.visits]:
-                del self._residents[digest]
+            for digest, resident in list(self._residents.items()):
+                resident.is_leaving = True
+                if not resident.visits:
+                    del self._residents[digest]
 
     @property
     def waiting(self) -> int:
@@ -137,11 +145,10 @@ class DeviceSlots(Generic[Item, Place]):
             return CacheStatistics(self._hits, self._misses, self._evictions, self._bytes(), len(self._residents))
 
     def _bytes(self) -> int:
-        return sum(resident.item.size_bytes for resident in self._residents.values())
+        return sum(resident.size_bytes for resident in self._residents.values())
 
-    def _admitted(self) -> list[Visit[Item, Place]]:
-        """Those that wait and can begin, with their adapters in place."""
-        begun = []
+    def _admit(self) -> None:
+        """Let those begin that wait and can, with their adapters in place."""
         held: list[Visit[Item, Place]] = []
         while self._waiting:
             visit = self._waiting.popleft()
@@ -149,13 +156,26 @@ class DeviceSlots(Generic[Item, Place]):
             may = not held or (held[0].overtaken < _MOST_OVERTAKEN and self._missing(visit) == [])
             if may and self._make_room(visit):
                 self._settle(visit)
-                begun.append(visit)
+                self._admitted.append(visit)
                 if held:
                     held[0].overtaken += 1
             else:
                 held.append(visit)
         self._waiting.extend(held)
-        return begun
+
+    def _begin(self) -> None:
+        """Begin those that were admitted, one after the other: each may end, and admit others, while it begins."""
+        while True:
+            with self._lock:
+                if self._is_beginning or not self._admitted:
+                    return
+                self._is_beginning = True
+                visit = self._admitted.popleft()
+            try:
+                visit.begin()
+            finally:
+                with self._lock:
+                    self._is_beginning = False
 
     def _missing(self, visit: Visit[Item, Place]) -> list[Item]:
         return [item for item in visit.items if item.digest not in self._residents]
@@ -173,7 +193,7 @@ class DeviceSlots(Generic[Item, Place]):
                 break
             dropped.append(digest)
             count -= 1
-            size_bytes -= self._residents[digest].item.size_bytes
+            size_bytes -= self._residents[digest].size_bytes
         if count > 0 or size_bytes > 0:
             return False
         for digest in dropped:
@@ -187,12 +207,8 @@ class DeviceSlots(Generic[Item, Place]):
         for item in visit.items:
             resident = self._residents.get(item.digest)
             if resident is None:
-                resident = self._residents[item.digest] = _Resident(item, self._place(item))
+                resident = self._residents[item.digest] = _Resident(item.size_bytes, self._place(item))
             self._residents.move_to_end(item.digest)
             resident.visits += 1
+            resident.is_leaving = False
             visit.places.append(resident.place)
-
-
-def _begin(visits: Sequence[Visit[Item, Place]]) -> None:
-    for visit in visits:
-        visit.begin()

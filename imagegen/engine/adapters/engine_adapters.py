@@ -17,6 +17,7 @@ from imagegen.engine.adapters.row_updates import use_slots
 from imagegen.engine.adapters.source import locate
 from imagegen.engine.settings import EngineSettings
 from imagegen.pipelines.checkpoint import Pipelines
+from imagegen.pipelines.denoisers import denoisers_of
 
 
 def adapter_store(
@@ -31,12 +32,15 @@ def adapter_store(
         read_in: is told how many seconds the reading of a file took.
     """
     pipeline: Any = next(iter(pipelines.tasks.values())).pipeline
+    denoisers = denoisers_of(pipeline)
 
     def read(file: Path) -> Adapter:
         adapter = to_adapter(read_file(file, settings.lora_device_bytes), pipeline)
-        if settings.compile and adapter.rank > settings.max_lora_rank:
+        in_denoisers = [layers for name, layers in adapter.components.items() if name in denoisers]
+        rank = max((low_rank.rank for layers in in_denoisers for low_rank in layers.values()), default=0)
+        if settings.compile and rank > settings.max_lora_rank:
             raise AdapterError(
-                f"{file.name}: rank {adapter.rank}; {settings.max_lora_rank} (max_lora_rank) is the most for a compiled"
+                f"{file.name}: rank {rank}; {settings.max_lora_rank} (max_lora_rank) is the most for a compiled"
                 " denoiser"
             )
         return adapter

@@ -7,6 +7,7 @@ them would have no effect.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -55,17 +56,13 @@ def _joined(pieces: Mapping[str, LowRank], rows: Mapping[str, int]) -> LowRank:
     """One pair of the ranks' sum: downs stacked, each up in the rows of its part."""
     ranks = [piece.rank for piece in pieces.values()]
     up = torch.zeros(sum(rows.values()), sum(ranks))  # [rows of all parts, ranks of all pieces]
+    first_rows = dict(zip(rows, accumulate(rows.values(), initial=0), strict=False))
     first_rank = 0
     for part, piece in pieces.items():
-        first_row = sum(count for _, count in zip(_until(part, rows), rows.values(), strict=False))
+        first_row = first_rows[part]
         up[first_row : first_row + rows[part], first_rank : first_rank + piece.rank] = piece.up
         first_rank += piece.rank
     return LowRank(torch.cat([piece.down for piece in pieces.values()]), up)
-
-
-def _until(part: str, rows: Mapping[str, int]) -> list[str]:
-    names = list(rows)
-    return names[: names.index(part)]
 
 
 def _sum(one: LowRank, other: LowRank) -> LowRank:

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cachetools import LRUCache
 
-from imagegen.engine.adapters.adapter import Adapter, AdapterError, LowRank
+from imagegen.engine.adapters.adapter import Adapter, AdapterError, LowRank, Pairs, as_pairs, from_pairs
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.packing import Layout, pack
 from imagegen.metrics import CacheStatistics
 
 _log = logging.getLogger(__name__)
 _HOST = torch.device("cpu")
+
+_MOST_FILES = 10_000  # whose names, or refusals, are remembered
 
 _FileKey = tuple[str, int, int, int, int]
 
@@ -49,8 +52,8 @@ class HostAdapter:
 
     def unpacked(self, buffer: torch.Tensor) -> Mapping[str, Mapping[str, LowRank]]:
         """The layers by component, in a copy of the buffer."""
-        components: dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]] = self.layout.unpack(buffer)
-        return {name: {layer: LowRank(*pair) for layer, pair in layers.items()} for name, layers in components.items()}
+        components: dict[str, Pairs] = self.layout.unpack(buffer)
+        return {name: from_pairs(pairs) for name, pairs in components.items()}
 
 
 def packed(adapter: Adapter, *, pinned: bool) -> HostAdapter:
@@ -60,11 +63,7 @@ def packed(adapter: Adapter, *, pinned: bool) -> HostAdapter:
         adapter: as it was read.
         pinned: whether its memory is page-locked, so that a GPU can take it while the host goes on.
     """
-    parts = {
-        name: {layer: (low_rank.down, low_rank.up) for layer, low_rank in layers.items()}
-        for name, layers in adapter.components.items()
-    }
-    layout, buffer = pack(parts, _HOST)
+    layout, buffer = pack({name: as_pairs(layers) for name, layers in adapter.components.items()}, _HOST)
     return HostAdapter(
         adapter.digest, layout, buffer.pin_memory() if pinned else buffer, adapter.rank, adapter.warnings
     )
@@ -96,7 +95,8 @@ class HostAdapters:
         self._read_in = read_in
         self._cache = ContentCache(max_bytes)
         self._lock = threading.Lock()
-        self._files: dict[str, Path] = {}  # where each adapter was found
+        self._files: LRUCache[str, Path] = LRUCache(_MOST_FILES)  # where each adapter was found
+        self._refusals: LRUCache[_FileKey, str] = LRUCache(_MOST_FILES)
         self._under_way: dict[_FileKey, Future[HostAdapter]] = {}
 
     @property
@@ -106,7 +106,7 @@ class HostAdapters:
 
     def known(self, where: str) -> HostAdapter | None:
         """The adapter, where it is here and its file has not changed; None otherwise. Looks at its file alone."""
-        file = self._files.get(where)
+        file = self._file(where)
         try:
             key = None if file is None else _key(file)
         except OSError:
@@ -123,7 +123,7 @@ class HostAdapters:
         Raises:
             AdapterError: it cannot be read, or does not fit the model.
         """
-        file = self._files.get(where) or self._located(where)
+        file = self._file(where) or self._located(where)
         try:
             key = _key(file)
         except OSError:  # it was moved away, maybe to where `locate` finds it
@@ -133,6 +133,8 @@ class HostAdapters:
             found: HostAdapter | None = self._cache.get(key)
             if found is not None:
                 return found
+            if refusal := self._refusals.get(key):
+                raise AdapterError(refusal)
             reading = self._under_way.get(key)
             ours = reading is None
             if reading is None:
@@ -144,6 +146,9 @@ class HostAdapters:
             self._cache.put(key, adapter, adapter.size_bytes)
             reading.set_result(adapter)
         except BaseException as error:
+            if isinstance(error, AdapterError):  # it would be refused again, after as much reading
+                with self._lock:
+                    self._refusals[key] = str(error)
             reading.set_exception(error)
             raise
         finally:
@@ -152,15 +157,24 @@ class HostAdapters:
         return adapter
 
     def forget(self, where: str) -> None:
-        """Look for it anew the next time."""
-        self._files.pop(where, None)
+        """Let its memory go, and look for it anew the next time."""
+        with self._lock:
+            file = self._files.pop(where, None)
+        try:
+            key = None if file is None else _key(file)
+        except OSError:  # it was removed; what there was of it leaves as the least recently used
+            return
+        self._cache.remove(key)
 
-    def clear(self) -> None:
-        """Keep none."""
-        self._cache.clear()
+    def _file(self, where: str) -> Path | None:
+        with self._lock:
+            file: Path | None = self._files.get(where)
+            return file
 
     def _located(self, where: str) -> Path:
-        file = self._files[where] = self._locate(where)
+        file = self._locate(where)
+        with self._lock:
+            self._files[where] = file
         return file
 
     def _key_of(self, file: Path) -> _FileKey:

@@ -23,13 +23,14 @@ class PlacedAdapter:
     """
 
     def __init__(self, host: HostAdapter, device: torch.device) -> None:
-        self._host = host
+        self._host: HostAdapter | None = host
         self._device = device
-        self._components: Mapping[str, ComponentAdapter] | None = None
+        self._components: Mapping[str, ComponentAdapter] = {}
 
     def components(self) -> Mapping[str, ComponentAdapter]:
         """Its parts on the device, by component. For the device's thread."""
-        if self._components is None:
+        if self._host is not None:
             layers = self._host.unpacked(to_device(self._host.buffer, self._device))
             self._components = {name: ComponentAdapter(self._host.digest, part) for name, part in layers.items()}
+            self._host = None  # so that the host's memory is bounded by the host's cache
         return self._components

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from imagegen.engine.adapters.adapter_table import AdapterTable, ComponentAdapter
-from imagegen.engine.adapters.span_hooks import RowsNotFirstError
+from imagegen.engine.adapters.span_hooks import layer_input, tokens_a_row
 from imagegen.engine.transfer import to_device
 
 
@@ -145,17 +145,13 @@ def _hook(state: _State, name: str, *, many: bool) -> Any:
             return None
         assert state.mask is not None
         slots = state.layers[name]
-        given = args[0] if args else next(iter(kwargs.values()))
+        given = layer_input(args, kwargs)
         mask = state.mask
         rows = mask.shape[0]
-        if given.shape[0] != rows:
-            multiple, rest = divmod(given.shape[0], rows)
-            if state.whole:  # all rows of the mask are the same
-                mask = mask[:1].expand(given.shape[0], -1)
-            elif rest or not many:
-                raise RowsNotFirstError(f"layer {name} works on {given.shape[0]} rows in a forward of {rows}")
-            else:
-                mask = mask.repeat_interleave(multiple, 0)
+        if given.shape[0] != rows and state.whole:  # all rows of the mask are the same
+            mask = mask[:1].expand(given.shape[0], -1)
+        elif given.shape[0] != rows:
+            mask = mask.repeat_interleave(tokens_a_row(name, given, rows, behind_each_other=many), 0)
         given = given.to(slots.down.dtype)
         if slots.down.ndim == 4:
             inner = functional.conv2d(given, slots.down, None, layer.stride, layer.padding, layer.dilation)

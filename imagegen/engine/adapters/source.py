@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from imagegen.engine.adapters.adapter import AdapterError
+from imagegen.pipelines.lora_catalog import SUFFIX
 
-_SUFFIX = ".safetensors"
 _USUAL_NAME = "pytorch_lora_weights.safetensors"  # as diffusers saves one
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?P<file>(?:/[\w. -]+)+\.safetensors)?", re.ASCII)
 _SHOWN_FILES = 20
@@ -79,11 +79,11 @@ def _names_on_hub(repository: str) -> list[str]:
 
 def _chosen(shown: str, names: Iterable[str]) -> str:
     """The one adapter among files, of which those in subfolders do not count."""
-    found = sorted(name for name in names if name.endswith(_SUFFIX) and "/" not in name)
+    found = sorted(name for name in names if name.endswith(SUFFIX) and "/" not in name)
     if _USUAL_NAME in found:
         return _USUAL_NAME
     if not found:
-        raise AdapterError(f"{shown}: there is no *{_SUFFIX} in it")
+        raise AdapterError(f"{shown}: there is no *{SUFFIX} in it")
     if len(found) > 1:
         more = f" and {len(found) - _SHOWN_FILES} more" if len(found) > _SHOWN_FILES else ""
         raise AdapterError(f"{shown}: there are several, name one of them: {', '.join(found[:_SHOWN_FILES])}{more}")

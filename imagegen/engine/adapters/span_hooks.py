@@ -16,6 +16,30 @@ class RowsNotFirstError(RuntimeError):
     """A layer works on something whose first dimension is not the rows, so that no row can get updates of its own."""
 
 
+def layer_input(args: Any, kwargs: Any) -> torch.Tensor:
+    """What a layer was called with, by position or by name."""
+    given: torch.Tensor = args[0] if args else next(iter(kwargs.values()))
+    return given
+
+
+def tokens_a_row(name: str, given: torch.Tensor, rows: int, *, behind_each_other: bool) -> int:
+    """How many of the first dimension belong to each row: 1, unless tokens of all rows lie behind each other.
+
+    Args:
+        name: of the layer.
+        given: its input.
+        rows: of the forward.
+        behind_each_other: whether they may.
+
+    Raises:
+        RowsNotFirstError: the first dimension is not that of the rows.
+    """
+    count, rest = divmod(given.shape[0], rows)
+    if rest or (count != 1 and not behind_each_other):
+        raise RowsNotFirstError(f"layer {name} works on {given.shape[0]} rows in a forward of {rows}")
+    return count
+
+
 class SpanHooks:
     """The hooks on the layers of one network, and the table of the forward that runs. Holds no layer itself.
 
@@ -54,28 +78,29 @@ class SpanHooks:
     def _hook(self, name: str) -> Any:
         def add_updates(layer: Any, args: Any, kwargs: Any, output: torch.Tensor) -> None:
             if self._table is not None:
-                given = args[0] if args else next(iter(kwargs.values()))
-                self._add(self._table, name, layer, given, output)
+                self._add(self._table, name, layer, layer_input(args, kwargs), output)
 
         return add_updates
 
     def _add(self, table: AdapterTable, name: str, layer: Any, given: torch.Tensor, output: torch.Tensor) -> None:
         """Add the updates of a layer to its output [rows, ...] in place."""
-        multiple = 1
-        if not table.whole and given.shape[0] != table.rows:
-            multiple, rest = divmod(given.shape[0], table.rows)
-            if rest or not self._behind_each_other:
-                raise RowsNotFirstError(f"layer {name} works on {given.shape[0]} rows in a forward of {table.rows}")
-        for start, stop, updates in table.spans:
-            for adapter, scale in updates:
-                low_rank = adapter.layers.get(name)
-                if low_rank is None or not scale:
-                    continue
-                if table.whole:
-                    _add_low_rank(layer, given, output, low_rank, scale)
-                else:
-                    span = slice(start * multiple, stop * multiple)
-                    _add_low_rank(layer, given[span], output[span], low_rank, scale)
+        wanted = [
+            (start, stop, adapter.layers[name], scale)
+            for start, stop, updates in table.spans
+            for adapter, scale in updates
+            if scale and name in adapter.layers
+        ]
+        if not wanted:
+            return
+        count = 1
+        if not table.whole:
+            count = tokens_a_row(name, given, table.rows, behind_each_other=self._behind_each_other)
+        for start, stop, low_rank, scale in wanted:
+            if table.whole:
+                _add_low_rank(layer, given, output, low_rank, scale)
+            else:
+                span = slice(start * count, stop * count)
+                _add_low_rank(layer, given[span], output[span], low_rank, scale)
 
 
 def _add_low_rank(layer: Any, given: torch.Tensor, output: torch.Tensor, low_rank: LowRank, scale: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from imagegen.engine.adapters.adapter import LowRank
+from imagegen.engine.adapters.adapter import from_pairs
 from imagegen.engine.adapters.adapter_table import AdapterTable, ComponentAdapter
 from imagegen.engine.adapters.engine_adapters import prepare_compiled
 from imagegen.engine.adapters.row_updates import applied
@@ -93,10 +93,8 @@ class Rank:
 
     def _take(self, message: TakeAdapter) -> None:
         layout = Layout.from_bytes(message.described)
-        digest, layers = layout.unpack(self._group.receive(layout.size, 0))
-        self._adapters[message.number] = ComponentAdapter(
-            digest, {name: LowRank(*matrices) for name, matrices in layers.items()}
-        )
+        digest, pairs = layout.unpack(self._group.receive(layout.size, 0))
+        self._adapters[message.number] = ComponentAdapter(digest, from_pairs(pairs))
 
     def _table(self, message: Run) -> AdapterTable | None:
         for number in message.forgotten:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, finalize
 
 import torch
 
+from imagegen.engine.adapters.adapter import as_pairs
 from imagegen.engine.adapters.adapter_table import AdapterTable, ComponentAdapter
 from imagegen.engine.packing import Layout, pack
 from imagegen.engine.ranks.messages import RankTable
@@ -31,8 +32,7 @@ class SentAdapters:
         """Those of a forward that the rank has not, packed on `device`; each is to be sent and given to `sent`."""
         for adapter in table.adapters() if table is not None else ():
             if adapter not in self._numbers:
-                layers = {name: (low_rank.down, low_rank.up) for name, low_rank in adapter.layers.items()}
-                layout, buffer = pack((adapter.digest, layers), device)
+                layout, buffer = pack((adapter.digest, as_pairs(adapter.layers)), device)
                 yield adapter, layout, buffer
 
     def sent(self, adapter: ComponentAdapter) -> int:

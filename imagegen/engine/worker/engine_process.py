@@ -200,7 +200,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
                 pause_s = 0.0
                 continue
             started_s, finished = time.monotonic(), self._requests.finished
-            reason = self._serve(settings, None if is_first else dict(self.catalog.modules))
+            reason = self._serve(settings, is_first=is_first)
             is_first = False
             if self._closing.is_set() or self._first.exception(0) is not None:
                 break
@@ -216,13 +216,13 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
             pause_s = _BACKOFF.wait_s(ends)
             _log.error("the engine's process ended: %s; another one starts in %g s", reason, pause_s)
 
-    def _serve(self, settings: EngineSettings, loras: dict[str, str] | None) -> str | None:
+    def _serve(self, settings: EngineSettings, *, is_first: bool) -> str | None:
         """Start a process and listen to it until it ends; why it did, None where it was to, for a sleep.
 
-        `loras`: the adapters on offer by name; None for those of the settings, which are checked.
+        `is_first`: it checks the adapters of the settings; a later one is told of those that are on offer now.
         """
         try:
-            worker = self._worker = WorkerProcess(self._folder)
+            worker = WorkerProcess(self._folder)
         except Exception as error:
             _log.exception("the engine's process could not be started")
             self._sleep.failed(error)
@@ -233,7 +233,10 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         is_ready, alive_s = False, 0.0  # loading may take as long as it takes
         try:
             shared = settings.model_dump_json(include=set(EngineSettings.model_fields))
-            worker.send(frames_of(Load(shared, os.fsencode(self._model_folder), self._device, loras)))
+            with self._catalog_turn:  # what is loaded and unloaded from now on is told to the process itself
+                loras = None if is_first else dict(self.catalog.modules)
+                worker.send(frames_of(Load(shared, os.fsencode(self._model_folder), self._device, loras)))
+                self._worker = worker
             for frames in worker.messages():
                 now_s = time.monotonic()
                 if is_ready:

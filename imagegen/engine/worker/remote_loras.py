@@ -34,15 +34,14 @@ class RemoteLoras:
             InvalidArgument: it cannot be read, or does not fit the model.
             Unavailable: there is no process, or it ended meanwhile.
         """
-        send = self._send()
-        if send is None:
-            raise _no_process()
         number, done = next(self._numbers), Future[None]()
         with self._lock:
             self._asked[number] = done
-        send(frames_of(LoadLora(number, name, where)))
-        if self._send() is None:  # it ended before it was asked, and nobody would say so
-            self.lost()
+        send = self._send()  # after it is known that somebody waits: its end is told to those
+        if send is not None:
+            send(frames_of(LoadLora(number, name, where)))
+        if send is None or self._send() != send:  # it has ended, maybe before that was known
+            self._end(number, _no_process())
         done.result()
 
     def unload(self, name: str) -> None:
@@ -53,19 +52,22 @@ class RemoteLoras:
 
     def told(self, message: LoraReply) -> None:
         """The process has said what became of it."""
-        with self._lock:
-            done = self._asked.pop(message.number, None)
-        if done is not None and message.failed is None:
-            done.set_result(None)
-        elif done is not None and message.failed is not None:
-            done.set_exception(error_of(message.failed))
+        self._end(message.number, None if message.failed is None else error_of(message.failed))
 
     def lost(self) -> None:
         """The process has ended."""
         with self._lock:
-            asked, self._asked = self._asked, {}
-        for done in asked.values():
-            done.set_exception(_no_process())
+            asked = list(self._asked)
+        for number in asked:
+            self._end(number, _no_process())
+
+    def _end(self, number: int, error: BaseException | None) -> None:
+        with self._lock:
+            done = self._asked.pop(number, None)
+        if done is not None and error is None:
+            done.set_result(None)
+        elif done is not None:
+            done.set_exception(error)
 
 
 def _no_process() -> Unavailable:

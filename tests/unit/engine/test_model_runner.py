@@ -6,17 +6,24 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from imagegen.api.errors import Unavailable
+from imagegen.api.errors import Cancelled, Unavailable
 from imagegen.engine import Engine
+from imagegen.engine.adapters.adapter_store import AdapterStore
+from imagegen.engine.adapters.host_adapters import HostAdapters
+from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.metric_families import discard
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.model_runner import ModelRunner
+from imagegen.pipelines.plan import PlannedLora
 from imagegen.pipelines.warmup import warmup_plans
-from tests.unit.tiny_engine import ENDLESS, SETTINGS, TIMEOUT_S, no_adapters, pipelines, tiny_engine
+from tests.unit.engine.adapters.files import Reader, write
+from tests.unit.tiny_engine import ENDLESS, SETTINGS, TIMEOUT_S, no_adapters, pipelines, tiny_engine, wait_until
 
 
 @pytest.fixture
@@ -85,3 +92,26 @@ def test_work_is_done_on_the_devices_thread_and_its_error_raised(runner: ModelRu
     assert names == ["device"]
     with pytest.raises(ZeroDivisionError):
         runner.run_on_device_thread(lambda: print(1 // 0))
+
+
+def test_a_cancel_does_not_wait_for_the_file_of_an_adapter(tmp_path: Path) -> None:
+    """The request kept its slot, and sleep and shutdown waited, until the file had been read."""
+    reader = Reader()
+    reader.gate.clear()
+    store = AdapterStore(HostAdapters(Path, reader, 10**6), torch.device("cpu"), 4, 10**6)
+    metrics = EngineMetrics(discard, dict, torch.device("cpu"))
+    runner = ModelRunner(SETTINGS, pipelines(), metrics, store)
+    plan = next(warmup_plans(pipelines(), SETTINGS, []))
+    plan = replace(plan, loras=(PlannedLora("a", 1.0, write(tmp_path, "a", "1")),))
+    ended: list[tuple[object, BaseException | None]] = []
+    tokens = [CancelToken(), CancelToken()]
+    for token in tokens:
+        runner.start(plan, lambda images, error: ended.append((images, error)), token)
+    wait_until(lambda: reader.reads == ["a"])
+    tokens[0].cancel()
+    runner.withdraw(tokens[0])
+    assert [type(error) for _, error in ended] == [Cancelled]
+    runner.close(TIMEOUT_S)
+    assert [type(error) for _, error in ended] == [Cancelled, Unavailable]
+    reader.gate.set()
+    metrics.close()

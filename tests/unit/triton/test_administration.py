@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from imagegen.triton.admin_key import ADMIN_KEY_VARIABLE, AdminKey
 from imagegen.triton.administration import Administration, Administrator
 from imagegen.triton.commands import CommandServer
 from imagegen.triton.heartbeat import Heartbeat, is_asleep
+from tests.unit.tiny_engine import wait_until
 
 OFFERED: list[LoraCatalog] = []
 """What the other processes were told."""
@@ -33,10 +35,18 @@ class Engine:
         self.error: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
+        self.reading = threading.Event()
+        self.reading.set()
+        self.busy = False
+        self.faults: dict[str, Exception] = {}
         self.catalog = LoraCatalog()
 
     def load_lora(self, name: str, where: str) -> None:
+        self.busy = True
+        assert self.reading.wait(20)
         self._pass()
+        if name in self.faults:
+            raise self.faults[name]
         self.catalog = self.catalog.with_module(name, where)
 
     def unload_lora(self, name: str) -> None:
@@ -191,6 +201,42 @@ def test_every_engine_loads_an_adapter_and_the_others_are_told(ask: Callable[...
     ask("unload_lora", lora_name=name)
     assert [engine.catalog.names() for engine in engines] == [()] * 2
     assert OFFERED[-1].names() == ()
+
+
+def test_two_administrators_get_each_their_own_outcome(ask: Callable[..., Any], engines: list[Engine]) -> None:
+    """The one whose adapter was fine was told of the other's, or the other of nothing."""
+    for engine in engines:
+        engine.faults["bad"] = InvalidArgument("lora_path", "bad: it is empty")
+        engine.gate.clear()
+    with ThreadPoolExecutor(2) as pool:
+        names = ("bad", "good")
+        asked = [pool.submit(ask, "load_lora", lora_name=name, lora_path=f"/{name}") for name in names]
+        wait_until(lambda: all(engine.busy for engine in engines))
+        for engine in engines:
+            engine.gate.set()
+        with pytest.raises(InvalidArgument, match="bad: it is empty"):
+            asked[0].result()
+        assert asked[1].result() == [0, 0]
+    assert [engine.catalog.names() for engine in engines] == [("good",)] * 2
+
+
+def test_a_sleep_does_not_wait_for_an_adapter_that_is_read(ask: Callable[..., Any], engines: list[Engine]) -> None:
+    engines[0].reading.clear()
+    with ThreadPoolExecutor(1) as pool:
+        loads = pool.submit(ask, "load_lora", lora_name="slow", lora_path="/slow")
+        wait_until(lambda: engines[0].busy)
+        assert ask("sleep", 1) == [1, 1]
+        assert not loads.done()
+        engines[0].reading.set()
+        assert loads.result() == [1, 1]
+
+
+def test_a_process_that_is_started_again_meanwhile_is_said(folder: Path, engines: list[Engine]) -> None:
+    side = Administration(cast(ImageGenerator[Any], engines[0]), Heartbeat(folder), "diffusion_0")
+    state = json.loads(side.commands()["status"]("the command of another process"))
+    assert state["is_done"]
+    assert "started again" in state["problem"]
+    side.close()
 
 
 def test_an_adapter_that_is_refused_is_the_callers_mistake(ask: Callable[..., Any], engines: list[Engine]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -125,13 +126,46 @@ def test_who_gives_up_makes_way() -> None:
     assert not slots.slots.withdraw(a)
 
 
-def test_clear_leaves_those_in_use() -> None:
+def test_clear_lets_those_in_use_go_with_their_last_visit() -> None:
     slots = Slots()
-    slots.enter("a", "a")
+    visits = [slots.enter("a", "a"), slots.enter("a", "a")]
     slots.slots.leave(slots.enter("b", "b"))
     slots.slots.clear()
     assert slots.slots.statistics.entries == 1
+    slots.slots.leave(visits[0])
+    assert slots.slots.statistics.entries == 1
+    slots.slots.leave(visits[1])
+    assert slots.slots.statistics.entries == 0
     assert slots.slots.statistics.evictions == 0
+
+
+def test_one_that_is_asked_for_again_after_clear_stays() -> None:
+    slots = Slots()
+    visits = [slots.enter("a", "a")]
+    slots.slots.clear()
+    visits.append(slots.enter("a", "a"))
+    for visit in visits:
+        slots.slots.leave(visit)
+    assert slots.slots.statistics.entries == 1
+
+
+def test_thousands_that_end_as_soon_as_they_begin_end_one_after_the_other() -> None:
+    """At shutdown each that began ended at once and let the next begin, one call inside the other."""
+    begun: list[int] = []
+    slots: DeviceSlots[Item, str] = DeviceSlots(1, 1, lambda item: item.digest)
+    visits: list[Visit[Item, str]] = []
+
+    def begin(index: int) -> None:
+        begun.append(index)
+        if index:
+            slots.leave(visits[index])
+
+    for index in range(5000):
+        visits.append(Visit([Item(str(index))], partial(begin, index)))
+        slots.enter(visits[-1])
+    assert begun == [0]
+    slots.leave(visits[0])
+    assert begun == list(range(5000))
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(4, 12))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from imagegen.engine.adapters.adapter import AdapterError
@@ -38,6 +39,18 @@ def test_a_compiled_denoiser_has_room_for_a_rank(tmp_path: Path) -> None:
     compiled = settings(compile=True, row_buckets=(16,), max_lora_rank=4)
     with pytest.raises(AdapterError, match=r"a.safetensors: rank 5; 4 \(max_lora_rank\)"):
         adapter_store(compiled, pipelines(), tmp_path, lambda _: None).check("a.safetensors")
+
+
+def test_the_rank_of_text_encoders_is_free(tmp_path: Path) -> None:
+    """They are never compiled."""
+    pipeline = pipelines().tasks["text-to-image"].pipeline
+    write_adapter(pipeline, tmp_path / "denoiser.safetensors", 1, rank=2)
+    write_adapter(pipeline, tmp_path / "both.safetensors", 1, rank=5, text=True)
+    tensors = load_file(tmp_path / "both.safetensors")
+    text = {name: tensor for name, tensor in tensors.items() if name.startswith("text_encoder")}
+    save_file(load_file(tmp_path / "denoiser.safetensors") | text, tmp_path / "mixed.safetensors")
+    compiled = settings(compile=True, row_buckets=(16,), max_lora_rank=4)
+    adapter_store(compiled, pipelines(), tmp_path, lambda _: None).check("mixed.safetensors")
 
 
 def test_a_file_larger_than_the_device_may_hold_is_not_read(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -67,6 +66,41 @@ def test_a_file_that_is_replaced_is_another_adapter(adapters: HostAdapters, tmp_
     assert adapters.get(where).digest != first.digest
 
 
+def test_a_refusal_is_remembered_until_the_file_is_another_one(
+    adapters: HostAdapters, reader: Reader, tmp_path: Path
+) -> None:
+    """Each request that named it had the whole of it read again."""
+    where = write(tmp_path, "a", "no number")
+    for _ in range(3):
+        with pytest.raises(AdapterError, match="a: no number"):
+            adapters.get(where)
+    assert reader.reads == ["a"]
+    os.replace(write(tmp_path, "b", "22"), where)
+    assert adapters.get(where).rank == 2
+
+
+def test_other_failures_are_tried_again(adapters: HostAdapters, reader: Reader, tmp_path: Path) -> None:
+    where = write(tmp_path, "a", "1")
+    adapters._read = lambda file: (_ for _ in ()).throw(MemoryError())
+    with pytest.raises(MemoryError):
+        adapters.get(where)
+    adapters._read = reader
+    assert adapters.get(where).rank == 2
+
+
+def test_one_that_is_forgotten_leaves(adapters: HostAdapters, tmp_path: Path) -> None:
+    where = write(tmp_path, "a", "1")
+    adapters.get(where)
+    adapters.forget(where)
+    assert adapters.statistics.bytes == 0
+    adapters.forget(where)
+    gone = write(tmp_path, "b", "2")
+    adapters.get(gone)
+    Path(gone).unlink()
+    adapters.forget(gone)
+    assert adapters.known(gone) is None
+
+
 def test_a_failure_reaches_all_that_wait_and_is_tried_again(
     adapters: HostAdapters, reader: Reader, tmp_path: Path
 ) -> None:
@@ -122,16 +156,7 @@ def test_one_that_is_forgotten_while_it_is_read_is_read_to_its_end(
 
     adapters._read = read
     assert adapters.get(where).rank == 2
-    adapters.clear()
-
-    class Forgets(dict[str, Path]):
-        def get(self, *asked: Any) -> Any:
-            file = super().get(*asked)
-            self.clear()
-            return file
-
-    adapters._files = Forgets({where: Path(where)})
-    assert adapters.get(where).rank == 2
+    adapters._cache.clear()
 
 
 def test_the_least_recently_used_leaves_within_the_bytes(reader: Reader, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import torch
 
 from imagegen.engine.adapters.adapter import Adapter, LowRank
@@ -17,6 +19,16 @@ def test_parts_are_by_component_and_the_same_each_time() -> None:
     assert {name: list(part.layers) for name, part in components.items()} == {"unet": ["a"], "text_encoder": ["b"]}
     assert placed.components()["unet"] is components["unet"]
     assert components["unet"].digest == "digest"
+
+
+def test_the_hosts_copy_is_let_go_once_it_is_there() -> None:
+    """What the host holds is bounded by its own cache."""
+    host = packed(Adapter("digest", {"unet": {"a": LowRank(torch.ones(2, 4), torch.ones(4, 2))}}), pinned=False)
+    seen, placed = weakref.ref(host), PlacedAdapter(host, torch.device("meta"))
+    del host
+    assert seen() is not None
+    placed.components()
+    assert seen() is None
 
 
 def test_on_the_host_nothing_is_copied() -> None:

@@ -72,6 +72,19 @@ def test_rows_that_are_not_first_are_an_error_unless_all_get_the_same() -> None:
     torch.testing.assert_close(outputs[0], merged(module, {one: 1.0})(*given)[0])
 
 
+def test_a_layer_that_no_adapter_of_the_forward_touches_may_work_on_anything() -> None:
+    """Once any adapter had been on such a layer, every other one failed there."""
+    module, hooks = Toy(), SpanHooks()
+    run(module, hooks, adapter_table([(ROWS, ((adapter(1), 1.0),))], ROWS), *inputs(ROWS))
+    other = ComponentAdapter("other", {"conv": adapter(2).layers["conv"]})
+    tokens, pixels = inputs(ROWS)[0], inputs(3)[1]
+    outputs = run(module, hooks, adapter_table([(1, ()), (2, ((other, 1.0),))], 3), tokens, pixels)
+    expected = Toy()(tokens, pixels)
+    assert torch.equal(outputs[0], expected[0])
+    assert torch.equal(outputs[1][:1], expected[1][:1])
+    assert not torch.equal(outputs[1][1:], expected[1][1:])
+
+
 def test_tokens_of_all_rows_may_lie_behind_each_other() -> None:
     one = adapter(1, without_conv=True)
     table = adapter_table([(1, ()), (1, ((one, 1.0),))], 2)

@@ -232,6 +232,17 @@ def test_adapters_are_offered_once_the_process_has_read_them_and_by_the_next_one
     assert processes[0].heard[0].loras is None, "those of the settings are read and checked"
 
 
+def test_one_that_is_unloaded_while_another_process_starts_is_not_offered_by_it(processes: list[Process]) -> None:
+    with opened() as engine:
+        processes[0].replies[LoadLora] = LoraReply(0, None)
+        engine.load_lora("outline", "/outline")
+        Process.on_start = staticmethod(lambda process: engine.unload_lora("outline"))
+        processes[0].end()
+        wait_until(lambda: len(processes) == 2 and bool(processes[1].heard))
+        assert processes[1].heard[0].loras == {}
+        processes[1].say(READY)
+
+
 def test_an_adapter_that_the_process_refuses_is_not_offered(processes: list[Process]) -> None:
     with opened() as engine:
         processes[0].replies[LoadLora] = LoraReply(0, Failed(0, "invalid_argument", "it is empty", "lora_path"))

@@ -11,7 +11,7 @@ from imagegen.api.errors import InvalidArgument, Unavailable
 from imagegen.engine.worker.messages import LoadLora, LoraReply, UnloadLora, message_to_worker
 from imagegen.engine.worker.remote_loras import RemoteLoras
 from imagegen.engine.worker.wire_errors import failed
-from tests.unit.tiny_engine import wait_until
+from tests.unit.tiny_engine import TIMEOUT_S, wait_until
 
 
 class Process:
@@ -59,6 +59,16 @@ def test_without_a_process_nobody_waits(process: Process) -> None:
         process.loras.load("a", "/a")
     process.loras.unload("a")
     assert process.heard == []
+
+
+def test_a_process_that_is_replaced_at_that_moment_does_not_keep_anybody_waiting(
+    process: Process, pool: ThreadPoolExecutor
+) -> None:
+    """The end of the one that was asked had been told to all before this one was known to wait."""
+    senders = iter([process._take, lambda frames: None])
+    loras = RemoteLoras(lambda: next(senders))
+    with pytest.raises(Unavailable, match="no process"):
+        pool.submit(loras.load, "a", "/a").result(TIMEOUT_S)
 
 
 def test_unloading_needs_no_reply(process: Process) -> None:
