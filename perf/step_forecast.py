@@ -53,7 +53,7 @@ class Settings:
         clients: of the closed loop.
         rounds: of each side.
         requests: of a client in a round.
-        seed: of captions and images.
+        seed: of captions and images; those of 20_261_130 were looked at while the cadence was chosen.
     """
 
     prompts: int = 24
@@ -64,7 +64,7 @@ class Settings:
     clients: int = 8
     rounds: int = 4
     requests: int = 1
-    seed: int = 20_261_130
+    seed: int = 7_131_719
 
 
 QUICK = Settings(prompts=2, schedulers=("ddim",), steps=10, side_px=64, clients=2, rounds=1)
@@ -226,12 +226,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
     parser.add_argument("--model", type=Path, default=BUNDLED, help="folder of a checkpoint")
     parser.add_argument("--side-px", type=int, help="of the images")
+    parser.add_argument("--seed", type=int, help="of captions and images")
     parser.add_argument("--out", type=Path, help="folder of the report")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet there, and measure nothing")
     arguments = parser.parse_args(argv)
     settings = QUICK if arguments.quick else Settings()
     if arguments.side_px:
         settings = replace(settings, side_px=arguments.side_px)
+    if arguments.seed is not None:
+        settings = replace(settings, seed=arguments.seed)
     if arguments.sheet is not None:
         with Engine.load(arguments.model, warmup_sizes="none", cpu_threads=1) as engine:
             sheet(engine, prompts(4, settings.seed), settings).save(arguments.sheet, optimize=True)
