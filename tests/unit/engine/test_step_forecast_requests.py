@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from imagegen.api.errors import InvalidArgument
-from imagegen.api.events import Progress
+from imagegen.api.events import Preview, Progress
 from imagegen.engine import Engine, GenerationResult
-from tests.unit.tiny_engine import Gate, image, mask
+from imagegen.pipelines.previews import fit_projection
+from tests.unit.tiny_engine import ENDLESS, TIMEOUT_S, Gate, image, mask, pipelines, tiny_engine
 
 
 def test_the_report_says_how_many_steps_were_computed(engine: Engine, gate: Gate) -> None:
@@ -47,6 +52,31 @@ def test_progress_comes_at_each_step(engine: Engine) -> None:
     assert [event.step for event in events if isinstance(event, Progress)] == list(range(1, 13))
     assert isinstance(events[-1], GenerationResult)
     assert events[-1].statistics.computed_steps == 8
+
+
+def test_previews_come_where_they_come_without_forecasts() -> None:
+    projection = fit_projection(pipelines().tasks["text-to-image"].pipeline)
+    with tiny_engine(pipelines=replace(pipelines(), projection=projection)) as engine:
+        options: dict[str, Any] = {"seed": 1, "num_inference_steps": 12, "partial_images": 3}
+        steps = [
+            [event.progress.step for event in engine.stream("a cat", **options, step_cache=name) if isinstance(event, Preview)]
+            for name in ("off", "fast")
+        ]
+    assert steps[0] == steps[1]
+    assert len(steps[0]) == 3
+
+
+def test_a_cancel_ends_the_work_with_the_step_under_way(engine: Engine, gate: Gate) -> None:
+    stream = engine.stream("a cat", num_inference_steps=ENDLESS, step_cache="fast")
+    assert isinstance(stream, Iterator)
+    assert [next(stream) for _ in range(9)][-1] == Progress(9, ENDLESS)
+    gate.close()
+    assert gate.reached.wait(TIMEOUT_S)
+    steps = gate.steps
+    stream.close()  # type: ignore[attr-defined]
+    gate.open()
+    engine.close()
+    assert gate.steps == steps
 
 
 def test_another_name_is_refused(engine: Engine) -> None:
