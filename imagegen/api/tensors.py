@@ -179,9 +179,9 @@ OUTPUTS = (
         "STRING",
         (1,),
         "",
-        "JSON: model, task, size, num_inference_steps, computed_steps, guidance_scale, strength, scheduler, loras,"
-        " output_format, milliseconds by stage, mean_batch_rows, warnings; input_paths where the server keeps input"
-        " images",
+        "JSON: model, task, size, num_inference_steps, computed_steps, step_cache, guidance_scale, strength, scheduler,"
+        " loras, output_format, milliseconds by stage, mean_batch_rows, warnings; input_paths where the server keeps"
+        " input images",
     ),
 )
 

@@ -54,6 +54,7 @@ class Plan:
         mask: uint8 [H, W], 255 = repaint, or None.
         timeout_ms: None for no deadline.
         loras: adapters, each name once.
+        step_cache: one of `tensors.STEP_CACHES`, off where nothing can be left out.
         step_interval: one of so many steps runs the denoiser, the others take a forecast; 1 for all.
         warnings: what the client should know though it is no error.
     """
@@ -71,6 +72,7 @@ class Plan:
     mask: Pixels | None
     timeout_ms: int | None
     loras: tuple[PlannedLora, ...] = ()
+    step_cache: str = "off"
     step_interval: int = 1
     warnings: tuple[str, ...] = ()
 
@@ -123,7 +125,7 @@ def make_plan(
     _check_scheduler(request, steps, pipeline, pipelines, settings)
     guidance = _guidance(request, pipeline, pipelines, settings)
     strength = _strength(request, pipeline, steps)
-    interval, reason = _step_interval(request, _steps_done(steps, strength), pipeline, pipelines, settings)
+    step_cache, reason = _step_cache(request, _steps_done(steps, strength), pipeline, pipelines, settings)
     warnings = []
     if reason is not None and request.step_cache is not None:
         warnings.append(f"step_cache has no effect: {reason}")
@@ -146,7 +148,8 @@ def make_plan(
         mask=None if mask is None else mask[0],
         timeout_ms=request.timeout_ms,
         loras=_loras(request, pipelines, catalog),
-        step_interval=interval,
+        step_cache=step_cache,
+        step_interval=settings.step_interval(step_cache),
         warnings=tuple(warnings),
     )
 
@@ -162,17 +165,17 @@ def _steps_done(num_inference_steps: int, strength: float | None) -> int:
     return max(1, int(num_inference_steps * (strength or 1)))
 
 
-def _step_interval(
+def _step_cache(
     request: ImageRequest, steps: int, pipeline: TaskPipeline, pipelines: Pipelines, settings: PipelineSettings
-) -> tuple[int, str | None]:
-    """One of how many steps is computed, and why it is all of them although something else is asked for."""
-    interval = settings.step_interval(request.step_cache or settings.default_step_cache)
-    if interval == 1:
-        return 1, None
+) -> tuple[str, str | None]:
+    """What is applied, and why that is off although something else is asked for."""
+    name = request.step_cache or settings.default_step_cache
+    if name == "off":
+        return name, None
     own = getattr(pipeline.pipeline, "scheduler", None)
     scheduler = own if request.scheduler is None else pipelines.schedulers[request.scheduler]
     reason = obstacle(pipeline.pipeline, scheduler, steps)
-    return (interval, None) if reason is None else (1, reason)
+    return (name, None) if reason is None else ("off", reason)
 
 
 def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: PipelineSettings) -> int:

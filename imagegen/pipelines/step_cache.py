@@ -10,7 +10,8 @@ from imagegen.pipelines.step_cadence import LEAST_STEPS
 
 _CAN_BE_LEFT_OUT = ("unet", "transformer", "controlnet")  # denoisers of pipelines with one loop
 
-# Schedulers whose noise levels and order of calls are known (`imagegen.engine.noise_place` reads them).
+# Schedulers that call the model once a step, and whose noise levels are known (`imagegen.engine.noise_place` reads
+# them). Heun's and KDPM2's call it twice; LCM's and TCD's are for models of few steps.
 _KNOWN = {
     "DDIMScheduler",
     "DDPMScheduler",
@@ -37,7 +38,7 @@ def obstacle(pipeline: Any, scheduler: Any, steps: int) -> str | None:
     if steps < LEAST_STEPS:
         return f"{steps} step{'s are' if steps != 1 else ' is'} too few; it takes {LEAST_STEPS} or more"
     if kind not in _KNOWN:
-        return f"{kind} calls the model in an order of its own"
+        return f"{kind} is not among the schedulers that it knows"
     if kind == "PNDMScheduler" and not scheduler.config.skip_prk_steps:
         return "PNDMScheduler begins with four calls a step"
     if any(part in family for part in SWAPS_ATTENTION):

@@ -42,6 +42,7 @@ def test_every_way_in_has_the_same_image_and_says_how_many_steps_were_computed(o
     for (name, computed), together in zip(COMPUTED.items(), mixed, strict=True):
         metadata = alone[name].metadata
         assert (metadata["num_inference_steps"], metadata["computed_steps"]) == (STEPS, computed)
+        assert metadata["step_cache"] == name
         assert metadata["warnings"] == []
         assert abs(alone[name].pixels[0] - together.pixels[0]).max() <= 1
     assert alone["off"].raw[0] == by_http(openai_server).raw[0] != alone["fine"].raw[0]
@@ -51,7 +52,7 @@ def test_every_way_in_has_the_same_image_and_says_how_many_steps_were_computed(o
 
 def test_a_request_in_which_nothing_can_be_left_out_is_told_so(openai_server: OpenAIServer) -> None:
     metadata = by_http(openai_server, step_cache="fast", num_inference_steps=3).metadata
-    assert metadata["computed_steps"] == 3
+    assert (metadata["computed_steps"], metadata["step_cache"]) == (3, "off")
     assert metadata["warnings"] == ["step_cache has no effect: 3 steps are too few; it takes 8 or more"]
 
 

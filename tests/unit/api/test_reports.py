@@ -20,7 +20,17 @@ REPORT = generation_report(
     milliseconds={"preprocess": 1.5, "queue": 0.1},
 )
 KEYS = [
-    *("model", "task", "size", "num_inference_steps", "computed_steps", "guidance_scale", "strength", "scheduler"),
+    *(
+        "model",
+        "task",
+        "size",
+        "num_inference_steps",
+        "computed_steps",
+        "step_cache",
+        "guidance_scale",
+        "strength",
+        "scheduler",
+    ),
     "loras",
     *("mean_batch_rows", "warnings", "milliseconds"),
 ]

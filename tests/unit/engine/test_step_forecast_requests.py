@@ -22,6 +22,7 @@ def test_the_report_says_how_many_steps_were_computed(engine: Engine, gate: Gate
     assert result.statistics.warnings == ()
     plain = engine.generate("a red cat", seed=1, n=2, num_inference_steps=20)
     assert plain.statistics.computed_steps == 20
+    assert (result.statistics.step_cache, plain.statistics.step_cache) == ("balanced", "off")
     assert gate.steps >= 30
     assert result.frames.shape == plain.frames.shape
 
@@ -35,7 +36,7 @@ def test_every_scheduler_is_taken(engine: Engine, scheduler: str) -> None:
 def test_what_has_no_effect_is_said_and_changes_nothing(engine: Engine) -> None:
     asked = engine.generate("a cat", seed=1, num_inference_steps=10, step_cache="fast", scheduler="heun")
     plain = engine.generate("a cat", seed=1, num_inference_steps=10, scheduler="heun")
-    assert asked.statistics.computed_steps == 10
+    assert (asked.statistics.computed_steps, asked.statistics.step_cache) == (10, "off")
     assert asked.statistics.warnings[0].startswith("step_cache has no effect: ")
     assert np.array_equal(asked.frames, plain.frames)
 
@@ -59,7 +60,11 @@ def test_previews_come_where_they_come_without_forecasts() -> None:
     with tiny_engine(pipelines=replace(pipelines(), projection=projection)) as engine:
         options: dict[str, Any] = {"seed": 1, "num_inference_steps": 12, "partial_images": 3}
         steps = [
-            [event.progress.step for event in engine.stream("a cat", **options, step_cache=name) if isinstance(event, Preview)]
+            [
+                event.progress.step
+                for event in engine.stream("a cat", **options, step_cache=name)
+                if isinstance(event, Preview)
+            ]
             for name in ("off", "fast")
         ]
     assert steps[0] == steps[1]

@@ -23,6 +23,7 @@ def loaded() -> Pipelines:
 def test_computed_steps_are_the_calls_that_are_expected(step_cache: str | None, interval: int, calls: int) -> None:
     planned = plan(pipelines=loaded(), step_cache=step_cache, num_inference_steps=30)
     assert (planned.step_interval, planned.expected_calls, planned.steps_done) == (interval, calls, 30)
+    assert planned.step_cache == (step_cache or "off")
     assert planned.warnings == ()
 
 
@@ -38,7 +39,7 @@ def test_only_what_the_request_asked_for_is_worth_a_warning() -> None:
     by_default = plan(pipelines=loaded(), settings=settings, num_inference_steps=4)
     assert (by_default.step_interval, by_default.warnings) == (1, ())
     asked = plan(pipelines=loaded(), settings=settings, num_inference_steps=4, step_cache="fine")
-    assert asked.step_interval == 1
+    assert (asked.step_interval, asked.step_cache) == (1, "off")
     assert asked.warnings == ("step_cache has no effect: 4 steps are too few; it takes 8 or more",)
 
 
@@ -53,4 +54,4 @@ def test_steps_that_an_image_leaves_out_are_not_counted() -> None:
 def test_the_scheduler_of_the_request_decides() -> None:
     planned = plan(pipelines=loaded(), scheduler="heun", step_cache="fine", num_inference_steps=20)
     assert planned.step_interval == 1
-    assert "calls the model in an order of its own" in planned.warnings[0]
+    assert "HeunDiscreteScheduler is not among the schedulers that it knows" in planned.warnings[0]

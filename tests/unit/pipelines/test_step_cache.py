@@ -9,7 +9,9 @@ import pytest
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    FlowMatchHeunDiscreteScheduler,
     HeunDiscreteScheduler,
+    KDPM2DiscreteScheduler,
     LCMScheduler,
     PNDMScheduler,
 )
@@ -35,8 +37,10 @@ CACHED.is_cache_enabled = True  # type: ignore[assignment]
     [
         ({}, DDIMScheduler(), 7, "7 steps are too few; it takes 8 or more"),
         ({}, DDIMScheduler(), 1, "1 step is too few; it takes 8 or more"),
-        ({}, HeunDiscreteScheduler(), 20, "HeunDiscreteScheduler calls the model in an order of its own"),
-        ({}, LCMScheduler(), 20, "LCMScheduler calls"),
+        ({}, HeunDiscreteScheduler(), 20, "HeunDiscreteScheduler is not among the schedulers that it knows"),
+        ({}, LCMScheduler(), 20, "LCMScheduler is not among"),
+        ({}, KDPM2DiscreteScheduler(), 20, "KDPM2DiscreteScheduler is not among"),
+        ({}, FlowMatchHeunDiscreteScheduler(), 20, "FlowMatchHeunDiscreteScheduler is not among"),
         ({}, PNDMScheduler(), 20, "PNDMScheduler begins with four calls a step"),
         ({"name": "AnyPAGPipeline"}, DDIMScheduler(), 20, "AnyPAGPipeline changes the model's attention"),
         ({"transformer": CACHED}, DDIMScheduler(), 20, "a cache between steps of its own"),
