@@ -51,6 +51,9 @@ PARTS = {
     "baselines-launch-bound": Part(
         "the same on a device that is not full", _compare, baselines.LAUNCH_BOUND, baselines.QUICK_LAUNCH_BOUND
     ),
+    "baselines-adapters": Part(
+        "the same where each request has an adapter", _compare, baselines.ADAPTERS, baselines.QUICK_ADAPTERS
+    ),
     "stages": Part("where does each millisecond of one request go?", stages.measure, stages.Settings(), stages.QUICK),
     "scaling": Part(
         "how does a request's cost grow with n, size and steps?",

@@ -129,7 +129,7 @@ def test_each_family(family: str, buckets: tuple[int, ...], tmp_path: Path) -> N
         assert [levels(one.frames, other.frames) for one, other in zip(after, never, strict=True)] == [0] * 8
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux", "qwen-image", "z-image"])
 def test_tasks_and_schedulers(family: str, tmp_path: Path) -> None:
     trial = Trial(FAMILIES[family](), tmp_path)
     with trial.engine as engine:
@@ -137,8 +137,8 @@ def test_tasks_and_schedulers(family: str, tmp_path: Path) -> None:
         for number in (1, 3, 4, 6):
             requests[number] |= {"images": image(number), "strength": 0.9, "size": None}
             if number in (3, 6):
-                requests[number] |= {"mask": mask()}
-        if family != "flux":
+                requests[number] |= {"mask": mask()} if "inpainting" in engine.pipelines.tasks else {}
+        if family in ("sd", "sdxl"):
             for number, scheduler in ((0, "ddim"), (2, "euler"), (4, "dpmpp_2m"), (7, "euler_ancestral")):
                 requests[number]["scheduler"] = scheduler
         results = trial.together(requests)
