@@ -28,6 +28,7 @@ TRUE_CFG: dict[str, Any] = {"negative_prompt": NEGATIVE, "true_cfg_scale": 3.0, 
 SHORT = {"max_sequence_length": 16}
 FAMILIES: dict[str, tuple[Callable[[], Any], dict[str, Any], int]] = {  # arguments, calls a step
     "sd": (tiny.sd, CFG, 1),
+    "sd-controlnet": (tiny.sd_controlnet, {"image": image(1), "guidance_scale": 3.0}, 2),
     "sdxl": (tiny.sdxl, CFG, 1),
     "sd3": (tiny.sd3, CFG | SHORT, 1),
     "flux": (tiny.flux, SHORT, 1),

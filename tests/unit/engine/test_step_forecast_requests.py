@@ -42,7 +42,7 @@ def test_what_has_no_effect_is_said_and_changes_nothing(engine: Engine) -> None:
 
 
 def test_other_tasks_have_it_too(engine: Engine) -> None:
-    shared = {"seed": 1, "num_inference_steps": 20, "strength": 0.6, "step_cache": "balanced"}
+    shared = {"seed": 1, "n": 2, "num_inference_steps": 20, "strength": 0.6, "step_cache": "balanced"}
     for options in ({"images": image()}, {"images": image(), "mask": mask()}):
         result = engine.generate("a cat", **shared, **options)  # type: ignore[arg-type]
         assert result.statistics.computed_steps == 8
