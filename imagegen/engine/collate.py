@@ -19,6 +19,7 @@ import torch
 from imagegen.engine.adapters.adapter_table import AdapterTable, Updates, adapter_table, content_of
 from imagegen.engine.adapters.row_updates import applied, mixes_rows, rows_not_first
 from imagegen.engine.adapters.span_hooks import RowsNotFirstError
+from imagegen.engine.compiled.compiled_forward import compiled_forward
 from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE
 from imagegen.engine.merge_rules import MAIN, PER_ROW, CannotMergeError, MergeRule, merge, per_row, rule_of
 from imagegen.engine.transfer import to_device
@@ -128,7 +129,8 @@ class Ranks(Protocol):
 def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = (), ranks: Ranks | None = None) -> list[Any]:
     """Run calls of one batch key in one forward.
 
-    A single call runs with its arguments untouched, unless there are row buckets, or several devices to share it.
+    A single call runs with its arguments untouched, unless there are row buckets, several devices to share it, or
+    packages of compiled code. These run forwards without adapters alone.
 
     Args:
         calls: one or more, of equal batch key.
@@ -150,7 +152,8 @@ def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = (), rank
     for call in calls:
         call.forward_rows = rows if call.rules is not None else call.rows
     first = calls[0]
-    if first.rules is None or (len(calls) == 1 and not row_buckets and ranks is None):
+    needs_merged = row_buckets or ranks is not None or compiled_forward(first.module) is not None
+    if first.rules is None or (len(calls) == 1 and not needs_merged):
         return [_run_alone(call, ranks) for call in calls]
     places = _grouped(calls)
     calls = [calls[place] for place in places]
@@ -181,6 +184,9 @@ def _run_merged(
     assert first.rules is not None
     if ranks is not None:
         return ranks.run(first.module, (), merged, dict(first.rules), total, table)
+    compiled = compiled_forward(first.module)
+    if compiled is not None and table is None:
+        return compiled(dict(first.rules), merged, total)
     with applied(first.module, table):
         return first.module(**merged)
 

@@ -11,6 +11,7 @@ import torch
 from imagegen.engine.adapters.adapter_store import AdapterStore
 from imagegen.engine.adapters.row_updates import free_slots
 from imagegen.engine.cached_encoders import Caches
+from imagegen.engine.compiled.compiled_denoisers import CompiledDenoisers
 from imagegen.engine.module_proxy import unwrapped
 from imagegen.pipelines.checkpoint import Pipelines
 
@@ -22,9 +23,17 @@ class DeviceMemory:
         pipelines: the loaded checkpoint.
         caches: what is remembered between requests.
         adapters: those of requests.
+        compiled: code that reads the weights where they are; None for none.
     """
 
-    def __init__(self, pipelines: Pipelines, caches: Caches, adapters: AdapterStore) -> None:
+    def __init__(
+        self,
+        pipelines: Pipelines,
+        caches: Caches,
+        adapters: AdapterStore,
+        compiled: CompiledDenoisers | None = None,
+    ) -> None:
+        self._compiled = compiled
         self._pipelines = pipelines
         self._caches = caches
         self._adapters = adapters
@@ -41,6 +50,8 @@ class DeviceMemory:
         for cache in self._caches.by_name().values():
             cache.clear()
         self._adapters.leave_device()
+        if self._compiled is not None:
+            self._compiled.release()
         for module in _modules(self._pipelines):
             free_slots(module)
         self._move("cpu")

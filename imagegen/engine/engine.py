@@ -25,6 +25,7 @@ from imagegen.engine.adapters.adapter import AdapterError
 from imagegen.engine.adapters.engine_adapters import adapter_store, prepare_compiled, warm_up_updates
 from imagegen.engine.cached_encoders import Caches, with_caches
 from imagegen.engine.cancellation import CancelToken
+from imagegen.engine.compiled.compiled_denoisers import compiled_denoisers
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.device_memory import DeviceMemory
 from imagegen.engine.generation import Generation
@@ -60,7 +61,10 @@ class Engine(ImageGenerator[Generation]):
         on_alive: called on the device's thread after each round of steps, and every second while there is nothing to
             do: who waits for it in vain for longer than a step takes knows that the device hangs.
         ranks: the other devices that share each forward, where `pipelines` are loaded; None for one device.
-        folder: where a relative model path and those of adapters start.
+        folder: where a relative model path, those of adapters and that of packages start.
+
+    Attributes:
+        compiled: its packages of compiled code; None unless the setting `compile` is "aot".
 
     Raises:
         OSError: there is no such checkpoint.
@@ -92,9 +96,10 @@ class Engine(ImageGenerator[Generation]):
         self._denoisers = denoisers_of(next(iter(pipelines.tasks.values())).pipeline)
         if pipelines.takes_loras:
             prepare_compiled(settings, self._denoisers)
+        self.compiled = compiled_denoisers(settings, self._denoisers, pipelines.device, folder, self._metrics)
         self._lifecycle = RequestLifecycle(settings.max_active_requests, self._runner, self.pipelines, self._metrics)
         self.line = self._lifecycle.line
-        self._device_memory = DeviceMemory(self.pipelines, caches, self._adapters)
+        self._device_memory = DeviceMemory(self.pipelines, caches, self._adapters, self.compiled)
         self._sleep_turn = threading.Lock()
         self._sleeping = 0
 
@@ -137,8 +142,12 @@ class Engine(ImageGenerator[Generation]):
         """
         largest = (self.settings.max_batch_rows,) if self.pipelines.device.type == "cuda" else ()
         with_adapters = (
-            warm_up_updates(self._denoisers) if self.settings.compile and self.catalog.is_configured else None
+            warm_up_updates(self._denoisers)
+            if self.settings.compile == "torch" and self.catalog.is_configured
+            else None
         )
+        if self.compiled is not None:
+            self.compiled.learn(True)
         for plan in warmup_plans(self.pipelines, self.settings, self.settings.warmup_sizes):
             started_s = time.monotonic()
             _log.info("warming up: %s at %dx%d", plan.task, *plan.size)
@@ -158,6 +167,8 @@ class Engine(ImageGenerator[Generation]):
                 takes = f"; {cost.summary()}" if cost is not None else ""
             took_s = time.monotonic() - started_s
             _log.info("warmed up: %s at %dx%d in %.1f s%s", plan.task, *plan.size, took_s, takes)
+        if self.compiled is not None:
+            self.compiled.learn(False)
 
     def plan(self, request: ImageRequest, images: Pixels | None, mask: Pixels | None, previews: int = 0) -> Plan:
         """Resolve a request against the checkpoint.
@@ -274,4 +285,6 @@ class Engine(ImageGenerator[Generation]):
     def close(self) -> None:
         """Finish what is being generated within `drain_timeout_s`, refuse the rest; of no effect the second time."""
         self._lifecycle.close(self.settings.drain_timeout_s)
+        if self.compiled is not None:
+            self.compiled.close()
         self._metrics.close()

@@ -25,6 +25,12 @@ FAMILIES = (
         _P + "forecast_steps_total", "counter", "Steps of images that took a forecast instead of running the denoiser"
     ),
     Family(_P + "forward_rows", "histogram", "Rows of a denoiser forward", _ROWS),
+    Family(_P + "packages", "gauge", "Packages of compiled code for compile = aot, by state: building, ready, failed"),
+    Family(
+        _P + "compiled_forwards_total",
+        "counter",
+        "Merged denoiser forwards with compile = aot, by what they were run: package or eager",
+    ),
     Family(_P + "row_limit", "gauge", "Most rows of a forward at the moment; lowered by out-of-memory"),
     Family(_P + "stage_seconds", "histogram", "Seconds of a request by stage", _SECONDS),
     Family(_P + "images_total", "counter", "Images by task and outcome"),

@@ -69,6 +69,15 @@ class EngineMetrics:
         """Count the steps of a request's images that took a forecast."""
         self._metrics.add(_P + "forecast_steps_total", steps)
 
+    def packages(self, by_state: Mapping[str, int]) -> None:
+        """Set how many packages of compiled code there are in each state."""
+        for state, count in by_state.items():
+            self._metrics.set(_P + "packages", count, state=state)
+
+    def forward_by(self, what: str) -> None:
+        """Count a merged forward of a compiled denoiser by what it was run: "package" or "eager"."""
+        self._metrics.add(_P + "compiled_forwards_total", by=what)
+
     def executor(self, row_limit: int, isolation_retries: int) -> None:
         """Set the state of the executor."""
         self._metrics.set(_P + "row_limit", row_limit)

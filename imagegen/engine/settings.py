@@ -114,12 +114,16 @@ class EngineSettings(PipelineSettings):
             raise ValueError("parameter devices: it takes the place of device, which is auto then")
         if self.parallelism == "context" and len(self.devices) < 2:
             raise ValueError("parameter parallelism: context needs two devices or more")
-        if self.parallelism == "context" and self.compile:
+        if self.parallelism == "context" and self.compile == "torch":
             raise ValueError("parameter compile: not with parallelism context")
+        if len(self.devices) > 1 and self.compile == "aot":
+            raise ValueError("parameter compile: aot is for one device; several take torch or off")
         return self
 
     @model_validator(mode="after")
-    def _compile_needs_row_buckets(self) -> Self:
-        if self.compile and not self.row_buckets:
+    def _compile_has_what_it_needs(self) -> Self:
+        if self.compile == "torch" and not self.row_buckets:
             raise ValueError("parameter compile: needs row_buckets, else each number of rows would compile anew")
+        if self.compile == "aot" and self.warmup_sizes == ("none",):
+            raise ValueError("parameter compile: aot builds packages for warmup_sizes, which are none")
         return self

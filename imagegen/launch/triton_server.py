@@ -215,7 +215,7 @@ class TritonServer(ChildProcess):
 
     def _staged_parameters(self) -> dict[str, str]:
         """Those of a first start, or of another one on the same machine: only what is compiled is warmed up again."""
-        compiles = self._parameters.get("diffusion.compile", "").lower() == "true"
+        compiles = self._parameters.get("diffusion.compile", "off").lower() not in ("off", "false")
         if self._has_ever_been_ready and not compiles and (self._repository / "diffusion").exists():
             return self._parameters | {"diffusion.warmup_sizes": "none"}
         return self._parameters

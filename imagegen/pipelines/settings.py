@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from imagegen.api.limits import RequestLimits
 from imagegen.api.parameter_types import CommaSeparated, TrueOrFalse
 from imagegen.api.tensors import STEP_CACHES
 from imagegen.pipelines.step_cadence import LONGEST_INTERVAL
+
+_FORMER_WORDS = {"true": "torch", "false": "off"}
+
+
+def _as_word(value: Any) -> Any:
+    """The word for `compile`; until 0.2 it was true or false."""
+    return _FORMER_WORDS.get(str(value).lower(), value)
 
 
 class PipelineSettings(RequestLimits):
@@ -63,8 +70,15 @@ class PipelineSettings(RequestLimits):
         description="a request may name a file or hub id that begins with one of these, as /adapters/,my-org/; empty"
         " for names on offer alone",
     )
-    compile: TrueOrFalse = Field(
-        default=False, description="compile the denoiser with torch.compile; needs row_buckets"
+    compile: Annotated[Literal["off", "aot", "torch"], BeforeValidator(_as_word)] = Field(
+        default="off",
+        description="how the denoiser is compiled: aot by packages that are built once, in the background of the first"
+        " start, and kept in compile_cache; torch by torch.compile at every start, which needs row_buckets; off",
+    )
+    compile_cache: str = Field(
+        default="",
+        description="folder of packages for compile = aot, which servers of one owner share (a relative one starts at"
+        " model.py's folder); empty for imagegen/compiled in the user's folder for caches",
     )
     allow_tf32: TrueOrFalse = Field(
         default=False, description="let float32 products on the GPU use TF32: faster, about three decimal digits"

@@ -32,7 +32,7 @@ def tune(pipeline: Any, settings: PipelineSettings, device: torch.device) -> Non
         if name != "vae":
             if settings.attention_backend is not None:
                 _set_attention_backend(name, module, settings.attention_backend)
-            if settings.compile:
+            if settings.compile == "torch":
                 module.compile()
 
 

@@ -40,7 +40,7 @@ def graphs() -> Iterator[Graphs]:
 
 def test_adapters_come_and_go_without_a_graph_more(graphs: Graphs, tmp_path: Path) -> None:
     eager = Trial(tiny.sd(), tmp_path, row_buckets=(16,))
-    settings = eager.settings.model_copy(update={"compile": True, "warmup_sizes": ("32x32",), "max_loras": 4})
+    settings = eager.settings.model_copy(update={"compile": "torch", "warmup_sizes": ("32x32",), "max_loras": 4})
     compiled = tiny.sd()
     compiled.unet.compile(backend=graphs)
     with eager.engine, Engine(settings, pipelines=describe_pipelines(compiled, settings, CPU)) as engine:
@@ -63,7 +63,9 @@ def test_adapters_come_and_go_without_a_graph_more(graphs: Graphs, tmp_path: Pat
 def test_an_adapter_of_a_larger_rank_than_there_is_room_for_is_refused(tmp_path: Path) -> None:
     pipeline = tiny.sd()
     write_adapter(pipeline, tmp_path / "large.safetensors", 1, rank=5)
-    settings = EngineSettings(model="tiny", lora_folder=str(tmp_path), compile=True, row_buckets=(16,), max_lora_rank=4)
+    settings = EngineSettings(
+        model="tiny", lora_folder=str(tmp_path), compile="torch", row_buckets=(16,), max_lora_rank=4
+    )
     with (
         Engine(settings, pipelines=describe_pipelines(pipeline, settings, CPU)) as engine,
         pytest.raises(InvalidArgument, match=r"large.safetensors: rank 5; 4 \(max_lora_rank\) is the most"),

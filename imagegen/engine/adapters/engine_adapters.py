@@ -38,7 +38,7 @@ def adapter_store(
         adapter = to_adapter(read_file(file, settings.lora_device_bytes), pipeline)
         in_denoisers = [layers for name, layers in adapter.components.items() if name in denoisers]
         rank = max((low_rank.rank for layers in in_denoisers for low_rank in layers.values()), default=0)
-        if settings.compile and rank > settings.max_lora_rank:
+        if settings.compile == "torch" and rank > settings.max_lora_rank:
             raise AdapterError(
                 f"{file.name}: rank {rank}; {settings.max_lora_rank} (max_lora_rank) is the most for a compiled"
                 " denoiser"
@@ -59,7 +59,7 @@ def prepare_compiled(settings: EngineSettings, denoisers: Mapping[str, Any]) -> 
         settings: of the engine.
         denoisers: by name.
     """
-    if settings.compile and settings.max_loras_per_request:
+    if settings.compile == "torch" and settings.max_loras_per_request:
         for module in denoisers.values():
             use_slots(module, settings.max_loras, settings.max_lora_rank)
 

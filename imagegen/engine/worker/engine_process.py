@@ -204,7 +204,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
             is_first = False
             if self._closing.is_set() or self._first.exception(0) is not None:
                 break
-            if not settings.compile:  # else the same machine has been warmed up
+            if settings.compile == "off":  # else the same machine has been warmed up
                 settings = settings.model_copy(update={"warmup_sizes": ("none",)})
             if reason is None:
                 pause_s = 0.0

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from imagegen.engine.cached_encoders import Caches, with_caches
+from imagegen.engine.compiled.compiled_denoisers import CompiledDenoisers
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.device_memory import DeviceMemory
 from tests.unit.tiny_engine import no_adapters, pipelines
@@ -41,6 +42,20 @@ def test_on_a_cpu_caches_are_cleared_and_nothing_moves(moves: Moves) -> None:
     memory.take_again()
     assert [cache.statistics.entries for cache in caches.by_name().values()] == [0, 0]
     assert moves == []
+
+
+def test_compiled_code_is_forgotten_before_the_weights_move(moves: Moves) -> None:
+    class Compiled(CompiledDenoisers):
+        def __init__(self) -> None:
+            self.released = 0
+
+        def release(self) -> None:
+            assert moves == []
+            self.released += 1
+
+    compiled = Compiled()
+    DeviceMemory(pipelines(), filled(), no_adapters(), compiled).give_back()
+    assert compiled.released == 1
 
 
 def test_every_network_of_every_task_moves_once(moves: Moves, monkeypatch: pytest.MonkeyPatch) -> None:

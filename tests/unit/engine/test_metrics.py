@@ -38,6 +38,8 @@ def test_everything_is_counted_once_with_its_labels() -> None:
     metrics.sleeping(1)
     metrics.forward([describe(DENOISER, (numbers(rows, 4), 1), {}, 64) for rows in (1, 2)])
     metrics.forecasts(5)
+    metrics.packages({"building": 2, "ready": 1})
+    metrics.forward_by("package")
     metrics.executor(row_limit=8, isolation_retries=1)
     metrics.image_peak("text-to-image", (64, 32), {"decode": 5000})
     metrics.completed("text-to-image", 2, {"denoise": 1.5})
@@ -59,6 +61,9 @@ def test_everything_is_counted_once_with_its_labels() -> None:
         ("active_requests",): 2,
         ("sleep_level",): 1,
         ("ranks",): 1,
+        ("packages", "building"): 2,
+        ("packages", "ready"): 1,
+        ("compiled_forwards_total", "package"): 1,
         ("forwards_total",): 1,
         ("denoiser_calls_total",): 2,
         ("forward_rows",): 3,

@@ -33,5 +33,13 @@ def test_a_setting_out_of_range_is_named(name: str, value: Any) -> None:
 
 def test_compile_needs_row_buckets() -> None:
     with pytest.raises(ValidationError, match="parameter compile: needs row_buckets"):
-        EngineSettings(compile=True)
-    assert EngineSettings(compile=True, row_buckets=(8, 16)).compile
+        EngineSettings(compile="torch")
+    assert EngineSettings(compile="torch", row_buckets=(8, 16)).compile == "torch"
+
+
+def test_packages_need_no_row_buckets_and_something_to_build_for() -> None:
+    assert EngineSettings(compile="aot").compile == "aot"
+    with pytest.raises(
+        ValidationError, match="parameter compile: aot builds packages for warmup_sizes, which are none"
+    ):
+        EngineSettings(compile="aot", warmup_sizes=("none",))

@@ -88,6 +88,15 @@ def server(tmp_path: Path) -> Iterator[Fake]:
     made.kill()
 
 
+@pytest.mark.parametrize(("word", "again"), [("off", "none"), ("false", "none"), ("aot", None), ("torch", None)])
+def test_started_again_it_warms_up_only_what_is_compiled(server: Fake, word: str, again: str | None) -> None:
+    (server._repository / "diffusion").mkdir()
+    server._parameters = {"diffusion.compile": word}
+    assert server._staged_parameters() == {"diffusion.compile": word}
+    server._has_ever_been_ready = True
+    assert server._staged_parameters().get("diffusion.warmup_sizes") == again
+
+
 def test_it_is_not_ready_while_an_engine_is_lost(server: Fake, tmp_path: Path) -> None:
     (tmp_path / "ready").touch()
     with server:

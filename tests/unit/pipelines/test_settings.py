@@ -15,6 +15,8 @@ from imagegen.pipelines.settings import PipelineSettings
     [
         ("max_side_px", 0),
         ("dtype", "int8"),
+        ("compile", "aoti"),
+        ("compile", ""),
         ("cpu_threads", -1),
         ("native_size_px", (512,)),
         ("native_size_px", (512, 0)),
@@ -38,6 +40,14 @@ def test_a_setting_out_of_range_is_named(name: str, value: Any) -> None:
 def test_defaults_may_go_up_to_the_deployments_own_caps() -> None:
     settings = PipelineSettings(max_num_inference_steps=200, default_num_inference_steps=200)
     assert settings.default_num_inference_steps == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [("off", "off"), ("aot", "aot"), ("torch", "torch"), ("true", "torch"), ("False", "off"), (True, "torch")],
+)
+def test_compile_is_a_word_and_the_former_switch_still_one(given: Any, word: str) -> None:
+    assert PipelineSettings(compile=given).compile == word
 
 
 def test_settings_do_not_change() -> None:

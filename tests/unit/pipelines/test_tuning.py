@@ -61,6 +61,6 @@ def test_switches_of_the_device() -> None:
 def test_compile_is_armed_in_place_so_that_the_class_stays() -> None:
     pipeline = tiny.sd()
     kind = type(pipeline.unet)
-    tune(pipeline, SETTINGS.model_copy(update=dict(compile=True, row_buckets=(16,))), CPU)
+    tune(pipeline, SETTINGS.model_copy(update=dict(compile="torch", row_buckets=(16,))), CPU)
     assert type(pipeline.unet) is kind
     assert pipeline.unet._compiled_call_impl is not None

@@ -36,7 +36,7 @@ def test_files_are_found_from_the_folder_and_read_for_the_pipeline(tmp_path: Pat
 
 def test_a_compiled_denoiser_has_room_for_a_rank(tmp_path: Path) -> None:
     write_adapter(pipelines().tasks["text-to-image"].pipeline, tmp_path / "a.safetensors", 1, rank=5)
-    compiled = settings(compile=True, row_buckets=(16,), max_lora_rank=4)
+    compiled = settings(compile="torch", row_buckets=(16,), max_lora_rank=4)
     with pytest.raises(AdapterError, match=r"a.safetensors: rank 5; 4 \(max_lora_rank\)"):
         adapter_store(compiled, pipelines(), tmp_path, lambda _: None).check("a.safetensors")
 
@@ -49,7 +49,7 @@ def test_the_rank_of_text_encoders_is_free(tmp_path: Path) -> None:
     tensors = load_file(tmp_path / "both.safetensors")
     text = {name: tensor for name, tensor in tensors.items() if name.startswith("text_encoder")}
     save_file(load_file(tmp_path / "denoiser.safetensors") | text, tmp_path / "mixed.safetensors")
-    compiled = settings(compile=True, row_buckets=(16,), max_lora_rank=4)
+    compiled = settings(compile="torch", row_buckets=(16,), max_lora_rank=4)
     adapter_store(compiled, pipelines(), tmp_path, lambda _: None).check("mixed.safetensors")
 
 
@@ -62,7 +62,7 @@ def test_a_file_larger_than_the_device_may_hold_is_not_read(tmp_path: Path) -> N
 @pytest.mark.parametrize(("compiled", "hooks"), [(False, 0), (True, 1)])
 def test_only_what_is_to_be_compiled_has_hooks_beforehand(compiled: bool, hooks: int) -> None:
     module = Toy()
-    own = settings(compile=True, row_buckets=(16,)) if compiled else settings()
+    own = settings(compile="torch", row_buckets=(16,)) if compiled else settings()
     prepare_compiled(own, {"unet": module})
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     assert [len(layer._forward_hooks) for layer in layers] == [hooks] * len(layers)
@@ -70,7 +70,7 @@ def test_only_what_is_to_be_compiled_has_hooks_beforehand(compiled: bool, hooks:
 
 def test_the_warm_up_adds_nothing() -> None:
     module = Toy()
-    prepare_compiled(settings(compile=True, row_buckets=(16,)), {"unet": module})
+    prepare_compiled(settings(compile="torch", row_buckets=(16,)), {"unet": module})
     updates = warm_up_updates({"unet": module})["unet"]
     with torch.no_grad(), applied(module, AdapterTable(2, ((0, 2, updates),), whole=True)):
         outputs = module(*inputs(2))

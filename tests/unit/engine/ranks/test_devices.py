@@ -58,6 +58,7 @@ def test_ranks_on_the_host_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> N
         ({"parallelism": "context"}, "context needs two devices"),
         ({"parallelism": "tokens"}, "rows"),
         ({"parallelism": "context", "devices": "cpu,cpu", "compile": "true", "row_buckets": (16,)}, "compile"),
+        ({"devices": "cpu,cpu", "compile": "aot"}, "aot is for one device"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(values: dict[str, object], problem: str) -> None:

@@ -128,7 +128,7 @@ def test_an_output_that_cannot_be_packed_is_an_error_of_the_forward(
 
 def test_where_compiling_the_first_rank_goes_first(group_of: Any) -> None:
     module = Doubling()
-    group = group_of(pipeline_of(module), 2, compile=True, row_buckets=(16,))
+    group = group_of(pipeline_of(module), 2, compile="torch", row_buckets=(16,))
     assert forward([call(module, 1.0, 2.0)], (2,), ranks=group)[0][0][:, 0].tolist() == [2.0, 4.0]
 
 

@@ -32,8 +32,8 @@ from tests.unit.tiny_engine import wait_until
 SETTINGS = EngineSettings(model="tiny", max_active_requests=2, hang_timeout_s=0.2, drain_timeout_s=5)
 
 
-def opened(**options: Any) -> EngineProcess:
-    return EngineProcess(SETTINGS, model_folder=Path("/models"), device="cpu", run_folder=Path("/run"), **options)
+def opened(settings: EngineSettings = SETTINGS, **options: Any) -> EngineProcess:
+    return EngineProcess(settings, model_folder=Path("/models"), device="cpu", run_folder=Path("/run"), **options)
 
 
 def test_it_is_told_what_to_load_and_says_what_it_has(processes: list[Process]) -> None:
@@ -106,6 +106,15 @@ def test_after_its_end_only_what_is_compiled_is_warmed_up_again(processes: list[
         wait_until(lambda: len(processes) == 2 and bool(processes[1].heard))
     sizes = [EngineSettings.model_validate_json(process.heard[0].settings).warmup_sizes for process in processes]
     assert sizes == [(), ("none",)]
+
+
+def test_after_its_end_what_is_compiled_is_warmed_up_again(processes: list[Process]) -> None:
+    """Its packages are loaded by the warm-up."""
+    with opened(SETTINGS.model_copy(update={"compile": "aot"})):
+        processes[0].end()
+        wait_until(lambda: len(processes) == 2 and bool(processes[1].heard))
+    sizes = [EngineSettings.model_validate_json(process.heard[0].settings).warmup_sizes for process in processes]
+    assert sizes == [(), ()]
 
 
 def test_one_that_shows_no_sign_of_life_is_ended(processes: list[Process]) -> None:

@@ -1,0 +1,1 @@
+"""Compiled forwards measured: `python -m perf.compiled`."""
