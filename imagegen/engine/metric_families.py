@@ -21,6 +21,9 @@ FAMILIES = (
         "counter",
         "Denoiser calls of images; over forwards_total: how many share a forward",
     ),
+    Family(
+        _P + "forecast_steps_total", "counter", "Steps of images that took a forecast instead of running the denoiser"
+    ),
     Family(_P + "forward_rows", "histogram", "Rows of a denoiser forward", _ROWS),
     Family(_P + "packages", "gauge", "Packages of compiled code for compile = aot, by state: building, ready, failed"),
     Family(

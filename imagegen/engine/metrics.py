@@ -65,6 +65,10 @@ class EngineMetrics:
         self._metrics.add(_P + "denoiser_calls_total", len(calls))
         self._metrics.observe(_P + "forward_rows", sum(call.rows for call in calls))
 
+    def forecasts(self, steps: int) -> None:
+        """Count the steps of a request's images that took a forecast."""
+        self._metrics.add(_P + "forecast_steps_total", steps)
+
     def packages(self, by_state: Mapping[str, int]) -> None:
         """Set how many packages of compiled code there are in each state."""
         for state, count in by_state.items():

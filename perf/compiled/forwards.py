@@ -170,7 +170,8 @@ def section(settings: Settings, found: Sequence[Found], titles: Mapping[str, str
             "The eager forward, ms:",
             table(("", *rows), eager),
             "Seconds of the first forwards. A package that is there already is not built: then the first column is"
-            " that of a second start. torch.compile compiles at every start, once for one row and once for more.",
+            " that of a second start. torch.compile compiles at every start, once for one row and once for more, with"
+            " what its own cache on this machine has.",
             table(("", "aot, with building", "torch, all row counts", "aot, package there"), starts),
         ],
         raw={"found": [asdict(one) for one in found]},

@@ -1,4 +1,4 @@
-"""Networks whose forwards are timed compiled: of Flux's and Qwen-Image's shapes, random weights, and the bundled one."""
+"""Networks whose forwards are timed compiled: shaped as Flux and Qwen-Image, random weights, and the bundled UNet."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def build(job: Job, folder: Path) -> None:
     if job.weights is not None:
         network.load_state_dict(job.weights, strict=False, assign=True)  # buffers that are not saved are there
     tensors = job.shape.examples(_EXAMPLE_ROWS, device)
-    dynamic = [{0: Dim.AUTO} if has_rows else {} for has_rows in job.shape.has_rows()]
+    dynamic = [{0: Dim.DYNAMIC} if has_rows else {} for has_rows in job.shape.has_rows()]
     with torch.no_grad():
         exported = torch.export.export(
             _OnTensors(network, job.shape), (tensors,), dynamic_shapes=(dynamic,), strict=False

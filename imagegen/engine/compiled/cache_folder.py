@@ -41,10 +41,7 @@ class CacheFolder:
         try:
             check_package(file, str(key))
         except PackageError as error:
-            if file.exists():
-                _log.warning("the package %s is not used: %s", file, error)
-            elif others := self._others(key):
-                _log.warning("the package %s is not there, only for another torch, device or machine: %s", file, others)
+            self._say_why(file, error)
             return None
         return file
 
@@ -92,8 +89,17 @@ class CacheFolder:
     def _file(self, key: PackageKey) -> Path:
         return self._folder / key.forward / f"{key.environment}.package"
 
-    def _others(self, key: PackageKey) -> str:
-        return ", ".join(sorted(other.stem for other in self._file(key).parent.glob("*.package")))
+    def _say_why(self, file: Path, error: PackageError) -> None:
+        """Why a package is not found, unless there simply is none."""
+        try:
+            there = os.listdir(file.parent)
+        except OSError:
+            return
+        others = ", ".join(sorted(name.removesuffix(".package") for name in there if name.endswith(".package")))
+        if file.name in there:
+            _log.warning("the package %s is not used: %s", file, error)
+        elif others:
+            _log.warning("the package %s is not there, only for another torch, device or machine: %s", file, others)
 
 
 def _locked(lock: int) -> bool:

@@ -137,15 +137,24 @@ class CompiledForward:
     def _entry(self, shape: ForwardShape) -> _Entry | None:
         entry = self._entries.get(shape)
         if entry is None and self.learns:
-            if self._text is None:
-                self._text = network_text(self._module, self._device)
-            entry = self._entries[shape] = _Entry(package_key(self._text, shape, self._device))
-            entry.file = self._find(entry.key)
-            if entry.file is not None:
-                entry.state = "ready"
-            else:
-                self._have_built(entry, shape)
-            self._changed()
+            try:
+                entry = self._new_entry(shape)
+            except Exception as error:  # whatever a network holds that cannot be read, copied or sent
+                _log.warning("there is no package for a forward, it runs eagerly: %s", error or repr(error))
+                self.learns = False
+        return entry
+
+    def _new_entry(self, shape: ForwardShape) -> _Entry:
+        if self._text is None:
+            self._text = network_text(self._module, self._device)
+        entry = _Entry(package_key(self._text, shape, self._device))
+        entry.file = self._find(entry.key)
+        if entry.file is not None:
+            entry.state = "ready"
+        else:
+            self._have_built(entry, shape)
+        self._entries[shape] = entry
+        self._changed()
         return entry
 
     def _have_built(self, entry: _Entry, shape: ForwardShape) -> None:
@@ -153,11 +162,8 @@ class CompiledForward:
             entry.file, entry.state = file, "failed" if file is None else "ready"
             self._changed()
 
-        try:
-            if self._network is None:
-                self._network = without_weights(self._module)
-        except Exception as error:  # whatever a network holds that cannot be copied
-            return self._fail(entry, f"the network cannot be sent to another process: {error}")
+        if self._network is None:
+            self._network = without_weights(self._module)
         job = Job(
             key=str(entry.key),
             network=self._network,
@@ -189,10 +195,10 @@ class CompiledForward:
 
 def _difference(output: Any, expected: Any) -> str:
     """What is wrong with an output, compared with an eager one; empty for nothing. Waits for the device."""
-    pairs = list(zip(tree_leaves(output), tree_leaves(expected), strict=False))
-    if len(tree_leaves(output)) != len(tree_leaves(expected)) or any(a.shape != b.shape for a, b in pairs):
+    tensors = _tensors(output), _tensors(expected)
+    if [tensor.shape for tensor in tensors[0]] != [tensor.shape for tensor in tensors[1]]:
         return "its output has another form"
-    for given, wanted in pairs:
+    for given, wanted in zip(*tensors, strict=True):
         largest = float(wanted.abs().max()) or 1.0
         difference = float((given.float() - wanted.float()).abs().max()) / largest
         if wanted.isfinite().all() and not difference <= _TOLERANCE.get(wanted.dtype, _TOLERANCE_OF_HALF):
@@ -201,7 +207,11 @@ def _difference(output: Any, expected: Any) -> str:
 
 
 def _is_finite(output: Any) -> bool:
-    return all(bool(leaf.isfinite().all()) for leaf in tree_leaves(output))
+    return all(bool(tensor.isfinite().all()) for tensor in _tensors(output))
+
+
+def _tensors(output: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
 
 
 _forwards: WeakKeyDictionary[Any, CompiledForward] = WeakKeyDictionary()

@@ -136,3 +136,16 @@ def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path, caplog: pytest.LogC
         assert cache.find(KEY) is None
     with pytest.raises(OSError, match="file"), cache.turn(KEY, threading.Event()):
         pass
+
+
+def test_a_folder_that_may_not_be_looked_at_has_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lone `stat` that is refused must not fail a forward."""
+    cache = CacheFolder(tmp_path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    for name in ("stat", "open"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    assert cache.find(KEY) is None

@@ -67,7 +67,7 @@ class Trial:
         given = {**arguments(rows), **more}
         with torch.inference_mode():
             output = self.forward(rules_of(given), given, rows)
-            torch.testing.assert_close(output, self.module(**given))
+            torch.testing.assert_close(output[0], self.module(**given)[0])
 
     @property
     def states(self) -> list[str]:
@@ -116,8 +116,9 @@ def test_a_network_that_cannot_be_sent_stays_eager(
     trial = Trial(monkeypatch, there=False)
     trial.module.secret = lambda: None  # type: ignore[assignment]
     trial.run()
-    assert (trial.states, trial.orders) == (["failed"], [])
-    assert "cannot be sent to another process" in caplog.text
+    trial.run()
+    assert (trial.states, trial.orders, trial.by) == ([], [], ["eager", "eager"])
+    assert caplog.text.count("there is no package for a forward, it runs eagerly: ") == 1
 
 
 def test_shapes_that_come_after_the_warm_up_run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +155,18 @@ def test_a_package_that_is_wrong_is_not_used(
         trial.run()
     assert (trial.states, trial.by) == (["failed"], ["eager", "eager"])
     assert problem in caplog.text
+
+
+def test_an_output_may_hold_more_than_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Talkative(Toy):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return (*super().forward(*args, **kwargs), None, "text")
+
+    monkeypatch.setattr("tests.unit.engine.compiled.test_compiled_forward.Toy", Talkative)
+    trial = Trial(monkeypatch)
+    trial.run()
+    trial.run()
+    assert trial.by == ["eager", "package"]
 
 
 def test_one_row_is_proved_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
