@@ -60,7 +60,9 @@ def measure(settings: Settings, checkpoint: Path) -> Section:
             for number, name in enumerate(_adapter_names(settings)):
                 write_adapter(pipeline, adapters / f"{name}.safetensors", number, rank=ADAPTER_RANK)
         del pipeline
-        own, others, left_out = stack.enter_context(_running(settings.baselines, checkpoint, adapters))
+        own, others, left_out = stack.enter_context(
+            _running(settings.baselines, checkpoint, adapters, settings.side_px if settings.compiled else None)
+        )
         versions = triton_version(own.http_url)
         capacity_per_s, records = asyncio.run(_measure(own, others, settings))
     return section(settings, Found(forward_s, capacity_per_s, records, left_out), versions)
@@ -68,7 +70,7 @@ def measure(settings: Settings, checkpoint: Path) -> Section:
 
 @contextmanager
 def _running(
-    names: Sequence[str], checkpoint: Path, adapters: Path | None
+    names: Sequence[str], checkpoint: Path, adapters: Path | None, compiled_px: int | None
 ) -> Iterator[tuple[EmbeddedServer, dict[str, BaselineServer | PlainTritonServer], dict[str, str]]]:
     """This server, the baselines by name, and why others of `names` are left out."""
     others: dict[str, BaselineServer | PlainTritonServer] = {}
@@ -78,9 +80,9 @@ def _running(
 
         def start(name: str) -> BaselineServer | PlainTritonServer:
             if name == TRITON:
-                server: BaselineServer | PlainTritonServer = PlainTritonServer(checkpoint)
+                server: BaselineServer | PlainTritonServer = PlainTritonServer(checkpoint, compiled_px)
             else:
-                server = BaselineServer(name, checkpoint, adapters)
+                server = BaselineServer(name, checkpoint, adapters, compiled_px)
             stack.callback(server.stop)
             server.__enter__()
             return server

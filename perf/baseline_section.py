@@ -37,6 +37,8 @@ class Settings:
             is not full.
         layers: of that checkpoint.
         adapters: LoRA adapters, of which each request has one; 0 for none.
+        compiled: all have the denoiser compiled: the others by torch.compile for any number of rows, this server by
+            `compile = aot`, with packages that are there.
         side_px: width and height of the images. At 128, for which the bundled checkpoint was trained, one image
             fills a core, as one of 1024x1024 fills a small GPU; at 64 it leaves half of it.
         baselines: besides this server.
@@ -52,6 +54,7 @@ class Settings:
     launch_bound: bool = False
     layers: int = 8
     adapters: int = 0
+    compiled: bool = False
     side_px: int = 64
     baselines: tuple[str, ...] = tuple(_ALL)
     rounds: int = 2
@@ -71,7 +74,8 @@ class Settings:
     def of(self) -> str:
         """What the requests are for."""
         checkpoint = f"{'launch-bound' if self.launch_bound else 'bundled'} checkpoint"
-        return f"{checkpoint}, {self.adapters} adapters" if self.adapters else checkpoint
+        more = [f"{self.adapters} adapters"] * bool(self.adapters) + ["compiled"] * self.compiled
+        return ", ".join([checkpoint, *more])
 
     @property
     def open_name(self) -> str:
@@ -88,6 +92,8 @@ _FEW = (ONE_AT_A_TIME, "engine_library", "litserve", TRITON)
 LAUNCH_BOUND = Settings(launch_bound=True, baselines=_FEW)
 QUICK = Settings(baselines=_FEW, rounds=1, requests=8, each=1, calibration=6)
 ADAPTERS = Settings(adapters=8, baselines=(ONE_AT_A_TIME,), rounds=3)
+COMPILED = Settings(compiled=True, baselines=_FEW)
+QUICK_COMPILED = Settings(compiled=True, baselines=(ONE_AT_A_TIME,), rounds=1, requests=8, each=1, calibration=6)
 QUICK_ADAPTERS = Settings(adapters=2, baselines=(ONE_AT_A_TIME,), rounds=1, requests=8, each=1, calibration=6)
 QUICK_LAUNCH_BOUND = Settings(
     launch_bound=True, layers=1, baselines=(ONE_AT_A_TIME,), rounds=1, requests=8, each=1, calibration=6

@@ -19,8 +19,10 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-CHECKPOINT, PORT, ADAPTERS = "BASELINE_CHECKPOINT", "BASELINE_PORT", "BASELINE_ADAPTERS"
-"""Environment variables that a baseline is set up by: a folder, a port on loopback, a folder of adapters or none."""
+CHECKPOINT, PORT = "BASELINE_CHECKPOINT", "BASELINE_PORT"
+ADAPTERS, COMPILED = "BASELINE_ADAPTERS", "BASELINE_COMPILED"
+"""Environment variables that a baseline is set up by: a folder, a port on loopback, a folder of adapters or none, and
+the side of the images for which torch.compile is to be used or none."""
 
 MAX_BATCH = 8
 """Requests of one batch: as many as the closed loop has clients."""
@@ -66,9 +68,10 @@ class BaselinePipeline:
 
     Args:
         checkpoint: a folder; by default the one in the environment variable CHECKPOINT.
+        compiled_px: side of the images for which it is compiled, as text; by default that in the variable COMPILED.
     """
 
-    def __init__(self, checkpoint: str | None = None) -> None:
+    def __init__(self, checkpoint: str | None = None, compiled_px: str = "") -> None:
         torch.set_num_threads(1)
         for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
             ctypes.CDLL(None).mallopt(parameter, _KEPT_BYTES)
@@ -78,6 +81,9 @@ class BaselinePipeline:
         self._has_adapters = False
         if os.environ.get(ADAPTERS):
             self._load_adapters(Path(os.environ[ADAPTERS]))
+        side = compiled_px or os.environ.get(COMPILED)
+        if side:
+            self._compile(f"{side}x{side}")
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Image.Image]:
         """The images of equal requests, by one call of the pipeline."""
@@ -93,6 +99,12 @@ class BaselinePipeline:
             generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         ).images
         return images
+
+    def _compile(self, size: str) -> None:
+        """Compile the denoiser for any number of rows, before the first request comes."""
+        self._pipeline.unet.compile(dynamic=True)
+        for count in (MAX_BATCH, 1, 2):
+            self.generate([GenerateRequest("a star", 1, 7.5, seed, size) for seed in range(count)])
 
     def _load_adapters(self, folder: Path) -> None:
         with warnings.catch_warnings():

@@ -19,6 +19,7 @@ from perf.environment import ROOT
 
 BATCHES = f"batches of up to {generate.MAX_BATCH}, {generate.MAX_DELAY_S * 1000:g} ms of waiting"
 _READY_TIMEOUT_S = 120.0
+COMPILED_TIMEOUT_S = 900.0  # several compile at the same time
 _EXIT_TIMEOUT_S = 15.0
 
 
@@ -64,16 +65,21 @@ class BaselineServer(ChildProcess):
         name: one of `BASELINES`.
         checkpoint: folder of a diffusers checkpoint.
         adapters: folder of LoRA adapters; None for none.
+        compiled_px: side of the images for which torch.compile is used; None where it is not.
 
     Raises:
         ServerError: when it cannot be installed, and on entering, when it does not get ready.
     """
 
-    def __init__(self, name: str, checkpoint: Path, adapters: Path | None = None) -> None:
-        super().__init__(name, log_file=None, ready_timeout_s=_READY_TIMEOUT_S, exit_timeout_s=_EXIT_TIMEOUT_S)
+    def __init__(
+        self, name: str, checkpoint: Path, adapters: Path | None = None, compiled_px: int | None = None
+    ) -> None:
+        ready_timeout_s = _READY_TIMEOUT_S if compiled_px is None else COMPILED_TIMEOUT_S
+        super().__init__(name, log_file=None, ready_timeout_s=ready_timeout_s, exit_timeout_s=_EXIT_TIMEOUT_S)
         self._baseline = BASELINES[name]
         self._checkpoint = checkpoint
         self._adapters = adapters
+        self._compiled_px = compiled_px
         self._python = make_environment(name)
         self._port = 0
 
@@ -108,6 +114,7 @@ class BaselineServer(ChildProcess):
             generate.CHECKPOINT: str(self._checkpoint),
             generate.PORT: port,
             generate.ADAPTERS: str(self._adapters or ""),
+            generate.COMPILED: str(self._compiled_px or ""),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}",
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imagegen.launch.embedded_server import EmbeddedServer
 from perf.baselines.client import Baseline, BaselineClient
-from perf.baselines.server import BATCHES
+from perf.baselines.server import BATCHES, COMPILED_TIMEOUT_S
 
 NAME = "triton"
 
@@ -32,13 +32,17 @@ class PlainTritonServer(EmbeddedServer):
 
     Args:
         checkpoint: folder of a diffusers checkpoint.
+        compiled_px: side of the images for which torch.compile is used; None where it is not.
 
     Raises:
         ServerError: on entering, when it does not get ready.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
-        super().__init__(_REPOSITORY, parameters={"dynamic_batching.model": str(checkpoint)})
+    def __init__(self, checkpoint: Path, compiled_px: int | None = None) -> None:
+        parameters = {"dynamic_batching.model": str(checkpoint)}
+        if compiled_px is not None:
+            parameters["dynamic_batching.compiled_px"] = str(compiled_px)
+        super().__init__(_REPOSITORY, parameters=parameters, ready_timeout_s=COMPILED_TIMEOUT_S)
 
     def client(self) -> BaselineClient:
         """A client of it."""

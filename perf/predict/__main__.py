@@ -1,6 +1,6 @@
 """`python -m perf.predict`: what an H100 and an H200 would need for a tick, from work that is counted, not measured.
 
-Needs no GPU and no weights. A run on a GPU (`./build.sh bench gpu`) is to be compared with it.
+Needs no GPU and no weights. A run of `python -m perf.gpu` is to be compared with it.
 """
 
 from __future__ import annotations

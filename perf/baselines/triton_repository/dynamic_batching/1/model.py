@@ -21,7 +21,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the checkpoint."""
         parameters = json.loads(args["model_config"])["parameters"]
-        self._pipeline = BaselinePipeline(parameters["model"]["string_value"])
+        values = {name: parameters[name]["string_value"] for name in ("model", "compiled_px")}
+        self._pipeline = BaselinePipeline(values["model"], values["compiled_px"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Requests of one image each; all get their responses when all are generated."""
