@@ -50,6 +50,9 @@ PARTS = {
     "baselines-launch-bound": Part(
         "the same on a device that is not full", _compare, baselines.LAUNCH_BOUND, baselines.QUICK_LAUNCH_BOUND
     ),
+    "baselines-compiled": Part(
+        "the same where everybody compiles the denoiser", _compare, baselines.COMPILED, baselines.QUICK_COMPILED
+    ),
     "baselines-adapters": Part(
         "the same where each request has an adapter", _compare, baselines.ADAPTERS, baselines.QUICK_ADAPTERS
     ),

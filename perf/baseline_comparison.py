@@ -16,6 +16,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from imagegen.launch.child_process import ServerError
+from imagegen.launch.compile import main as build_packages
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen_client import AsyncImageClient
 from perf.baseline_section import ADAPTER_RANK, ONE_AT_A_TIME, OWN, Found, Settings, section
@@ -96,7 +97,18 @@ def _running(
         if ONE_AT_A_TIME not in others:
             raise ServerError(f"nothing to compare with: {left_out.get(ONE_AT_A_TIME, 'it was left out')}")
         more = {"diffusion.lora_folder": str(adapters)} if adapters else {}
+        if compiled_px is not None:
+            packages = stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-perf-"))
+            more |= _with_packages(checkpoint, packages, f"{compiled_px}x{compiled_px}")
         yield stack.enter_context(own_server(checkpoint, more=more)), others, left_out
+
+
+def _with_packages(checkpoint: Path, folder: str, size: str) -> dict[str, str]:
+    """Build them for one thread, as our server has it; its parameters, with which it loads them."""
+    common = ["--dtype", "float32", "--cpu-threads", "1", "--cache", folder, "--sizes", size]
+    if build_packages([str(checkpoint), *common]):
+        raise ServerError("the packages of compiled code could not be built")
+    return {"diffusion.compile": "aot", "diffusion.compile_cache": folder, "diffusion.warmup_sizes": size}
 
 
 async def _measure(

@@ -183,7 +183,7 @@ class ModelRunner:
         return cost
 
     def see_first_call(self, plan: Plan, see: Callable[[DenoiserCall], None]) -> None:
-        """Generate the first image of a plan, and show its first denoiser call before it is made. Raises what goes wrong.
+        """Generate the first image of a plan, its first denoiser call shown before it is made. Raises what goes wrong.
 
         Args:
             plan: the request.

@@ -15,7 +15,9 @@ _FORMAT = "%(levelname)s %(name)s: %(message)s"
 
 
 def main(argv: list[str]) -> int:
-    """Load a checkpoint, build what is missing, and try each package.
+    """Build a checkpoint's packages of compiled code ahead.
+
+    It is loaded, what is missing is built, and each package is tried.
 
     Args:
         argv: the options; `--help` lists them.
