@@ -23,6 +23,7 @@ from imagegen.api.tensors import Pixels
 from imagegen.api.values import shown
 from imagegen.engine.adapters.adapter import AdapterError
 from imagegen.engine.adapters.engine_adapters import adapter_store, prepare_compiled, warm_up_updates
+from imagegen.engine.backlog import Backlog
 from imagegen.engine.cached_encoders import Caches, with_caches
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.content_cache import ContentCache
@@ -87,13 +88,18 @@ class Engine(ImageGenerator[Generation]):
         self.pipelines = with_caches(pipelines, caches)
         self._metrics = EngineMetrics(new_series, self._caches_by_name, pipelines.device, ranks.count if ranks else 1)
         self._adapters = adapter_store(settings, pipelines, folder, self._metrics.lora_read)
-        self._runner = ModelRunner(settings, self.pipelines, self._metrics, self._adapters, on_alive, ranks)
+        self._backlog = backlog = Backlog()
+        self._runner = ModelRunner(
+            settings, self.pipelines, self._metrics, self._adapters, on_alive, ranks, backlog.seen
+        )
         self._ranks = ranks
         self._denoisers = denoisers_of(next(iter(pipelines.tasks.values())).pipeline)
         if pipelines.takes_loras:
             prepare_compiled(settings, self._denoisers)
         self._lifecycle = RequestLifecycle(settings.max_active_requests, self._runner, self.pipelines, self._metrics)
         self.line = self._lifecycle.line
+        slots = self.line.slots
+        backlog.waiting = lambda: slots.waiting
         self._device_memory = DeviceMemory(self.pipelines, caches, self._adapters)
         self._sleep_turn = threading.Lock()
         self._sleeping = 0
@@ -116,6 +122,10 @@ class Engine(ImageGenerator[Generation]):
         """Offer these adapters by name, instead of those that are configured; they are read when they are asked for."""
         with self._catalog_turn:
             self._catalog = self._catalog.model_copy(update={"modules": dict(modules)})
+
+    def line_elsewhere(self, waits: bool) -> None:
+        """Say whether requests wait for this engine in the line of another process."""
+        self._backlog.waits_elsewhere = waits
 
     @property
     def granularity_px(self) -> int:

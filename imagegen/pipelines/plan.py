@@ -75,6 +75,12 @@ class Plan:
         """Denoiser calls of an image, 1 or more; that some schedulers and pipelines make two a step is left out."""
         return max(1, int(self.num_inference_steps * (self.strength or 1)))
 
+    @property
+    def work(self) -> float:
+        """Pixels of all its images times denoiser calls, by which requests are compared."""
+        width, height = self.size
+        return float(len(self.seeds) * width * height * self.expected_calls)
+
 
 def make_plan(
     request: ImageRequest,

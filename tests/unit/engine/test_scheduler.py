@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagegen.engine.policy import WeightedShortestProcessingTime
 from imagegen.engine.scheduler import Limits, Scheduler
 from tests.unit.engine.executor_toys import FULL_DEVICE, Toy
 
@@ -86,3 +92,35 @@ def test_the_policy_can_be_another_one() -> None:
     for calls_left in (1, 3, 2):
         scheduler.add(Run(str(calls_left), calls_left))
     assert [names(scheduler.next_batch(16)) for _ in range(4)] == [["3"], ["2"], ["1"], []]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([2, 4, 16]),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 3.0, math.inf]),
+    st.booleans(),
+)
+def test_nobody_waits_longer_than_the_policy_says(
+    seed: int, row_limit: int, keys: int, fixed_rows: float, line: bool
+) -> None:
+    """Short ones come and go all the time, twelve runs wait, and each forward has room for few of them."""
+    dice = random.Random(seed)
+    policy = WeightedShortestProcessingTime(lambda _: fixed_rows, line=lambda: line, starvation_limit=8)
+    scheduler: Scheduler[Run] = Scheduler(Limits(row_limit), policy)
+    runs = 12
+    for _ in range(runs):
+        scheduler.add(_some_run(dice, keys))
+    for number in range(200):
+        batch = scheduler.next_batch(row_limit)
+        for run in batch:
+            waited = number - run.waiting_since
+            assert waited <= policy.starvation_limit + keys * runs
+            run.calls_left -= 1
+        for run in batch:
+            scheduler.add(run if run.calls_left else _some_run(dice, keys))
+
+
+def _some_run(dice: random.Random, keys: int) -> Run:
+    return Run("", dice.choice([1, 4, 50, 1000]), str(dice.randrange(keys)), dice.choice([1, 2]))
