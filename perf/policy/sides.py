@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,19 +55,27 @@ class Side:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
 
     def __enter__(self) -> Self:
-        self._hear()
+        try:
+            self._hear()
+        except SideError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._stdin.close()
         try:
             self._process.wait(_EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._stdout.close()
 
     def send(self, scenario: str, number: int, load: Mapping[str, Any]) -> list[Record]:
         """Have it do a load.
@@ -79,14 +88,12 @@ class Side:
         Raises:
             SideError: it has ended.
         """
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(dict(load)) + "\n")
-        self._process.stdin.flush()
+        self._stdin.write(json.dumps(dict(load)) + "\n")
+        self._stdin.flush()
         return [Record(scenario, self.name, number, *row) for row in json.loads(self._hear())]
 
     def _hear(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._stdout.readline()
         if not line:
             raise SideError(f"{self.name} has ended with status {self._process.wait()}")
         return line
