@@ -81,7 +81,7 @@ class ModelRunner:
         policy = WeightedShortestProcessingTime(
             self._costs.fixed_rows, amortization=AMORTIZATION[settings.prefer], line=line
         )
-        scheduler: Scheduler[PipelineRun] = Scheduler(limits, policy)
+        scheduler: Scheduler[PipelineRun] = Scheduler(limits, policy, self._costs.seconds)
         self._executor = Executor(self._forward, scheduler, OUT_OF_MEMORY)
         self._device_thread = DeviceThread(self._executor, on_alive, pipelines.device)
         self._forwards = 0

@@ -38,9 +38,8 @@ def _nobody_waits() -> bool:
 class WeightedShortestProcessingTime:
     """The default policy of the `Scheduler`.
 
-    A call is passed over for `starvation_limit` forwards at most; then it goes before all that were not, and of those
-    that were, nobody gets ahead of it any more. So where k batch keys wait, and a calls of its own key, it waits for
-    `starvation_limit + k * a` forwards at most.
+    A call that was passed over for `starvation_limit` forwards goes before all that were not, and of those that were,
+    nobody gets ahead of it any more. `Scheduler` says what follows for how long a call waits.
 
     Attributes:
         fixed_rows: what a forward of a batch key costs whatever its size, in rows; infinite when rows cost nothing.
