@@ -19,7 +19,7 @@ import transformers
 
 from checkpoint import BUNDLED
 from perf.environment import environment, results_folder
-from perf.policy import in_process, simulated
+from perf.policy import in_process, simulated, sizes
 from perf.report import Outcome, Section, write_report
 
 
@@ -41,6 +41,7 @@ class Part:
 PARTS = {
     "simulate": Part(simulated.measure, simulated.Settings(), simulated.QUICK),
     "engine": Part(in_process.measure, in_process.Settings(), in_process.QUICK),
+    "sizes": Part(sizes.measure, sizes.Settings(), sizes.QUICK),
 }
 
 

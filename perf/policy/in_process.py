@@ -1,7 +1,7 @@
 """The part `engine`: the engine as a library against the tree before, and against static batches, in turns.
 
-Each side is a process with its own load. Rates are shares of what eight clients in a closed loop get of an engine that
-fills all forwards, measured anew at the beginning of each round, for a machine that has other work as well changes.
+Each side is a process with its own load, and a clock that other work on the machine hardly moves. Rates are shares of
+what eight clients in a closed loop get of an engine that fills all forwards, measured anew at the beginning of each round.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def section(settings: Settings, rounds: Sequence[Round], records: Sequence[Recor
         "The engine as a library in a process of its own, prefer=balanced and prefer=throughput, against the tree"
         f" {settings.before} and against a pipeline that does up to eight requests at a time, those of equal steps as"
         " one. One torch thread, float32, no caches, no server in front. 70 % of the requests have 4 steps, 30 % have"
-        " 50. All take turns on the same requests. The machine was shared with other work, which changes from minute to"
-        " minute: compare sides within a round, not numbers with other reports.",
+        " 50. All take turns on the same requests. The machine was shared with other work: all times are those of the"
+        " processor that a side's process has had, and those in which it had nothing to do.",
         "By round: "
         + "; ".join(
             f"forwards of 16 rows back to back would do {one.limit_per_s:.2f} requests/s, eight clients of an engine"
