@@ -1,7 +1,7 @@
 """The part `engine`: the engine as a library against the tree before, and against static batches, in turns.
 
 Each side is a process with its own load, and a clock that other work on the machine hardly moves. Rates are shares of
-what eight clients in a closed loop get of an engine that fills all forwards, measured anew at the beginning of each round.
+what eight clients in a closed loop get of an engine that fills all forwards, measured anew when a round begins.
 """
 
 from __future__ import annotations
