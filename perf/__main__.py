@@ -23,7 +23,6 @@ from checkpoint import BUNDLED
 from perf import baseline_comparison, frontend, image_inputs, png, scaling, soak, stages
 from perf import baseline_section as baselines
 from perf.environment import environment, results_folder
-from perf.gpu import measure as gpu
 from perf.hostile import summary as hostile
 from perf.hostile.run import Settings as HostileSettings
 from perf.report import Outcome, Section, write_report
@@ -51,6 +50,9 @@ PARTS = {
     "baselines-launch-bound": Part(
         "the same on a device that is not full", _compare, baselines.LAUNCH_BOUND, baselines.QUICK_LAUNCH_BOUND
     ),
+    "baselines-adapters": Part(
+        "the same where each request has an adapter", _compare, baselines.ADAPTERS, baselines.QUICK_ADAPTERS
+    ),
     "stages": Part("where does each millisecond of one request go?", stages.measure, stages.Settings(), stages.QUICK),
     "scaling": Part(
         "how does a request's cost grow with n, size and steps?",
@@ -70,7 +72,6 @@ PARTS = {
         "what does image_preprocess cost?", image_inputs.measure, image_inputs.Settings(), image_inputs.QUICK
     ),
     "png": Part("how fast are PNG encoders, how large their files?", png.measure, png.Settings(), png.QUICK),
-    "gpu": Part("how fast are SD 1.5, SDXL, Flux and Qwen-Image on this GPU?", gpu.measure, gpu.Settings(), gpu.QUICK),
 }
 
 _COUNTED = [name for name, part in PARTS.items() if hasattr(part.full, "requests")]

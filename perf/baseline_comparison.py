@@ -18,7 +18,7 @@ from diffusers import DiffusionPipeline
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen_client import AsyncImageClient
-from perf.baseline_section import ONE_AT_A_TIME, OWN, Found, Settings, section
+from perf.baseline_section import ADAPTER_RANK, ONE_AT_A_TIME, OWN, Found, Settings, section
 from perf.baselines.server import BaselineServer
 from perf.baselines.triton_server import NAME as TRITON
 from perf.baselines.triton_server import PlainTritonServer
@@ -33,6 +33,7 @@ from perf.traces import Planned, own_request
 from perf.trials import Trial, closed_trial, open_trial, run_trials
 from perf.turns import rotated
 from perf.workload import SHORT_STEPS
+from tests.unit.engine.adapters.made import write_adapter
 
 _FORWARD_ROWS = (2, 4, 8, 16)
 _WARMUP_CLIENTS, _WARMUP_EACH = 3, 5  # BentoML's batching trains itself on the first 11 requests
@@ -53,8 +54,13 @@ def measure(settings: Settings, checkpoint: Path) -> Section:
             make_launch_bound_checkpoint(checkpoint, settings.layers)
         pipeline = DiffusionPipeline.from_pretrained(checkpoint, dtype=torch.float32)
         forward_s = measure_forwards(pipeline, _FORWARD_ROWS, settings.side_px)
+        adapters = None
+        if settings.adapters:
+            adapters = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-perf-")))
+            for number, name in enumerate(_adapter_names(settings)):
+                write_adapter(pipeline, adapters / f"{name}.safetensors", number, rank=ADAPTER_RANK)
         del pipeline
-        own, others, left_out = stack.enter_context(_running(settings.baselines, checkpoint))
+        own, others, left_out = stack.enter_context(_running(settings.baselines, checkpoint, adapters))
         versions = triton_version(own.http_url)
         capacity_per_s, records = asyncio.run(_measure(own, others, settings))
     return section(settings, Found(forward_s, capacity_per_s, records, left_out), versions)
@@ -62,7 +68,7 @@ def measure(settings: Settings, checkpoint: Path) -> Section:
 
 @contextmanager
 def _running(
-    names: Sequence[str], checkpoint: Path
+    names: Sequence[str], checkpoint: Path, adapters: Path | None
 ) -> Iterator[tuple[EmbeddedServer, dict[str, BaselineServer | PlainTritonServer], dict[str, str]]]:
     """This server, the baselines by name, and why others of `names` are left out."""
     others: dict[str, BaselineServer | PlainTritonServer] = {}
@@ -71,7 +77,10 @@ def _running(
     with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
 
         def start(name: str) -> BaselineServer | PlainTritonServer:
-            server = PlainTritonServer(checkpoint) if name == TRITON else BaselineServer(name, checkpoint)
+            if name == TRITON:
+                server: BaselineServer | PlainTritonServer = PlainTritonServer(checkpoint)
+            else:
+                server = BaselineServer(name, checkpoint, adapters)
             stack.callback(server.stop)
             server.__enter__()
             return server
@@ -84,7 +93,8 @@ def _running(
                 left_out[name] = str(error)
         if ONE_AT_A_TIME not in others:
             raise ServerError(f"nothing to compare with: {left_out.get(ONE_AT_A_TIME, 'it was left out')}")
-        yield stack.enter_context(own_server(checkpoint)), others, left_out
+        more = {"diffusion.lora_folder": str(adapters)} if adapters else {}
+        yield stack.enter_context(own_server(checkpoint, more=more)), others, left_out
 
 
 async def _measure(
@@ -99,7 +109,14 @@ async def _measure(
         await run_trials([_warmup(name, settings.side_px) for name in clients], clients, check)
         each = settings.calibration // _CALIBRATION_CLIENTS
         alone = closed_trial(
-            "calibration", ONE_AT_A_TIME, 0, _CALIBRATION_CLIENTS, each, settings.seed, settings.side_px
+            "calibration",
+            ONE_AT_A_TIME,
+            0,
+            _CALIBRATION_CLIENTS,
+            each,
+            settings.seed,
+            settings.side_px,
+            _adapter_names(settings),
         )
         capacity_per_s = summarize(await run_trials([alone], clients, check)).requests_per_s
         if not capacity_per_s:
@@ -117,15 +134,20 @@ def _warmup(name: str, side_px: int) -> Trial:
 
 def _trials(names: Sequence[str], settings: Settings, capacity_per_s: float) -> list[Trial]:
     """Everything to measure, in order: all take turns, and another one begins in each round."""
-    trials, side_px = [], settings.side_px
+    trials, side_px, adapters = [], settings.side_px, _adapter_names(settings)
     rate_per_s = settings.load * capacity_per_s
     for number in range(settings.rounds):
         order, seed = rotated(names, number), settings.seed + number
         trials += [
-            open_trial(settings.open_name, name, number, settings.requests, rate_per_s, seed, side_px) for name in order
+            open_trial(settings.open_name, name, number, settings.requests, rate_per_s, seed, side_px, adapters)
+            for name in order
         ]
         trials += [
-            closed_trial(settings.closed_name, name, number, settings.clients, settings.each, seed, side_px)
+            closed_trial(settings.closed_name, name, number, settings.clients, settings.each, seed, side_px, adapters)
             for name in order
         ]
     return trials
+
+
+def _adapter_names(settings: Settings) -> tuple[str, ...]:
+    return tuple(f"a{number}" for number in range(settings.adapters))

@@ -24,6 +24,7 @@ TITLES = {OWN: "this server"} | {name: baseline.title for name, baseline in _ALL
 """The names that people know, in the order of tables."""
 _NOT_BATCHING = (ONE_AT_A_TIME,)
 _OUR_ENGINE = ("engine_library",)  # not a stranger to be beaten
+ADAPTER_RANK = 4
 _LEAST_REQUESTS = 30  # 21 short ones, of which the p95 is next to the highest
 
 
@@ -35,6 +36,7 @@ class Settings:
         launch_bound: a checkpoint of many thin layers with random weights instead of the bundled one: as a GPU that
             is not full.
         layers: of that checkpoint.
+        adapters: LoRA adapters, of which each request has one; 0 for none.
         side_px: width and height of the images. At 128, for which the bundled checkpoint was trained, one image
             fills a core, as one of 1024x1024 fills a small GPU; at 64 it leaves half of it.
         baselines: besides this server.
@@ -49,6 +51,7 @@ class Settings:
 
     launch_bound: bool = False
     layers: int = 8
+    adapters: int = 0
     side_px: int = 64
     baselines: tuple[str, ...] = tuple(_ALL)
     rounds: int = 2
@@ -58,6 +61,17 @@ class Settings:
     each: int = 6
     calibration: int = 40
     seed: int = 1
+
+    @property
+    def title(self) -> str:
+        """Of the report's section."""
+        return f"Baselines side by side, {self.of}"
+
+    @property
+    def of(self) -> str:
+        """What the requests are for."""
+        checkpoint = f"{'launch-bound' if self.launch_bound else 'bundled'} checkpoint"
+        return f"{checkpoint}, {self.adapters} adapters" if self.adapters else checkpoint
 
     @property
     def open_name(self) -> str:
@@ -73,6 +87,8 @@ class Settings:
 _FEW = (ONE_AT_A_TIME, "engine_library", "litserve", TRITON)
 LAUNCH_BOUND = Settings(launch_bound=True, baselines=_FEW)
 QUICK = Settings(baselines=_FEW, rounds=1, requests=8, each=1, calibration=6)
+ADAPTERS = Settings(adapters=8, baselines=(ONE_AT_A_TIME,), rounds=3)
+QUICK_ADAPTERS = Settings(adapters=2, baselines=(ONE_AT_A_TIME,), rounds=1, requests=8, each=1, calibration=6)
 QUICK_LAUNCH_BOUND = Settings(
     launch_bound=True, layers=1, baselines=(ONE_AT_A_TIME,), rounds=1, requests=8, each=1, calibration=6
 )
@@ -112,14 +128,18 @@ def reached_targets(settings: Settings, records: Sequence[Record]) -> list[Targe
     strangers = [name for name in TITLES if name != OWN and name not in _OUR_ENGINE]
     batching = [name for name in strangers if name not in _NOT_BATCHING]
     open_name, closed_name = settings.open_name, settings.closed_name
-    where = f"{'launch-bound' if settings.launch_bound else 'bundled'} checkpoint, {settings.load:.0%} load"
-    closed = f"{'launch-bound' if settings.launch_bound else 'bundled'} checkpoint, {closed_name}"
-    goals = (
+    where, closed = f"{settings.of}, {settings.load:.0%} load", f"{settings.of}, {closed_name}"
+    goals: tuple[tuple[str, str, str, float, Sequence[str]], ...] = (
         (f"{where}: short p95, one at a time: 15x", open_name, "short_p95_ms", 15.0, _NOT_BATCHING),
         (f"{where}: short p95, best batching baseline: 8x", open_name, "short_p95_ms", 8.0, batching),
         (f"{closed}: requests/s, best baseline: 1.4x", closed_name, "requests_per_s", 1.4, strangers),
         (f"{closed}: requests/s, FastAPI: 2.5x", closed_name, "requests_per_s", 2.5, _NOT_BATCHING),
     )
+    if settings.adapters:
+        goals = (
+            (f"{where}: short p95, a lock and set_adapters: 8x", open_name, "short_p95_ms", 8.0, _NOT_BATCHING),
+            (f"{closed}: requests/s, a lock and set_adapters: 1.5x", closed_name, "requests_per_s", 1.5, _NOT_BATCHING),
+        )
     targets = []
     for meaning, scenario, statistic, factor, among in goals:
         other = best(summaries[scenario], statistic, among)
@@ -145,6 +165,12 @@ def section(settings: Settings, found: Found, versions: Mapping[str, str]) -> Se
         f"in the closed one. FastAPI does {found.capacity_per_s:.2f} requests/s of this mix.",
         _forwards_text(found.forward_s),
     ]
+    if settings.adapters:
+        paragraphs.insert(
+            2,
+            f"Each request has one of {settings.adapters} LoRA adapters of rank {ADAPTER_RANK}. FastAPI has all of them"
+            " in its pipeline and calls `set_adapters` behind its lock; here they share forwards.",
+        )
     for scenario, servers in summaries.items():
         chosen = [record for record in found.records if record.scenario == scenario]
         paragraphs += [
@@ -152,9 +178,8 @@ def section(settings: Settings, found: Found, versions: Mapping[str, str]) -> Se
             summary_table(servers, TITLES),
             advantage_table(chosen, OWN, TITLES),
         ]
-    name = "launch-bound" if settings.launch_bound else "bundled"
     return Section(
-        title=f"Baselines side by side, {name} checkpoint",
+        title=settings.title,
         settings=settings,
         paragraphs=paragraphs,
         raw={
@@ -172,7 +197,7 @@ def section(settings: Settings, found: Found, versions: Mapping[str, str]) -> Se
         faults=[f"{TITLES[name]} was left out: {reason}" for name, reason in found.left_out.items()]
         + [f"{record.server}, {record.scenario}: {record.error}" for record in found.records if record.error],
         plot=(
-            f"Baselines side by side, {name} checkpoint: 70 % of the requests have 4 steps, 30 % have 50.",
+            f"{settings.title}: 70 % of the requests have 4 steps, 30 % have 50.",
             _plot(settings, summaries),
         ),
         versions=versions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perf.workload import LONG_STEPS, SHORT_SHARE, SHORT_STEPS, TEXT_TO_IMAGE, Request
 
@@ -57,6 +57,16 @@ def own_request(index: int, steps: int, seed: int, side_px: int) -> Request:
     """A request for one square image by text, with a prompt that no other request of the trace has."""
     prompt = f"image {index} of seed {seed}"
     return Request(TEXT_TO_IMAGE, (side_px, side_px), steps, 1, seed, prompt, GUIDANCE_SCALE)
+
+
+def with_adapters(trace: Sequence[Planned], names: Sequence[str]) -> list[Planned]:
+    """The trace with one adapter a request, in turns; without any it is as it was."""
+    if not names:
+        return list(trace)
+    return [
+        replace(planned, request=replace(planned.request, lora=names[index % len(names)]))
+        for index, planned in enumerate(trace)
+    ]
 
 
 def mixed_steps(requests: int, dice: random.Random) -> Sequence[int]:

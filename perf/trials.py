@@ -9,7 +9,7 @@ from perf.load import Client, Completed, Notify, closed_loop, open_loop
 from perf.progress import quiet_progress
 from perf.result_check import ResultCheck, WrongResult
 from perf.summaries import Record
-from perf.traces import closed_loop_trace, poisson_trace
+from perf.traces import closed_loop_trace, poisson_trace, with_adapters
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,32 @@ class Trial:
 
 
 def open_trial(
-    scenario: str, server: str, number: int, requests: int, rate_per_s: float, seed: int, side_px: int
+    scenario: str,
+    server: str,
+    number: int,
+    requests: int,
+    rate_per_s: float,
+    seed: int,
+    side_px: int,
+    adapters: Sequence[str] = (),
 ) -> Trial:
-    """Poisson arrivals."""
-    trace = poisson_trace(requests, rate_per_s, seed, side_px)
+    """Poisson arrivals; with `adapters` by name each request has one of them."""
+    trace = with_adapters(poisson_trace(requests, rate_per_s, seed, side_px), adapters)
     return Trial(scenario, server, number, lambda client, notify: open_loop(client, trace, notify), requests)
 
 
-def closed_trial(scenario: str, server: str, number: int, clients: int, each: int, seed: int, side_px: int) -> Trial:
+def closed_trial(
+    scenario: str,
+    server: str,
+    number: int,
+    clients: int,
+    each: int,
+    seed: int,
+    side_px: int,
+    adapters: Sequence[str] = (),
+) -> Trial:
     """Clients that send their next request when the last one is answered; `each` is how many each sends on average."""
-    trace = closed_loop_trace(clients * each, seed, side_px)
+    trace = with_adapters(closed_loop_trace(clients * each, seed, side_px), adapters)
     return Trial(
         scenario, server, number, lambda client, notify: closed_loop(client, trace, clients, notify), len(trace)
     )

@@ -45,6 +45,7 @@ class Request:
         seed: of the first; the others' are the next ones.
         prompt: what the images are to show.
         guidance_scale: None for the server's default.
+        lora: the adapter's name; empty for none.
     """
 
     task: str
@@ -54,6 +55,7 @@ class Request:
     seed: int
     prompt: str
     guidance_scale: float | None = None
+    lora: str = ""
 
     @property
     def name(self) -> str:
@@ -80,6 +82,8 @@ class Request:
         }
         if self.guidance_scale is not None:
             values["guidance_scale"] = self.guidance_scale
+        if self.lora:
+            values["lora"] = self.lora
         if self.task != TEXT_TO_IMAGE:
             values["image"] = scene_png()
         if self.task == INPAINTING:

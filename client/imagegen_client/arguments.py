@@ -30,6 +30,7 @@ DATA_TYPES = {
     "guidance_scale": "FP32",
     "strength": "FP32",
     "scheduler": "BYTES",
+    "step_cache": "BYTES",
     "lora": "BYTES",
     "lora_scale": "FP32",
     "timeout_ms": "INT32",
@@ -67,6 +68,7 @@ class GenerateArguments:
         guidance_scale: how closely to follow the prompt; 0 is a value.
         strength: how far to move away from `image`, above 0, up to 1.
         scheduler: name of the sampler, such as "euler" or "dpmpp_2m".
+        step_cache: off, fine, balanced or fast: how many steps take a forecast instead of running the model.
         lora: name of a LoRA adapter that the server offers, or several; all of them apply.
         lora_scale: how strongly each of them counts, -4..4, in the same order; 1 unless given.
         timeout_ms: deadline on the server, in milliseconds; the work stops when it passes.
@@ -92,6 +94,7 @@ class GenerateArguments:
     guidance_scale: float | None = None
     strength: float | None = None
     scheduler: str | None = None
+    step_cache: str | None = None
     lora: str | Sequence[str] | None = None
     lora_scale: float | Sequence[float] | None = None
     timeout_ms: int | None = None

@@ -67,6 +67,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--strength", type=float, metavar="FRACTION", help="how far to move away from --image, up to 1")
     add("--scheduler", metavar="NAME", help="sampler, such as euler or dpmpp_2m")
     add(
+        "--step-cache",
+        metavar="HOW",
+        help="off, fine, balanced or fast: steps that take a forecast instead of running the model",
+    )
+    add(
         "--lora", type=_lora, action=_AddLora, metavar="NAME[:SCALE]", help="adapter that the server offers; repeatable"
     )
     generate.set_defaults(lora_scale=None)

@@ -56,6 +56,8 @@ class GenerationReport(_Report):
     task: str = Field(description="text-to-image, image-to-image or inpainting")
     size: str = Field(description='"WxH" in pixels')
     num_inference_steps: int = Field(description="steps of the whole denoising loop")
+    computed_steps: int = Field(description="steps that ran the denoiser: those that were done, without forecast ones")
+    step_cache: str = Field(default="off", description="of tensors.STEP_CACHES what was applied")
     guidance_scale: float | None = Field(description="None for a pipeline that takes none")
     strength: float | None = Field(description="None unless the task starts from an image")
     scheduler: str | None = Field(description="public name of the scheduler, None for one that has none")

@@ -53,6 +53,7 @@ class ImageRequest:
         guidance_scale: finite, 0 or more.
         strength: in (0, 1]; None when absent.
         scheduler: one of `tensors.SCHEDULERS`.
+        step_cache: one of `tensors.STEP_CACHES`.
         loras: the adapters to apply, each once; empty for none.
         timeout_ms: 1 or more.
         seeds: empty for random, one value, or n values, each 0..2^63-1.
@@ -69,6 +70,7 @@ class ImageRequest:
     guidance_scale: float | None = None
     strength: float | None = None
     scheduler: str | None = None
+    step_cache: str | None = None
     loras: tuple[LoraChoice, ...] = ()
     timeout_ms: int | None = None
     seeds: tuple[int, ...] = ()
@@ -145,6 +147,7 @@ def parse_request(
         guidance_scale=values.number(arrays, "guidance_scale", 0.0, request_limits.max_guidance_scale),
         strength=strength,
         scheduler=values.choice(arrays, "scheduler", tensors.SCHEDULERS),
+        step_cache=values.choice(arrays, "step_cache", tensors.STEP_CACHES),
         loras=parse_loras(arrays, request_limits.max_loras_per_request),
         timeout_ms=values.integer(arrays, "timeout_ms", 1, limits.MAX_TIMEOUT_MS),
         seeds=_seeds(arrays, n),

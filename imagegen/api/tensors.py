@@ -39,6 +39,8 @@ SCHEDULERS = (
     "pndm",
     "unipc",
 )
+STEP_CACHES = ("off", "fine", "balanced", "fast")
+"""How many steps run the denoiser, from all to the fewest."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,14 @@ INPUTS = (
         "scheduler", "STRING", (1,), "the model's", "one of " + ", ".join(SCHEDULERS) + " that fits the model"
     ),
     PublicTensor(
+        "step_cache",
+        "STRING",
+        (1,),
+        "the deployment's, off",
+        "one of " + ", ".join(STEP_CACHES) + ": how many steps, of 8 or more, take a forecast of the model's output"
+        " from earlier steps instead of running it",
+    ),
+    PublicTensor(
         "lora",
         "STRING",
         (-1,),
@@ -169,8 +179,9 @@ OUTPUTS = (
         "STRING",
         (1,),
         "",
-        "JSON: model, task, size, num_inference_steps, guidance_scale, strength, scheduler, loras, output_format,"
-        " milliseconds by stage, mean_batch_rows, warnings; input_paths where the server keeps input images",
+        "JSON: model, task, size, num_inference_steps, computed_steps, step_cache, guidance_scale, strength, scheduler,"
+        " loras, output_format, milliseconds by stage, mean_batch_rows, warnings; input_paths where the server keeps"
+        " input images",
     ),
 )
 

@@ -76,7 +76,7 @@ def describe(
     """
     names = _parameter_names(module)
     bound = dict(zip(names, args, strict=False)) | kwargs
-    main = next((bound[name] for name in (*names[:1], *MAIN) if bound.get(name) is not None), None)
+    main = main_argument(module, args, kwargs)
     rows = _rows(main)
     pixels = rows * pixels_per_row
     call = DenoiserCall(
@@ -98,6 +98,13 @@ def describe(
     call.rules = tuple(sorted(rules))  # names are unique: no two rules are ever compared
     call.batch_key = (id(module), call.rules, () if _tells_rows_apart(call) else content_of(updates))
     return call
+
+
+def main_argument(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """What a denoiser is to denoise in a call: a tensor, or a list of one a row; None where that is not known."""
+    names = _parameter_names(module)
+    bound = dict(zip(names, args, strict=False)) | kwargs
+    return next((bound[name] for name in (*names[:1], *MAIN) if bound.get(name) is not None), None)
 
 
 class Ranks(Protocol):

@@ -7,6 +7,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -15,20 +16,22 @@ import torch
 from imagegen.engine.adapters.adapter_table import Updates
 from imagegen.engine.attention_swap import AttentionSwap
 from imagegen.engine.cached_encoders import CachedEncoder
-from imagegen.engine.collate import DenoiserCall, describe
+from imagegen.engine.collate import DenoiserCall, describe, main_argument
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.finite_check import CheckedVae, FiniteCheck
 from imagegen.engine.host_scheduler import own_scheduler
 from imagegen.engine.module_proxy import ModuleProxy, unwrapped
 from imagegen.engine.prompt_truncation import PromptTruncation, WatchedTokenizer
+from imagegen.engine.shared_step import watch_steps
+from imagegen.engine.step_forecast import CallForecast, ControlForecast, StepForecast
+from imagegen.pipelines.classes import SWAPS_ATTENTION
 from imagegen.pipelines.denoisers import DENOISERS
 
 RunCall = Callable[[DenoiserCall], Any]
 """Runs one denoiser call and returns its output, such as `Executor.call`."""
 
-# Parts of pipeline class names. The first kind sets attention processors on the shared denoiser for the length of a
-# call, which can be kept apart. The second also hooks into its layers or differentiates through it.
-_SWAPS_ATTENTION = ("PAG", "LEdits")
+# Parts of the names of pipelines that not only swap attention processors, which can be kept apart, but also hook into
+# the denoiser's layers or differentiate through it.
 _UNSUPPORTED = ("SAGPipeline", "AttendAndExcite", "Pix2PixZero", "TextToVideoZero")
 
 _CPU = torch.device("cpu")
@@ -47,12 +50,16 @@ class DenoiserProxy(ModuleProxy):
         pixels_per_row: pixels of the image.
         swaps_attention: the pipeline sets attention processors on the module while it runs; its calls run alone.
         updates: what the image's adapters add to the module.
+        forecast: says which calls are left out, and gives their outputs; None to make all.
 
     Raises:
         ValueError: the module has a cache whose state cannot be kept apart between images.
     """
 
-    __slots__ = ("_context", "_pixels_per_row", "_run_call", "_state_managers", "_suffix", "_swap", "_updates", "_used")
+    __slots__ = (
+        *("_context", "_forecast", "_pixels_per_row", "_run_call", "_state_managers"),
+        *("_suffix", "_swap", "_updates", "_used"),
+    )
 
     def __init__(
         self,
@@ -62,8 +69,10 @@ class DenoiserProxy(ModuleProxy):
         *,
         swaps_attention: bool = False,
         updates: Updates = (),
+        forecast: CallForecast | ControlForecast | None = None,
     ) -> None:
         super().__init__(module)
+        self._forecast = forecast
         self._updates = updates
         self._run_call = run_call
         self._pixels_per_row = pixels_per_row
@@ -78,14 +87,20 @@ class DenoiserProxy(ModuleProxy):
             weakref.finalize(self, self._swap.restore)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's output for these arguments."""
+        """The module's output for these arguments, or a forecast of it."""
+        if self._forecast is None:
+            return self._compute(args, kwargs)
+        sample = main_argument(self._module, args, kwargs)
+        return self._forecast.output(self._context[0], sample, partial(self._compute, args, kwargs))
+
+    forward = __call__
+
+    def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._swap is not None:
             self._swap.suspend()
         alone = self._swap is not None or bool(self._state_managers)
         around = self._around() if alone else None
         return self._run_call(describe(self._module, args, kwargs, self._pixels_per_row, around, self._updates))
-
-    forward = __call__
 
     @contextmanager
     def cache_context(self, name: str, **kwargs: Any) -> Iterator[None]:
@@ -130,6 +145,7 @@ def attach(
     scheduler: Any = None,
     device: torch.device = _CPU,
     updates: Mapping[str, Updates] = MappingProxyType({}),
+    forecast: StepForecast | None = None,
 ) -> Any:
     """A pipeline for one image whose denoiser calls go through `run_call`.
 
@@ -144,6 +160,8 @@ def attach(
         scheduler: takes the place of the pipeline's own; None to keep that.
         device: of the pipeline's modules.
         updates: what the image's adapters add, by component.
+        forecast: leaves out denoiser calls of a pipeline for which `imagegen.pipelines.step_cache` knows no obstacle;
+            None to make all.
 
     Returns:
         A shallow copy that shares all modules and has its own schedulers.
@@ -154,7 +172,7 @@ def attach(
     family = type(pipeline).__name__
     if any(part in family for part in _UNSUPPORTED):
         raise ValueError(f"{family} changes its denoiser while it runs; it cannot be served beside other requests")
-    swaps_attention = any(part in family for part in _SWAPS_ATTENTION)
+    swaps_attention = any(part in family for part in SWAPS_ATTENTION)
     attached = copy.copy(pipeline)
     for name, value in pipeline.__dict__.items():  # not setattr: it writes to the configuration, which is shared
         if name in DENOISERS and isinstance(value, torch.nn.Module):
@@ -164,6 +182,7 @@ def attach(
                 pixels_per_row,
                 swaps_attention=swaps_attention,
                 updates=updates.get(name, ()),
+                forecast=None if forecast is None else forecast.of_module(name, unwrapped(value)),
             )
         elif name in updates:
             cached = issubclass(type(value), CachedEncoder)
@@ -175,7 +194,9 @@ def attach(
             attached.__dict__[name] = WatchedTokenizer(value, name, truncation, device)
         elif "scheduler" in name and value is not None:
             chosen = scheduler if scheduler is not None and name == "scheduler" else value
-            attached.__dict__[name] = own_scheduler(chosen, device)
+            attached.__dict__[name] = own = own_scheduler(chosen, device)
+            if forecast is not None:
+                watch_steps(own, forecast)
     return attached
 
 

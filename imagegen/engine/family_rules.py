@@ -24,6 +24,15 @@ SAMPLE_LENGTH_MULTIPLE: dict[tuple[str, str], int] = {
     ("ZImageControlNetModel", "cap_feats"): 32,
 }
 
+NEGATED = {
+    "HiDreamImageTransformer2DModel",
+    "Lumina2Transformer2DModel",
+    "LuminaNextDiT2DModel",
+    "NucleusMoEImageTransformer2DModel",
+    "ZImageTransformer2DModel",
+}
+"""Denoisers whose pipelines take the output with the sign turned."""
+
 
 def pad_qwen_text(arguments: Arguments) -> Arguments:
     """Right-pad the text to a bucket, with an explicit mask, so that prompts of different lengths share a forward.

@@ -79,6 +79,8 @@ class Generation:
             task=plan.task,
             size=f"{plan.size[0]}x{plan.size[1]}",
             num_inference_steps=plan.num_inference_steps,
+            computed_steps=max((image.computed_steps for image in images), default=0),
+            step_cache=plan.step_cache,
             guidance_scale=plan.guidance_scale,
             strength=plan.strength,
             scheduler=plan.scheduler or pipelines.scheduler_name,

@@ -121,6 +121,7 @@ class RequestLifecycle:
             seconds = generation.stage_seconds(images)
             generation.respond(generation.result(images, seconds, self._pipelines), None)
             self._metrics.completed(generation.plan.task, len(images), seconds)
+            self._metrics.forecasts(sum(image.forecast_steps for image in images))
             self._metrics.loras(lora.name for lora in generation.plan.loras)
             for stage in (stage for image in images for stage in image.non_finite_stages):
                 self._metrics.non_finite(stage)

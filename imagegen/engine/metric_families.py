@@ -21,6 +21,9 @@ FAMILIES = (
         "counter",
         "Denoiser calls of images; over forwards_total: how many share a forward",
     ),
+    Family(
+        _P + "forecast_steps_total", "counter", "Steps of images that took a forecast instead of running the denoiser"
+    ),
     Family(_P + "forward_rows", "histogram", "Rows of a denoiser forward", _ROWS),
     Family(_P + "row_limit", "gauge", "Most rows of a forward at the moment; lowered by out-of-memory"),
     Family(_P + "stage_seconds", "histogram", "Seconds of a request by stage", _SECONDS),

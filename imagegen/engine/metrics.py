@@ -65,6 +65,10 @@ class EngineMetrics:
         self._metrics.add(_P + "denoiser_calls_total", len(calls))
         self._metrics.observe(_P + "forward_rows", sum(call.rows for call in calls))
 
+    def forecasts(self, steps: int) -> None:
+        """Count the steps of a request's images that took a forecast."""
+        self._metrics.add(_P + "forecast_steps_total", steps)
+
     def executor(self, row_limit: int, isolation_retries: int) -> None:
         """Set the state of the executor."""
         self._metrics.set(_P + "row_limit", row_limit)

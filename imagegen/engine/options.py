@@ -14,7 +14,7 @@ from imagegen.api.limits import RequestLimits
 from imagegen.api.request import ImageRequest, parse_partial_images, parse_request
 from imagegen.api.tensors import Pixels
 
-_TEXTS = ("prompt", "negative_prompt", "scheduler")
+_TEXTS = ("prompt", "negative_prompt", "scheduler", "step_cache")
 _INTEGERS = ("n", "num_inference_steps", "timeout_ms", "partial_images")
 _NUMBERS = ("guidance_scale", "strength")
 
@@ -34,6 +34,8 @@ class GenerationOptions(TypedDict, total=False):
         guidance_scale: the model's own unless given; 0 is a value.
         strength: how far to move away from the images, above 0 and up to 1.
         scheduler: public name of a scheduler that fits the model.
+        step_cache: off, fine, balanced or fast: how many steps take a forecast instead of running the denoiser; the
+            deployment's own unless given.
         lora: names of adapters that the engine knows, one or several, each once.
         lora_scale: how strongly each of them counts, -4..4; 1 unless given.
         seed: one value (image i gets seed + i), or one for each image; random unless given.
@@ -51,6 +53,7 @@ class GenerationOptions(TypedDict, total=False):
     guidance_scale: float | None
     strength: float | None
     scheduler: str | None
+    step_cache: str | None
     lora: str | Sequence[str] | None
     lora_scale: float | Sequence[float] | None
     seed: int | Sequence[int] | None

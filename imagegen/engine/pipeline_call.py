@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +19,7 @@ from imagegen.engine.device_clock import mark, seconds_between
 from imagegen.engine.finite_check import FiniteCheck
 from imagegen.engine.prompt_truncation import PromptTruncation
 from imagegen.engine.seeded_generator import seeded_generator
+from imagegen.engine.step_forecast import StepForecast
 from imagegen.engine.transfer import receive, to_device
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.plan import Plan
@@ -41,6 +42,8 @@ class GeneratedImage:
         call_s: seconds of a denoiser call on the average, without the first, which may compile; None of one alone.
         rows: of those calls, added up.
         batch_rows: rows of the forwards those calls were part of, added up.
+        computed_steps: steps whose denoiser calls were made, none left out.
+        forecast_steps: steps that took a forecast instead.
         warnings: what the client should know though it is no error.
         non_finite_stages: where values were found that are no finite numbers, though the image is handed over.
     """
@@ -54,6 +57,8 @@ class GeneratedImage:
     call_s: float | None
     rows: int
     batch_rows: int
+    computed_steps: int = 0
+    forecast_steps: int = 0
     warnings: tuple[str, ...] = ()
     non_finite_stages: tuple[str, ...] = ()
 
@@ -92,7 +97,10 @@ def generate_image(
     truncation = PromptTruncation(plan.prompt, plan.negative_prompt, task.defaults.get("max_sequence_length"))
     scheduler = None if plan.scheduler is None else pipelines.schedulers[plan.scheduler]
     pixels = width * height
-    pipeline = attach(task.pipeline, timer.run_call, pixels, check, truncation, scheduler, pipelines.device, updates)
+    forecast = None if plan.step_interval == 1 else StepForecast(plan.step_interval)
+    pipeline = attach(
+        task.pipeline, timer.run_call, pixels, check, truncation, scheduler, pipelines.device, updates, forecast
+    )
     image = mask = None
     if plan.images is not None:
         input_size = width // pipelines.upscaling, height // pipelines.upscaling
@@ -128,7 +136,10 @@ def generate_image(
     warnings = truncation.warnings
     if any(getattr(output, "nsfw_content_detected", None) or ()):
         warnings += (f"image {index} was blacked out by the checkpoint's safety checker",)
-    return timer.image(frame, (*warnings, *check.warnings), check.stages)
+    made = timer.image(frame, (*warnings, *check.warnings), check.stages)
+    if forecast is None:
+        return replace(made, computed_steps=plan.steps_done)
+    return replace(made, computed_steps=forecast.computed_steps, forecast_steps=forecast.forecast_steps)
 
 
 class _StageTimer:

@@ -10,14 +10,15 @@ import copy
 import hashlib
 from collections.abc import Hashable, Sequence
 from functools import cached_property, wraps
-from typing import Any
+from typing import Any, Protocol
 
 import greenlet
 import numpy as np
 import torch
 
 _SCHEDULE = "_schedule_of_image"
-_STEP = "step"  # of one object where its image is followed, see `imagegen.pipelines.steps`
+_WATCHER = "_watcher_of_image"
+_OF_IMAGE = ("step", _WATCHER)  # of one object where its image is followed; the first by `imagegen.pipelines.steps`
 _GENERATOR = "generator"  # of the image's seed; schedulers take one for each row
 _MOST_NUMBERS = 16  # of a tensor that the host looks at in a step, as a list of past timesteps
 _PLAIN = (type(None), bool, int, float, str)
@@ -156,7 +157,11 @@ class _Schedule:
 
     def state_of(self, scheduler: Any) -> dict[str, Any]:
         """What a scheduler has beside it: what steps change, and no method that somebody who follows one image set."""
-        return {name: value for name, value in vars(scheduler).items() if name != _STEP and not self._has(name, value)}
+        return {
+            name: value
+            for name, value in vars(scheduler).items()
+            if name not in _OF_IMAGE and not self._has(name, value)
+        }
 
     def _has(self, name: str, value: Any) -> bool:
         return value is self or self._values.get(name) is value is not None
@@ -174,11 +179,26 @@ def remembering_schedule(set_timesteps: Any) -> Any:
     return noted
 
 
+class StepWatcher(Protocol):
+    """Is told of the steps of one image."""
+
+    def stepped(self, scheduler: Any, timestep: Any) -> None:
+        """The image's scheduler is about to do this step."""
+
+
+def watch_steps(scheduler: Any, watcher: StepWatcher) -> None:
+    """Have a watcher told of each step of one image's scheduler, whose class shares its steps."""
+    vars(scheduler)[_WATCHER] = watcher
+
+
 def sharing(step: Any) -> Any:
     """A scheduler's `step` that an executor's run does together with others, where there are any."""
 
     @wraps(step)
     def shared(self: Any, model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        watcher = vars(self).get(_WATCHER)
+        if watcher is not None:
+            watcher.stepped(self, timestep)
         share = getattr(greenlet.getcurrent(), "share", None)
         if share is None or args:
             return step(self, model_output, timestep, sample, *args, **kwargs)

@@ -99,6 +99,7 @@ class OwnFields(Fields):
     seed: Seed | list[Seed] | None = _tensor("seed", minItems=1, maxItems=limits.MAX_N)
     strength: Number | None = _tensor("strength", minimum=_LEAST_FLOAT, maximum=1)
     scheduler: str | None = _tensor("scheduler", enum=[*tensors.SCHEDULERS, None])
+    step_cache: str | None = _tensor("step_cache", enum=[*tensors.STEP_CACHES, None])
     # Read by `lora_field`, which names the part at fault: pydantic would name each member of a union.
     lora: Any = _tensor("lora", **JSON_SCHEMA)
     timeout_ms: Integer | None = _tensor("timeout_ms", minimum=1, maximum=limits.MAX_TIMEOUT_MS)

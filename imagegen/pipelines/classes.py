@@ -15,6 +15,9 @@ _CARRIED = {"prompt", "image", "mask_image"}  # arguments without default that a
 _VIDEO = {"num_frames", "frames", "video", "video_length", "num_videos_per_prompt"}
 _INDISPENSABLE = ("prompt", "num_inference_steps", "generator", "output_type")
 
+SWAPS_ATTENTION = ("PAG", "LEdits")
+"""Parts of the names of pipelines that set attention processors on the shared denoiser for the length of a call."""
+
 # How many times larger than its input image an image is. The first denoises latents of the size of the image.
 _UPSCALERS: dict[str, Callable[[Any], int]] = {
     "StableDiffusionUpscalePipeline": lambda pipeline: int(pipeline.vae_scale_factor),

@@ -15,6 +15,8 @@ from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
 from imagegen.pipelines.lora_catalog import NO_LORAS, LoraCatalog
 from imagegen.pipelines.scheduler_trial import can_be_tried, completes
 from imagegen.pipelines.settings import PipelineSettings
+from imagegen.pipelines.step_cache import obstacle
+from imagegen.pipelines.step_cadence import computed_steps
 
 DEFAULT_STRENGTH = 0.8  # diffusers' image-to-image pipelines of Stable Diffusion
 _RANDOM_SEED_BITS = 32  # enough to be distinct, short enough to write down and exact in JSON
@@ -52,6 +54,8 @@ class Plan:
         mask: uint8 [H, W], 255 = repaint, or None.
         timeout_ms: None for no deadline.
         loras: adapters, each name once.
+        step_cache: one of `tensors.STEP_CACHES`, off where nothing can be left out.
+        step_interval: one of so many steps runs the denoiser, the others take a forecast; 1 for all.
         warnings: what the client should know though it is no error.
     """
 
@@ -68,12 +72,19 @@ class Plan:
     mask: Pixels | None
     timeout_ms: int | None
     loras: tuple[PlannedLora, ...] = ()
+    step_cache: str = "off"
+    step_interval: int = 1
     warnings: tuple[str, ...] = ()
 
     @property
     def expected_calls(self) -> int:
         """Denoiser calls of an image, 1 or more; that some schedulers and pipelines make two a step is left out."""
-        return max(1, int(self.num_inference_steps * (self.strength or 1)))
+        return computed_steps(self.steps_done, self.step_interval)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of the loop that are done, 1 or more."""
+        return _steps_done(self.num_inference_steps, self.strength)
 
     @property
     def work(self) -> float:
@@ -120,7 +131,10 @@ def make_plan(
     _check_scheduler(request, steps, pipeline, pipelines, settings)
     guidance = _guidance(request, pipeline, pipelines, settings)
     strength = _strength(request, pipeline, steps)
+    step_cache, reason = _step_cache(request, _steps_done(steps, strength), pipeline, pipelines, settings)
     warnings = []
+    if reason is not None and request.step_cache is not None:
+        warnings.append(f"step_cache has no effect: {reason}")
     if request.guidance_scale is not None and pipeline.guidance_argument == "true_cfg_scale":
         if request.negative_prompt is None:
             warnings.append("guidance_scale has no effect without negative_prompt on this model")
@@ -140,6 +154,8 @@ def make_plan(
         mask=None if mask is None else mask[0],
         timeout_ms=request.timeout_ms,
         loras=_loras(request, pipelines, catalog),
+        step_cache=step_cache,
+        step_interval=settings.step_interval(step_cache),
         warnings=tuple(warnings),
     )
 
@@ -148,6 +164,24 @@ def _loras(request: ImageRequest, pipelines: Pipelines, catalog: LoraCatalog) ->
     if request.loras and not pipelines.takes_loras:
         raise InvalidArgument("lora", f"the model {pipelines.name} takes no adapters")
     return tuple(PlannedLora(lora.name, lora.scale, catalog.where(lora.name)) for lora in request.loras)
+
+
+def _steps_done(num_inference_steps: int, strength: float | None) -> int:
+    """Of a loop; one that starts from an image begins in the middle."""
+    return max(1, int(num_inference_steps * (strength or 1)))
+
+
+def _step_cache(
+    request: ImageRequest, steps: int, pipeline: TaskPipeline, pipelines: Pipelines, settings: PipelineSettings
+) -> tuple[str, str | None]:
+    """What is applied, and why that is off although something else is asked for."""
+    name = request.step_cache or settings.default_step_cache
+    if name == "off":
+        return name, None
+    own = getattr(pipeline.pipeline, "scheduler", None)
+    scheduler = own if request.scheduler is None else pipelines.schedulers[request.scheduler]
+    reason = obstacle(pipeline.pipeline, scheduler, steps)
+    return (name, None) if reason is None else ("off", reason)
 
 
 def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: PipelineSettings) -> int:

@@ -8,6 +8,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from imagegen.api.limits import RequestLimits
 from imagegen.api.parameter_types import CommaSeparated, TrueOrFalse
+from imagegen.api.tensors import STEP_CACHES
+from imagegen.pipelines.step_cadence import LONGEST_INTERVAL
 
 
 class PipelineSettings(RequestLimits):
@@ -29,6 +31,12 @@ class PipelineSettings(RequestLimits):
     )
     default_guidance_scale: float | None = Field(
         default=None, ge=0, description="guidance of a request that names none; empty for the pipeline's default"
+    )
+    default_step_cache: Literal["off", "fine", "balanced", "fast"] = Field(
+        default="off", description="step_cache of a request that names none"
+    )
+    step_cache_intervals: Annotated[tuple[int, ...], CommaSeparated] = Field(
+        default=(2, 3, 5), description="what fine, balanced and fast are: one of so many steps runs the denoiser, 2..5"
     )
     native_size_px: Annotated[tuple[int, ...], CommaSeparated] = Field(
         default=(), description='width and height of size "auto", as 1024,1024; empty for the pipeline\'s own'
@@ -62,6 +70,10 @@ class PipelineSettings(RequestLimits):
         default=False, description="let float32 products on the GPU use TF32: faster, about three decimal digits"
     )
 
+    def step_interval(self, step_cache: str) -> int:
+        """One of so many steps runs the denoiser, by the name of a step cache; 1 for all."""
+        return (1, *self.step_cache_intervals)[STEP_CACHES.index(step_cache)]
+
     @field_validator("lora_modules")
     @classmethod
     def _are_names_and_places(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
@@ -69,6 +81,13 @@ class PipelineSettings(RequestLimits):
         if not all(all(module.partition("=")[::2]) for module in modules) or len(set(names)) < len(names):
             raise ValueError("they are NAME=FILE or NAME=HUB_ID, each name once")
         return modules
+
+    @field_validator("step_cache_intervals")
+    @classmethod
+    def _are_three_intervals(cls, intervals: tuple[int, ...]) -> tuple[int, ...]:
+        if len(intervals) != 3 or min(intervals) < 2 or max(intervals) > LONGEST_INTERVAL:
+            raise ValueError(f"they are three whole numbers of 2..{LONGEST_INTERVAL}, of fine, balanced and fast")
+        return intervals
 
     @field_validator("native_size_px")
     @classmethod

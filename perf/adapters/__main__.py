@@ -18,7 +18,7 @@ import diffusers
 import transformers
 
 from checkpoint import BUNDLED
-from perf.adapters import cost, loads, lock, soak
+from perf.adapters import cost, loads, soak
 from perf.environment import environment, results_folder
 from perf.report import Outcome, Section, write_report
 
@@ -40,7 +40,6 @@ class Part:
 
 PARTS = {
     "cost": Part(cost.measure, cost.Settings(), cost.QUICK),
-    "lock": Part(lock.measure, lock.Settings(), lock.QUICK),
     "loads": Part(loads.measure, loads.Settings(), loads.QUICK),
     "soak": Part(soak.measure, soak.Settings(), soak.QUICK),
 }

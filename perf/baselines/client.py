@@ -59,7 +59,7 @@ class BaselineClient:
         Raises:
             ImageGenerationError: there is none.
         """
-        body = self._baseline.body({name: values[name] for name in _FIELDS})
+        body = self._baseline.body({name: values[name] for name in _FIELDS if name in values})
         try:
             timeout = aiohttp.ClientTimeout(total=timeout_s)
             async with self._session.post(self._url, json=body, timeout=timeout) as response:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-CHECKPOINT, PORT = "BASELINE_CHECKPOINT", "BASELINE_PORT"
-"""Environment variables that a baseline is set up by: a folder, a port on loopback."""
+CHECKPOINT, PORT, ADAPTERS = "BASELINE_CHECKPOINT", "BASELINE_PORT", "BASELINE_ADAPTERS"
+"""Environment variables that a baseline is set up by: a folder, a port on loopback, a folder of adapters or none."""
 
 MAX_BATCH = 8
 """Requests of one batch: as many as the closed loop has clients."""
@@ -39,6 +41,7 @@ class GenerateRequest:
         guidance_scale: of classifier-free guidance.
         seed: of its noise.
         size: "WxH" in pixels.
+        lora: the adapter, by its file's stem; empty for none.
     """
 
     prompt: str
@@ -46,13 +49,14 @@ class GenerateRequest:
     guidance_scale: float
     seed: int
     size: str
+    lora: str = ""
 
 
 def equal_groups(requests: Sequence[GenerateRequest]) -> list[list[int]]:
-    """Places in `requests` that one pipeline call can do: equal steps, guidance and size. The oldest come first."""
-    groups: dict[tuple[int, float, str], list[int]] = {}
+    """Places in `requests` that one pipeline call can do: equal but for prompt and seed. The oldest come first."""
+    groups: dict[tuple[int, float, str, str], list[int]] = {}
     for place, request in enumerate(requests):
-        key = (request.num_inference_steps, request.guidance_scale, request.size)
+        key = (request.num_inference_steps, request.guidance_scale, request.size, request.lora)
         groups.setdefault(key, []).append(place)
     return list(groups.values())
 
@@ -71,9 +75,14 @@ class BaselinePipeline:
         folder = checkpoint or os.environ[CHECKPOINT]
         self._pipeline: Any = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
         self._pipeline.set_progress_bar_config(disable=True)
+        self._has_adapters = False
+        if os.environ.get(ADAPTERS):
+            self._load_adapters(Path(os.environ[ADAPTERS]))
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Image.Image]:
         """The images of equal requests, by one call of the pipeline."""
+        if self._has_adapters:
+            self._choose(requests[0].lora)
         width, height = map(int, requests[0].size.split("x"))
         images: list[Image.Image] = self._pipeline(
             prompt=[request.prompt for request in requests],
@@ -84,6 +93,21 @@ class BaselinePipeline:
             generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         ).images
         return images
+
+    def _load_adapters(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PEFT's, at each further adapter
+            for file in sorted(folder.glob("*.safetensors")):
+                self._pipeline.load_lora_weights(str(file), adapter_name=file.stem)
+                self._has_adapters = True
+
+    def _choose(self, adapter: str) -> None:
+        """Set the pipeline's one state, as who serves adapters with diffusers does."""
+        if adapter:
+            self._pipeline.enable_lora()
+            self._pipeline.set_adapters([adapter], [1.0])
+        else:
+            self._pipeline.disable_lora()
 
     def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[bytes]:
         """PNG files of any requests, in their order; as few calls of the pipeline as their differences allow."""

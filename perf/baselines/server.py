@@ -63,15 +63,17 @@ class BaselineServer(ChildProcess):
     Args:
         name: one of `BASELINES`.
         checkpoint: folder of a diffusers checkpoint.
+        adapters: folder of LoRA adapters; None for none.
 
     Raises:
         ServerError: when it cannot be installed, and on entering, when it does not get ready.
     """
 
-    def __init__(self, name: str, checkpoint: Path) -> None:
+    def __init__(self, name: str, checkpoint: Path, adapters: Path | None = None) -> None:
         super().__init__(name, log_file=None, ready_timeout_s=_READY_TIMEOUT_S, exit_timeout_s=_EXIT_TIMEOUT_S)
         self._baseline = BASELINES[name]
         self._checkpoint = checkpoint
+        self._adapters = adapters
         self._python = make_environment(name)
         self._port = 0
 
@@ -105,6 +107,7 @@ class BaselineServer(ChildProcess):
             **os.environ,
             generate.CHECKPOINT: str(self._checkpoint),
             generate.PORT: port,
+            generate.ADAPTERS: str(self._adapters or ""),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}",
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",

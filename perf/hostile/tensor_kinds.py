@@ -54,6 +54,7 @@ _WRONG_TENSORS: tuple[tuple[str, Tensor], ...] = (
     *(("output_format", texts([text])) for text in (b"", b"gif", b"\0", b"../png", b"\xff")),
     *(("response_format", texts([text])) for text in (b"", b"url", b"fax", b"\xff")),
     *(("scheduler", texts([text])) for text in (b"", b"magic", b"\xff", b"__class__")),
+    *(("step_cache", texts([text])) for text in (b"", b"magic", b"\xff", b"FAST")),
     *(("user", texts([text])) for text in (b"", b"u" * 257, b"\xff")),
     *(("image", texts(items)) for items in ([], [b""], [b"x"], [b"x"] * 17)),
     ("mask", texts([b"x"])),

@@ -49,6 +49,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "guidance_scale": (*_NO_FLOATS, "-1", "-0.001", "1e6", "3.4e38"),
     "strength": (*_NO_FLOATS, "0", "1.001", "-1", "0.5"),  # the last is wrong without an image
     "scheduler": _NO_CHOICES,
+    "step_cache": _NO_CHOICES,
     "lora": (
         *('""', "5", "{}", '["no such adapter"]', '"..\\/outline"', '"\\/etc\\/passwd"', '"outline.safetensors"'),
         *('"https://127.0.0.1/a.safetensors"', '"outline\\u0000"', '["outline","outline"]', '["outline",5]'),

@@ -59,16 +59,16 @@ def test_a_part_measures(part: str, random_checkpoint: str, monkeypatch: pytest.
 
 
 def test_one_run_gives_one_report(tmp_path: Path, random_checkpoint: str) -> None:
-    command = [sys.executable, "-m", "perf", "png", "gpu", "--quick", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "perf", "png", "image_inputs", "--quick", "--out", str(tmp_path)]
     done = subprocess.run(
         [*command, "--model", random_checkpoint], cwd=ROOT, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    report = (tmp_path / "png-gpu.md").read_text()
+    report = (tmp_path / "png-image_inputs.md").read_text()
     assert done.stdout.strip() == report.strip()
-    for part in ("- cpu: ", "- commit: ", "isal 1.", "| ours (isal) |", "| png |", "| gpu |", "photo-like"):
+    for part in ("- cpu: ", "- commit: ", "isal 1.", "| ours (isal) |", "| png |", "| image_inputs |", "photo-like"):
         assert part in report
-    assert list(json.loads((tmp_path / "png-gpu.json").read_text())["parts"]) == ["png", "gpu"]
+    assert list(json.loads((tmp_path / "png-image_inputs.json").read_text())["parts"]) == ["png", "image_inputs"]
 
 
 def test_hostile_is_a_program_of_its_own() -> None:
@@ -95,10 +95,10 @@ def test_a_part_that_fails_does_not_lose_the_others(
 
     broken = runner.Part("does it break?", fail, None, None)  # type: ignore[arg-type]
     monkeypatch.setitem(runner.PARTS, "stages", broken)
-    assert runner.main(["stages", "gpu", "--out", str(tmp_path)]) == 1
+    assert runner.main(["stages", "png", "--quick", "--out", str(tmp_path)]) == 1
     printed = capsys.readouterr()
     assert "| stages | 0 | OSError: no disk |" in printed.out
-    assert "## GPU" in printed.out
+    assert "| png | " in printed.out
     assert "FAILED: stages: OSError: no disk" in printed.err
 
 

@@ -171,6 +171,7 @@ def postprocess(server: EmbeddedServer, frames: Any, **texts: str) -> list[bytes
         task="text_to_image",
         size="64x64",
         num_inference_steps=1,
+        computed_steps=1,
         guidance_scale=None,
         strength=None,
         scheduler=None,

@@ -14,6 +14,7 @@ def generation_report(**changes: Any) -> GenerationReport:
         "task": "text-to-image",
         "size": "64x48",
         "num_inference_steps": 4,
+        "computed_steps": 4,
         "guidance_scale": 7.5,
         "strength": None,
         "scheduler": "euler",

@@ -32,6 +32,7 @@ _FIELDS = {
     "Seed": "seed",
     "Size": "size",
     "Denoising strength": "strength",
+    "Step cache": "step_cache",
     "Model": "model",
 }
 
@@ -81,7 +82,7 @@ def file_text(prompt: str, negative_prompt: str, seed: int, report: GenerationRe
     prompts = " ".join([prompt, *(_tag(lora) for lora in report.loras)])
     if negative_prompt:
         prompts += f"\nNegative prompt: {negative_prompt}"
-    values = dict(report) | {"seed": seed}
+    values = dict(report) | {"seed": seed, "step_cache": None if report.step_cache == "off" else report.step_cache}
     known = (f"{label}: {values[name]}" for label, name in _FIELDS.items() if values.get(name) is not None)
     return FileText(prompts.replace("\0", ""), ", ".join(known))  # a PNG text cannot hold NUL
 

@@ -13,13 +13,25 @@ from tests.unit.reports import generation_report
 REPORT = generation_report(
     task="image-to-image",
     size="64x32",
+    computed_steps=20,
     guidance_scale=5.0,
     mean_batch_rows=2.5,
     warnings=("image[0]: Kätzchen",),
     milliseconds={"preprocess": 1.5, "queue": 0.1},
 )
 KEYS = [
-    *("model", "task", "size", "num_inference_steps", "guidance_scale", "strength", "scheduler", "loras"),
+    *(
+        "model",
+        "task",
+        "size",
+        "num_inference_steps",
+        "computed_steps",
+        "step_cache",
+        "guidance_scale",
+        "strength",
+        "scheduler",
+    ),
+    "loras",
     *("mean_batch_rows", "warnings", "milliseconds"),
 ]
 

@@ -137,6 +137,7 @@ REJECTED: list[tuple[dict[str, Any], str, str]] = [
     ({"strength": [0.5]}, "strength", "given without image"),
     ({"scheduler": ["magic"]}, "scheduler", "'magic' is not one of ddim, ddpm,"),
     ({"scheduler": ["DDIM"]}, "scheduler", "'DDIM' is not one of"),
+    ({"step_cache": ["magic"]}, "step_cache", "'magic' is not one of off, fine, balanced, fast"),
     ({"lora": ["a"] * 5}, "lora", "5 of them; at most 4 are allowed"),
     ({"lora": ["a", "a"]}, "lora", "'a' is named twice"),
     ({"lora_scale": [1]}, "lora_scale", "1 scales for 0 names"),

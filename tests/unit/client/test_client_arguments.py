@@ -39,6 +39,7 @@ EVERYTHING: dict[str, Any] = {
     "guidance_scale": 0.0,
     "strength": 0.5,
     "scheduler": "euler",
+    "step_cache": "balanced",
     "lora": ["outline", "dusk"],
     "lora_scale": 0.5,
     "timeout_ms": 1000,

@@ -36,7 +36,7 @@ def test_every_argument_has_an_option() -> None:
         "--negative-prompt blurry --image a.png --image https://example.org/b.png --mask m.png -n 2 --size 128x64"
         " --num-inference-steps 3 --guidance-scale 0 --strength 0.5 --scheduler euler --timeout-ms 1000 --seed 7"
         " --seed 9 --output-format webp --output-compression 80 --response-format url --user someone --priority 1"
-        " --timeout-s 5 --request-id mine --lora outline --lora dusk:0.8"
+        " --timeout-s 5 --request-id mine --lora outline --lora dusk:0.8 --step-cache fast"
     )
     expected = GenerateArguments(
         "a red circle",
@@ -49,6 +49,7 @@ def test_every_argument_has_an_option() -> None:
         guidance_scale=0.0,
         strength=0.5,
         scheduler="euler",
+        step_cache="fast",
         lora=["outline", "dusk"],
         lora_scale=[1.0, 0.8],
         timeout_ms=1000,

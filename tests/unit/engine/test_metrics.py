@@ -37,6 +37,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
     metrics.active(2)
     metrics.sleeping(1)
     metrics.forward([describe(DENOISER, (numbers(rows, 4), 1), {}, 64) for rows in (1, 2)])
+    metrics.forecasts(5)
     metrics.executor(row_limit=8, isolation_retries=1)
     metrics.image_peak("text-to-image", (64, 32), {"decode": 5000})
     metrics.completed("text-to-image", 2, {"denoise": 1.5})
@@ -61,6 +62,7 @@ def test_everything_is_counted_once_with_its_labels() -> None:
         ("forwards_total",): 1,
         ("denoiser_calls_total",): 2,
         ("forward_rows",): 3,
+        ("forecast_steps_total",): 5,
         ("row_limit",): 8,
         ("isolation_retries_total",): 1,
         ("image_peak_bytes", "64x32", "decode", "text-to-image"): 5000,

@@ -50,7 +50,7 @@ def test_every_value_is_a_public_tensor() -> None:
 
 @pytest.mark.parametrize("name", list(OwnFields.model_fields))
 def test_own_fields_at_top_level_and_in_nvext(name: str) -> None:
-    value: Any = "euler" if name in ("scheduler", "negative_prompt", "lora") else 1
+    value: Any = "euler" if name in ("scheduler", "step_cache", "negative_prompt", "lora") else 1
     arrives = ["euler"] if name == "lora" else value
     assert parse(**{name: value}).values[name] == parse(nvext={name: value}).values[name] == arrives
     with pytest.raises(BadRequest, match=f"nvext.{name}: given twice") as refused:

@@ -62,3 +62,12 @@ def test_targets_name_their_checkpoint(launch_bound: bool) -> None:
     settings = replace(SETTINGS, launch_bound=launch_bound)
     name = "launch-bound" if launch_bound else "bundled"
     assert all(target.meaning.startswith(name) for target in reached_targets(settings, records(LATENCIES_S)))
+
+
+def test_with_adapters_the_targets_are_about_a_lock_and_set_adapters() -> None:
+    settings = replace(SETTINGS, adapters=8, baselines=("fastapi",))
+    targets = reached_targets(settings, records({OWN: 0.1, "fastapi": 1.0}))
+    assert [(target.reached.partition(" ")[0], target.met) for target in targets] == [("10.00x", True)] * 2
+    assert all("8 adapters" in target.meaning and "set_adapters" in target.meaning for target in targets)
+    text = "\n".join(section(settings, Found({2: 0.01}, 2.0, records({OWN: 0.1, "fastapi": 1.0}), {}), {}).paragraphs)
+    assert "Each request has one of 8 LoRA adapters" in text

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from perf.traces import closed_loop_trace, poisson_trace
+from perf.traces import closed_loop_trace, poisson_trace, with_adapters
 from perf.workload import LONG_STEPS, SHORT_STEPS
 
 
@@ -51,3 +51,11 @@ def test_every_request_is_its_own() -> None:
     assert len({request.prompt for request in requests}) == 48
     assert len({request.seed for request in requests}) == 48
     assert {request.size for request in requests} == {(64, 64)}
+
+
+def test_adapters_take_turns_and_nothing_else_changes() -> None:
+    plain = closed_loop_trace(5, 1, 64)
+    planned = with_adapters(plain, ["a", "b"])
+    assert [one.request.lora for one in planned] == ["a", "b", "a", "b", "a"]
+    assert planned[1].request.values() == plain[1].request.values() | {"lora": "b"}
+    assert with_adapters(plain, ()) == plain

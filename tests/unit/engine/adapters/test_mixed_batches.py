@@ -129,7 +129,7 @@ def test_each_family(family: str, buckets: tuple[int, ...], tmp_path: Path) -> N
         assert [levels(one.frames, other.frames) for one, other in zip(after, never, strict=True)] == [0] * 8
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux", "qwen-image", "z-image"])
 def test_tasks_and_schedulers(family: str, tmp_path: Path) -> None:
     trial = Trial(FAMILIES[family](), tmp_path)
     with trial.engine as engine:
@@ -137,14 +137,30 @@ def test_tasks_and_schedulers(family: str, tmp_path: Path) -> None:
         for number in (1, 3, 4, 6):
             requests[number] |= {"images": image(number), "strength": 0.9, "size": None}
             if number in (3, 6):
-                requests[number] |= {"mask": mask()}
-        if family != "flux":
+                requests[number] |= {"mask": mask()} if "inpainting" in engine.pipelines.tasks else {}
+        if family in ("sd", "sdxl"):
             for number, scheduler in ((0, "ddim"), (2, "euler"), (4, "dpmpp_2m"), (7, "euler_ancestral")):
                 requests[number]["scheduler"] = scheduler
         results = trial.together(requests)
         for number, (result, expected) in enumerate(zip(results, trial.by_diffusers(requests), strict=True)):
             assert levels(result.frames[0], expected) <= 1, requests[number]
         assert engine._runner._forwards < sum(asked["num_inference_steps"] for asked in requests) / 2
+
+
+@pytest.mark.parametrize("family", ["sd", "sd3", "flux", "qwen-image", "z-image"])
+def test_forecasts_of_requests_with_adapters_are_those_of_each_alone(family: str, tmp_path: Path) -> None:
+    """What a request learns from its earlier outputs has its own adapters in it, and nobody else's."""
+    trial = Trial(FAMILIES[family](), tmp_path, row_buckets=(16,))
+    with trial.engine as engine:
+        requests = asked_of([NONE, ONE, BOTH, OTHER], engine.pipelines)
+        for number, name in enumerate(("fine", "balanced", "fast", "off")):
+            requests[number] |= {"num_inference_steps": 9, "step_cache": name}
+        results = trial.together(requests)
+        for asked, result in list(zip(requests, results, strict=True))[1:3]:
+            assert levels(result.frames, engine.generate(**asked).frames) == 0, asked
+        assert [result.statistics.computed_steps for result in results] == [8, 7, 7, 9]
+        without = engine.generate(**requests[1] | {"lora": None, "lora_scale": None})
+        assert levels(without.frames, results[1].frames) > 0
 
 
 def test_adapters_of_a_text_encoder_are_in_the_key_of_its_cache(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ REPORT = GenerationReport(
     task="text-to-image",
     size="8x8",
     num_inference_steps=1,
+    computed_steps=1,
     guidance_scale=None,
     strength=None,
     scheduler=None,

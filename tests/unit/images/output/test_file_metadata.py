@@ -47,6 +47,12 @@ def test_prompt_and_settings_can_be_read_again(
     assert read(encode(FRAME, output_format, compression, encoder)) is None
 
 
+def test_a_step_cache_is_named_for_the_image_is_not_the_same_without() -> None:
+    text = file_text("a red circle", "", 7, REPORT.model_copy(update={"step_cache": "fast"}))
+    assert text.settings == SETTINGS.replace(", Model", ", Step cache: fast, Model")
+    assert "Step cache" not in file_text("a red circle", "", 7, REPORT).settings
+
+
 @pytest.mark.parametrize(("output_format", "compression", "encoder"), PNG_WAYS)
 def test_the_pixels_stay_the_same(output_format: str, compression: int | None, encoder: str) -> None:
     data = encode(FRAME, output_format, compression, encoder, FileText("p\n" * 1000, "s"))

@@ -32,6 +32,8 @@ def test_bytes_in_the_order_of_the_frames(new: New) -> None:
         ("task", "text_to_image"),
         ("size", "56x40"),
         ("num_inference_steps", 4),
+        ("computed_steps", 4),
+        ("step_cache", "off"),
         ("guidance_scale", 7.5),
         ("strength", None),
         ("scheduler", "euler"),

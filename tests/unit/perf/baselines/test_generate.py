@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from checkpoint.random_checkpoint import make_checkpoint
-from perf.baselines.generate import CHECKPOINT, BaselinePipeline, GenerateRequest, equal_groups
+from perf.baselines.generate import ADAPTERS, CHECKPOINT, BaselinePipeline, GenerateRequest, equal_groups
+from tests.unit.engine.adapters.made import write_adapter
 
 
 def request(steps: int, seed: int = 0, guidance_scale: float = 7.5, size: str = "64x64") -> GenerateRequest:
     return GenerateRequest("a star", steps, guidance_scale, seed, size)
+
+
+def test_each_request_gets_its_own_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_checkpoint(tmp_path / "checkpoint")
+    monkeypatch.setenv(CHECKPOINT, str(tmp_path / "checkpoint"))
+    plain = BaselinePipeline()
+    (tmp_path / "loras").mkdir()
+    for seed, name in enumerate("ab"):
+        write_adapter(plain._pipeline, tmp_path / "loras" / f"{name}.safetensors", seed, strength=1.0)
+    monkeypatch.setenv(ADAPTERS, str(tmp_path / "loras"))
+    pipeline = BaselinePipeline()
+    requests = [replace(request(1), lora=name) for name in ("a", "b", "", "a")]
+    assert equal_groups(requests) == [[0, 3], [1], [2]]
+    files = pipeline.generate_batch(requests)
+    assert len(set(files)) == 3
+    assert files[0] == files[3]
+    assert files[2] == plain.generate_batch([request(1)])[0]
 
 
 def test_requests_of_equal_steps_guidance_and_size_are_one_group() -> None:

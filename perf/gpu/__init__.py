@@ -1,0 +1,1 @@
+"""What is to be measured on the day that there is a GPU."""
