@@ -50,8 +50,8 @@ class Settings:
 
     before: str = "b27288a"
     rounds: int = 2
-    requests: int = 60
-    overload: int = 100
+    requests: int = 120
+    overload: int = 300
     closed: int = 48
     repeats: int = 10
     side_px: int = 64
