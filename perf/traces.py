@@ -75,3 +75,8 @@ def mixed_steps(requests: int, dice: random.Random) -> Sequence[int]:
     steps = [SHORT_STEPS] * short + [LONG_STEPS] * (requests - short)
     dice.shuffle(steps)
     return steps
+
+
+def mixed_steps_mean() -> float:
+    """Steps of a request on the average."""
+    return SHORT_SHARE * SHORT_STEPS + (1 - SHORT_SHARE) * LONG_STEPS

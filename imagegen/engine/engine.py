@@ -23,6 +23,7 @@ from imagegen.api.tensors import Pixels
 from imagegen.api.values import shown
 from imagegen.engine.adapters.adapter import AdapterError
 from imagegen.engine.adapters.engine_adapters import adapter_store, prepare_compiled, warm_up_updates
+from imagegen.engine.backlog import Backlog
 from imagegen.engine.cached_encoders import Caches, with_caches
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.compiled.compiled_denoisers import compiled_denoisers
@@ -32,18 +33,18 @@ from imagegen.engine.generation import Generation
 from imagegen.engine.image_generator import ImageGenerator, Respond
 from imagegen.engine.lifecycle import RequestLifecycle
 from imagegen.engine.measured_tuning import MeasuredTuning
-from imagegen.engine.memory_costs import tells_memory
 from imagegen.engine.metric_families import NewSeries, discard
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.model_runner import ModelRunner
 from imagegen.engine.ranks.devices import default_device, rank_devices
 from imagegen.engine.ranks.rank_group import RankGroup
 from imagegen.engine.settings import EngineSettings
+from imagegen.engine.warm_up import warm_up
 from imagegen.metrics import CacheStatistics
 from imagegen.pipelines.checkpoint import Pipelines, load_pipelines
 from imagegen.pipelines.denoisers import denoisers_of
 from imagegen.pipelines.plan import Plan, make_plan
-from imagegen.pipelines.warmup import dropping_what_fails, warmup_plans
+from imagegen.pipelines.warmup import warmup_plans
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +93,10 @@ class Engine(ImageGenerator[Generation]):
         self.pipelines = with_caches(pipelines, caches)
         self._metrics = EngineMetrics(new_series, self._caches_by_name, pipelines.device, ranks.count if ranks else 1)
         self._adapters = adapter_store(settings, pipelines, folder, self._metrics.lora_read)
-        self._runner = ModelRunner(settings, self.pipelines, self._metrics, self._adapters, on_alive, ranks)
+        self._backlog = backlog = Backlog()
+        self._runner = ModelRunner(
+            settings, self.pipelines, self._metrics, self._adapters, on_alive, ranks, backlog.seen
+        )
         self._ranks = ranks
         self._denoisers = denoisers_of(next(iter(pipelines.tasks.values())).pipeline)
         if pipelines.takes_loras:
@@ -100,6 +104,8 @@ class Engine(ImageGenerator[Generation]):
         self.compiled = compiled_denoisers(settings, self._denoisers, pipelines.device, folder, self._metrics)
         self._lifecycle = RequestLifecycle(settings.max_active_requests, self._runner, self.pipelines, self._metrics)
         self.line = self._lifecycle.line
+        slots = self.line.slots
+        backlog.waiting = lambda: slots.waiting
         self._device_memory = DeviceMemory(self.pipelines, caches, self._adapters, self.compiled)
         self._sleep_turn = threading.Lock()
         self._sleeping = 0
@@ -123,6 +129,10 @@ class Engine(ImageGenerator[Generation]):
         with self._catalog_turn:
             self._catalog = self._catalog.model_copy(update={"modules": dict(modules)})
 
+    def line_elsewhere(self, waits: bool) -> None:
+        """Say whether requests wait for this engine in the line of another process."""
+        self._backlog.waits_elsewhere = waits
+
     @property
     def granularity_px(self) -> int:
         """Both sides of an image are multiples of this."""
@@ -141,7 +151,6 @@ class Engine(ImageGenerator[Generation]):
             ValueError: a warm-up size is malformed or not allowed, or the checkpoint's own task cannot be done.
                 Whatever else goes wrong with an image.
         """
-        largest = (self.settings.max_batch_rows,) if self.pipelines.device.type == "cuda" else ()
         with_adapters = (
             warm_up_updates(self._denoisers)
             if self.settings.compile == "torch" and self.catalog.is_configured
@@ -153,24 +162,7 @@ class Engine(ImageGenerator[Generation]):
             plan = next(warmup_plans(self.pipelines, self.settings, self.settings.warmup_sizes[:1]))
             self._runner.see_first_call(plan, MeasuredTuning(self.settings).choose)
         for plan in warmup_plans(self.pipelines, self.settings, self.settings.warmup_sizes):
-            started_s = time.monotonic()
-            _log.info("warming up: %s at %dx%d", plan.task, *plan.size)
-            takes = ""
-            with dropping_what_fails(plan, self.pipelines):
-                (image,) = self._runner.run(plan)
-                rows = max(1, image.batch_rows // max(1, image.forwards))
-                for bucket in self.settings.row_buckets or largest:
-                    filling = replace(plan, seeds=tuple(range(math.ceil(bucket / rows))))
-                    self._runner.run(filling)
-                    if with_adapters:
-                        self._runner.run(filling, with_adapters)
-            if tells_memory(self.pipelines.device) and plan.task in self.pipelines.tasks:
-                for cache in self._caches.by_name().values():
-                    cache.clear()  # the prompt of most requests has to be encoded
-                cost = self._runner.measure(plan)  # last, for the first forwards take what stays
-                takes = f"; {cost.summary()}" if cost is not None else ""
-            took_s = time.monotonic() - started_s
-            _log.info("warmed up: %s at %dx%d in %.1f s%s", plan.task, *plan.size, took_s, takes)
+            warm_up(plan, self.pipelines, self.settings, self._runner, self._caches, with_adapters)
         if self.compiled is not None:
             self.compiled.learn(False)
 

@@ -48,10 +48,18 @@ class ForwardCosts:
     def fixed_rows(self, batch_key: Hashable) -> float:
         """What a forward costs whatever its size, in rows; infinite as long as rows are not known to cost anything."""
         self._collect()
+        return fixed_rows_of(self._known(batch_key))
+
+    def seconds(self, batch_key: Hashable, rows: int) -> float | None:
+        """What a forward of so many rows takes, or one of the number of rows next to it; None when nothing is known."""
+        self._collect()
+        times = self._known(batch_key)
+        return times[min(times, key=lambda known: abs(known - rows))] if times else None
+
+    def _known(self, batch_key: Hashable) -> dict[int, float]:
+        """Seconds by rows, of those that were timed often enough."""
         times = self._seconds.get(batch_key, {})
-        return fixed_rows_of(
-            {rows: statistics.median(seconds) for rows, seconds in times.items() if len(seconds) >= _LEAST_TIMES}
-        )
+        return {rows: statistics.median(each) for rows, each in times.items() if len(each) >= _LEAST_TIMES}
 
     def _collect(self) -> None:
         """Note the forwards that the device has finished."""

@@ -157,7 +157,7 @@ class ImageGenerator(LoraOffer, Generic[Request]):
         return self.line.slots.waiting
 
     def submit(self, request: Request) -> None:
-        """Start a request; blocks while no slot is free. Slots are given in the order of arrival.
+        """Start a request; blocks while no slot is free. Those of least work get one first; see `Slots`.
 
         Raises:
             Cancelled: it was cancelled before it started.

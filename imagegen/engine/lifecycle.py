@@ -52,6 +52,7 @@ class RequestLifecycle:
             start=self._start,
             refused=self._count_failed,
             left=lambda generation: generation.left(),
+            work=lambda generation: generation.plan.work,
         )
         self._responses = ThreadPoolExecutor(_RESPONSE_THREADS, thread_name_prefix="response")
 

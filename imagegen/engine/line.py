@@ -47,7 +47,7 @@ Request = TypeVar("Request", bound=InLine)
 
 
 class Line(Generic[Request]):
-    """Admits requests in the order in which they come, as many at the same time as there are slots.
+    """Admits requests, those of least work first, as many at the same time as there are slots; see `Slots`.
 
     Args:
         count: how many slots there are.
@@ -56,6 +56,7 @@ class Line(Generic[Request]):
         start: begins a request that holds a slot, with its ticket, which it gives back to `leave`.
         refused: is told of a request that was never started, and why.
         left: is told, once or more, that a request has ended and holds no slot.
+        work: what a request takes, in any unit that all of them share.
 
     Attributes:
         slots: who holds one is being generated.
@@ -70,6 +71,7 @@ class Line(Generic[Request]):
         start: Callable[[Request, Ticket], None],
         refused: Callable[[Request, ImageGenError], None],
         left: Callable[[Request], None] = lambda request: None,
+        work: Callable[[Request], float] = lambda request: 0.0,
     ) -> None:
         self.slots = Slots(count)
         self._cancellation = Cancellation()
@@ -78,6 +80,7 @@ class Line(Generic[Request]):
         self._start = start
         self._refused = refused
         self._left = left
+        self._work = work
         self._waiting: dict[Ticket, Request] = {}  # and those that are about to wait
         self._asleep = False
 
@@ -138,7 +141,7 @@ class Line(Generic[Request]):
     @contextmanager
     def _admitting(self, request: Request) -> Iterator[Ticket]:
         """Around the wait for a slot: before it the request gets into the line, after it it is started."""
-        ticket = self.slots.enter()
+        ticket = self.slots.enter(self._work(request))
         token = request.token
         self._waiting[ticket] = request
         try:

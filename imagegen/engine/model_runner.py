@@ -27,7 +27,7 @@ from imagegen.engine.generation_job import GenerationJob
 from imagegen.engine.memory_costs import Disturbed, MemoryCost, MemoryCosts, MemoryMeter
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.pipeline_call import GeneratedImage, generate_image
-from imagegen.engine.policy import WeightedShortestProcessingTime
+from imagegen.engine.policy import AMORTIZATION, WeightedShortestProcessingTime
 from imagegen.engine.progress import ProgressPublisher
 from imagegen.engine.request_costs import RequestCosts
 from imagegen.engine.scheduler import Limits, Scheduler
@@ -55,6 +55,7 @@ class ModelRunner:
         adapters: those of requests.
         on_alive: called after each tick, and every second while there is nothing to do; on the device thread.
         ranks: several devices that share each forward; None for one.
+        line: whether requests wait until one of those that are given here is finished; asked once a forward.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ModelRunner:
         adapters: AdapterStore,
         on_alive: Callable[[], None] = lambda: None,
         ranks: Ranks | None = None,
+        line: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings
         self._ranks = ranks
@@ -76,7 +78,10 @@ class ModelRunner:
         tiles = bool(getattr(getattr(own.pipeline, "vae", None), "use_tiling", False))
         self._memory_costs = MemoryCosts(own_task, pipelines.native_size, tiles=tiles)
         limits = Limits(settings.max_batch_rows, settings.max_batch_pixels)
-        scheduler: Scheduler[PipelineRun] = Scheduler(limits, WeightedShortestProcessingTime(self._costs.fixed_rows))
+        policy = WeightedShortestProcessingTime(
+            self._costs.fixed_rows, amortization=AMORTIZATION[settings.prefer], line=line
+        )
+        scheduler: Scheduler[PipelineRun] = Scheduler(limits, policy, self._costs.seconds)
         self._executor = Executor(self._forward, scheduler, OUT_OF_MEMORY)
         self._device_thread = DeviceThread(self._executor, on_alive, pipelines.device)
         self._forwards = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -75,17 +75,39 @@ class Limits:
 Run = TypeVar("Run", bound=Waiting)
 
 
+def _unknown(batch_key: Hashable, rows: int) -> float | None:
+    return None
+
+
 class Scheduler(Generic[Run]):
     """Keeps the runs that wait and gives out those that share the next forward.
+
+    Batch keys get equal shares of the device's time, whatever a forward of theirs takes, as long as calls of theirs
+    wait: after a forward of a large image as many of small ones follow as take as long. While the cost of one of them
+    is not known, they take turns. A key that has had no forward for `OVERDUE` others is next in any case.
+
+    Nobody starves: where k batch keys wait, and a calls of one's own key, a call waits for no more than the policy's
+    `starvation_limit + (OVERDUE + k) * a` forwards; where there is one key, for `starvation_limit + a`.
 
     Args:
         limits: bounds of one forward.
         policy: orders calls of one batch key and says how many of them share.
+        seconds: what a forward of a batch key and so many rows takes, as far as is known.
     """
 
-    def __init__(self, limits: Limits, policy: Policy | None = None) -> None:
+    OVERDUE = 32
+
+    def __init__(
+        self,
+        limits: Limits,
+        policy: Policy | None = None,
+        seconds: Callable[[Hashable, int], float | None] = _unknown,
+    ) -> None:
         self.limits = limits
         self._policy = policy or WeightedShortestProcessingTime()
+        self._seconds = seconds
+        self._used_s: dict[Hashable, float] = {}  # of the device, by batch key; only what is beyond `_least_used_s`
+        self._least_used_s = 0.0  # of the key that had the last forward, before it: where one that is new begins
         self._waiting: deque[Run] = deque()  # batch keys whose last forward is longest ago come first
         self._forwards = 0
 
@@ -107,16 +129,17 @@ class Scheduler(Generic[Run]):
     def next_batch(self, row_limit: int) -> list[Run]:
         """Of the batch key whose turn it is: the most urgent calls within the limits, as many as should share.
 
-        Batch keys take turns, however many runs wait with each: urgency counts among calls that can share.
+        However many runs wait with each: urgency counts among calls that can share.
 
         Args:
             row_limit: most rows of this forward, `max_batch_rows` or less.
         """
         if not self._waiting:
             return []
-        batch_key = self._waiting[0].call.batch_key
-        alike = [run for run in self._waiting if run.call.batch_key == batch_key]
-        others = [run for run in self._waiting if run.call.batch_key != batch_key]
+        alike, others = self._of_key(self._waiting[0].call.batch_key)
+        batch_key = self._next_key(others)
+        if batch_key != alike[0].call.batch_key:
+            alike, others = self._of_key(batch_key)
         alike.sort(key=self._urgency, reverse=True)
         batch = self._within_limits(alike, row_limit)
         if len(batch) > 1:
@@ -125,7 +148,34 @@ class Scheduler(Generic[Run]):
         taken = set(batch)
         self._waiting = deque(others + [run for run in alike if run not in taken])
         self._forwards += 1
+        if others:
+            self._charge(batch_key, sum(run.call.rows for run in batch))
         return batch
+
+    def _of_key(self, batch_key: Hashable) -> tuple[list[Run], list[Run]]:
+        """The runs that wait with a call of this batch key, and the others."""
+        alike = [run for run in self._waiting if run.call.batch_key == batch_key]
+        return alike, [run for run in self._waiting if run.call.batch_key != batch_key]
+
+    def _next_key(self, others: Sequence[Run]) -> Hashable:
+        """The key that has used least of the device; of equal ones the first that waits, and if it is overdue."""
+        first = self._waiting[0]
+        if not others or self._forwards - first.waiting_since >= self.OVERDUE:
+            return first.call.batch_key
+        calls = {run.call.batch_key: run.call for run in (first, *others)}
+        if any(self._seconds(key, call.rows) is None for key, call in calls.items()):
+            return first.call.batch_key
+        return min(calls, key=self._used)
+
+    def _used(self, batch_key: Hashable) -> float:
+        return max(self._least_used_s, self._used_s.get(batch_key, 0.0))
+
+    def _charge(self, batch_key: Hashable, rows: int) -> None:
+        """Note that a batch key has had a forward."""
+        used_s = self._used(batch_key)
+        self._least_used_s = used_s
+        self._used_s = {key: used for key, used in self._used_s.items() if used > used_s}
+        self._used_s[batch_key] = used_s + (self._seconds(batch_key, rows) or 0.0)
 
     def _urgency(self, run: Run) -> float:
         return self._policy.urgency(run.calls_left, self._forwards - run.waiting_since)

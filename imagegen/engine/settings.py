@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from imagegen.api.parameter_types import CommaSeparated
+from imagegen.engine.policy import Prefer
 from imagegen.pipelines.settings import AUTO, PipelineSettings
 
 
@@ -31,6 +32,11 @@ class EngineSettings(PipelineSettings):
     )
     max_batch_pixels: int = Field(
         default=0, ge=0, description="most rows x pixels of one denoiser forward; 0 for no bound"
+    )
+    prefer: Prefer = Field(
+        default="balanced",
+        description="latency, balanced or throughput: how far long requests share the forwards of short ones while"
+        " nobody waits for a slot; once somebody does, forwards are filled",
     )
     row_buckets: Annotated[tuple[int, ...], CommaSeparated] = Field(
         default=(),

@@ -1,11 +1,10 @@
-"""Admission: one slot a request, given in the order of arrival. Whoever waits may do so in a thread or in asyncio."""
+"""Admission: one slot a request, least work first. Whoever waits for one may do so in a thread or in asyncio."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections import deque
 from concurrent.futures import Future
 
 from imagegen.api.errors import DeadlineExceeded, Unavailable
@@ -17,15 +16,22 @@ Ticket = Future[None]
 class Slots:
     """Bounds how many requests are generated at the same time. Safe from any thread.
 
+    Of those that wait the one with least work is next, of equal ones the first that came. Who has waited longest is
+    passed over by `OVERTAKING` others at most; so of p requests ahead of one, and all that come later, no more than
+    `(OVERTAKING + 1) * p + OVERTAKING` are begun before it.
+
     Args:
         count: how many.
     """
+
+    OVERTAKING = 7
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._lock = threading.Lock()
         self._holding: set[Ticket] = set()
-        self._line: deque[Ticket] = deque()
+        self._line: dict[Ticket, float] = {}  # their work, in the order of arrival
+        self._overtaken = 0  # how often in turn the first of them was
         self._closed = False
         self._paused = False
 
@@ -44,8 +50,11 @@ class Slots:
         """Whether none is given."""
         return self._paused
 
-    def enter(self) -> Ticket:
-        """A ticket at the end of the line, which holds a slot at once where one is free. To be given back to `leave`.
+    def enter(self, work: float = 0.0) -> Ticket:
+        """A ticket in the line, which holds a slot at once where one is free. To be given back to `leave`.
+
+        Args:
+            work: what the request takes, in any unit that all share.
 
         Raises:
             Unavailable: the slots are closed.
@@ -54,7 +63,7 @@ class Slots:
         with self._lock:
             if self._closed:
                 raise Unavailable("the server is shutting down")
-            self._line.append(ticket)
+            self._line[ticket] = work
             self._fill()
         return ticket
 
@@ -64,16 +73,14 @@ class Slots:
             if ticket in self._holding:
                 self._holding.discard(ticket)
                 self._fill()
-            elif ticket in self._line:
-                self._line.remove(ticket)
+            else:
+                self._line.pop(ticket, None)
 
     def refuse(self, ticket: Ticket, error: Exception) -> None:
         """End the wait of a ticket with `error`; of no effect on one that does not wait."""
         with self._lock:
-            if ticket in self._line:
-                self._line.remove(ticket)
-                if ticket.set_running_or_notify_cancel():
-                    ticket.set_exception(error)
+            if self._line.pop(ticket, None) is not None and ticket.set_running_or_notify_cancel():
+                ticket.set_exception(error)
 
     def pause(self) -> None:
         """Give no slot until `resume`; who waits goes on waiting."""
@@ -96,10 +103,18 @@ class Slots:
 
     def _fill(self) -> None:
         while self._line and not self._paused and len(self._holding) < self._count:
-            ticket = self._line.popleft()
+            ticket = self._next()
             if ticket.set_running_or_notify_cancel():  # else nobody waits there any more
                 self._holding.add(ticket)
                 ticket.set_result(None)
+
+    def _next(self) -> Ticket:
+        """Take who is next out of the line."""
+        first = next(iter(self._line))
+        ticket = first if self._overtaken >= self.OVERTAKING else min(self._line, key=self._line.__getitem__)
+        self._overtaken = 0 if ticket is first else self._overtaken + 1
+        del self._line[ticket]
+        return ticket
 
 
 def wait(ticket: Ticket, deadline_s: float | None) -> None:

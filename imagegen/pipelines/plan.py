@@ -86,6 +86,12 @@ class Plan:
         """Steps of the loop that are done, 1 or more."""
         return _steps_done(self.num_inference_steps, self.strength)
 
+    @property
+    def work(self) -> float:
+        """Pixels of all its images times denoiser calls, by which requests are compared."""
+        width, height = self.size
+        return float(len(self.seeds) * width * height * self.expected_calls)
+
 
 def make_plan(
     request: ImageRequest,

@@ -23,6 +23,7 @@ from imagegen.triton.stream_settings import StreamSettings
 from imagegen_client import ERROR_CODES
 from perf.hostile.case import NO_HTTP
 from perf.hostile.statuses import CLOSES, LEFT_OUT, OWN_RESPONSES
+from perf.policy import comparison
 from tests.monitoring_queries import alerts
 from tests.on_accelerator import budgets
 
@@ -122,6 +123,7 @@ TABLES = {
     ("engine.md", "| with | calls | launches | noise | copies to the host | waits of a forward |"): budgets.rows,
     ("openai.md", "| field | value | here | meaning |"): openai_value_rows,
     ("operations.md", "| parameter | default | meaning |"): parameter_rows,
+    ("operations.md", "| load | side | short p50 ms | p95 | long p50 ms | p95 | requests/s |"): comparison.rows,
     ("operations.md", "| option | value | given | why |"): option_rows,
     ("operations.md", "| metric | kind | meaning |"): metric_rows,
     ("../perf/README.md", "| way | response | of what | why |"): own_response_rows,

@@ -279,7 +279,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         if not self._first.done():
             self._first.set_result(description)
         self._on_alive()
-        self._sleep.loaded(partial(self._requests.begin, worker.send))
+        self._sleep.loaded(partial(self._requests.begin, worker.send, description.native_size))
         if self._closing.is_set():
             worker.send(frames_of(Close()))
 

@@ -72,6 +72,12 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
+class Waiting(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: whether requests wait until it has finished one."""
+
+    anybody: bool
+
+
 class LoadLora(msgspec.Struct, frozen=True, tag=True):
     """To the worker: read an adapter, and offer it.
 
@@ -218,7 +224,7 @@ class Closed(msgspec.Struct, frozen=True, tag=True):
     """From the worker, its last word: it has finished."""
 
 
-ToWorker: TypeAlias = Load | Generate | Cancel | LoadLora | UnloadLora | Sleep | Wake | Close
+ToWorker: TypeAlias = Load | Generate | Cancel | Waiting | LoadLora | UnloadLora | Sleep | Wake | Close
 FromWorker: TypeAlias = (
     Ready | LoadFailed | Asleep | Alive | Told | Left | Images | Failed | LoraReply | Counted | Closed
 )

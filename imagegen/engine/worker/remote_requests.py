@@ -22,7 +22,18 @@ from imagegen.engine.image_generator import Respond
 from imagegen.engine.line import Line
 from imagegen.engine.response_claim import ResponseClaim, deadline_s
 from imagegen.engine.slots import Ticket
-from imagegen.engine.worker.messages import Cancel, Failed, Frames, Generate, Images, Left, Told, array, frames_of
+from imagegen.engine.worker.messages import (
+    Cancel,
+    Failed,
+    Frames,
+    Generate,
+    Images,
+    Left,
+    Told,
+    Waiting,
+    array,
+    frames_of,
+)
 from imagegen.engine.worker.poison_list import Asked, PoisonList
 from imagegen.engine.worker.remote_metrics import RemoteMetrics
 from imagegen.engine.worker.wire_errors import error_of
@@ -30,6 +41,7 @@ from imagegen.engine.worker.wire_errors import error_of
 _log = logging.getLogger(__name__)
 
 _RESPONSE_THREADS = 2  # copying frames into a response must not hold up the messages
+_USUAL_SIZE, _USUAL_STEPS = "1024x1024", 50
 
 
 @dataclass(eq=False)
@@ -117,21 +129,40 @@ class RemoteRequests:
         self._numbers = itertools.count()
         self._send: Callable[[Frames], None] | None = None
         self._held: dict[int, _Held] = {}
+        self._told_waiting = False
+        self._native_px = _area_px(_USUAL_SIZE)
         self._responses = ThreadPoolExecutor(_RESPONSE_THREADS, thread_name_prefix="response")
         self.line: Line[RemoteRequest] = Line(
             max_active_requests,
-            metrics,
+            self,
             check=self._check,
             start=self._start,
             refused=metrics.failed,
+            work=self._work,
         )
         self.line.slots.pause()
 
-    def begin(self, send: Callable[[Frames], None]) -> None:
-        """There is a process, which takes messages."""
+    def begin(self, send: Callable[[Frames], None], native_size: str = _USUAL_SIZE) -> None:
+        """There is a process, which takes messages; `native_size`: "WxH" in pixels of an image whose size is "auto"."""
         with self._lock:
             self._send = send
+            self._told_waiting = False
+        self._native_px = _area_px(native_size)
         self.line.slots.resume()
+        self.waiting(self.line.slots.waiting)
+
+    def waiting(self, count: int) -> None:
+        """So many requests wait for a slot; the process is told whether anybody does."""
+        self._metrics.waiting(count)
+        with self._lock:
+            anybody = self.line.slots.waiting > 0  # by now: what two threads say may come in the wrong order
+            if self._send is not None and self._told_waiting != anybody:
+                self._told_waiting = anybody
+                self._send(frames_of(Waiting(anybody)))
+
+    def active(self, count: int) -> None:
+        """So many requests hold a slot."""
+        self._metrics.active(count)
 
     def lost(self, why: str, *, asleep: bool = False) -> None:
         """The process has ended: all that it had get an error now, and nobody gets a slot.
@@ -189,6 +220,15 @@ class RemoteRequests:
         self._poison.check(request.content)
         self._arrived()
 
+    def _work(self, request: RemoteRequest) -> float:
+        """See `Plan.work`; what only the model knows, such as its own number of steps, is guessed."""
+        asked = request.asked
+        if asked.size is not None:
+            pixels = asked.size[0] * asked.size[1]
+        else:
+            pixels = self._native_px if request.images is None else request.images.shape[1] * request.images.shape[2]
+        return float(asked.n * pixels * (asked.num_inference_steps or _USUAL_STEPS))
+
     def _start(self, request: RemoteRequest, ticket: Ticket) -> None:
         arrays = [pixels for pixels in (request.images, request.mask) if pixels is not None]
         number = next(self._numbers)
@@ -235,3 +275,8 @@ class RemoteRequests:
             self._responses.submit(respond)
         except RuntimeError:  # no thread to be had: late for others, but never without a response
             respond()
+
+
+def _area_px(size: str) -> int:
+    width, _, height = size.partition("x")
+    return int(width) * int(height)

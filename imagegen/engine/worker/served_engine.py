@@ -44,6 +44,7 @@ from imagegen.engine.worker.messages import (
     Sleep,
     Told,
     UnloadLora,
+    Waiting,
     Wake,
     array,
     frames_of,
@@ -137,6 +138,8 @@ class ServedEngine:
             token = self._tokens.get(message.number)
             if token is not None:
                 token.cancel()
+        elif isinstance(message, Waiting):
+            engine.line_elsewhere(message.anybody)
         elif isinstance(message, LoadLora):
             self._administration.submit(self._load_lora, engine, message)
         elif isinstance(message, UnloadLora):

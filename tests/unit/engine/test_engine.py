@@ -14,7 +14,7 @@ import pytest
 from checkpoint.random_checkpoint import make_checkpoint
 from imagegen.api.errors import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
 from imagegen.api.events import Preview, Progress
-from imagegen.engine import Engine, EngineSettings, GenerationResult
+from imagegen.engine import Engine, GenerationResult
 from imagegen.pipelines.previews import fit_projection
 from tests.unit.tiny_engine import ENDLESS, SLOTS, TIMEOUT_S, Gate, levels, pipelines, tiny_engine, wait_until
 
@@ -172,19 +172,6 @@ def test_metrics_reach_the_callback() -> None:
     assert arrived["imagegen_diffusion_forwards_total"] == 4
     assert arrived["imagegen_diffusion_denoiser_calls_total"] == 8
     assert arrived["imagegen_diffusion_images_total"] == 2
-
-
-def test_each_task_is_warmed_up_for_each_row_bucket() -> None:
-    settings = EngineSettings(model="tiny", warmup_sizes=("32x64",), row_buckets=(2, 8), max_batch_rows=8)
-    with tiny_engine(settings) as engine:
-        rows: list[int] = []
-        unet = pipelines().tasks["text-to-image"].pipeline.unet
-        hook = unet.register_forward_pre_hook(
-            lambda _, args, named: rows.append(len(named["sample"])), with_kwargs=True
-        )
-        engine.warm_up()
-        hook.remove()
-    assert set(rows) == {2, 8}
 
 
 def test_frames_are_an_array_of_their_own(engine: Engine) -> None:

@@ -153,3 +153,12 @@ def test_on_a_gpu_no_marks_pile_up_while_images_are_generated_alone(on_gpu: Forw
         run_on_gpu(on_gpu, 2, 10)
         Event.done_ms = Event.clock_ms
     assert len(Event.alive) <= 2
+
+
+def test_what_a_forward_takes_is_that_of_the_nearest_number_of_rows(costs: ForwardCosts) -> None:
+    assert costs.seconds("a", 2) is None
+    note(costs, "a", 2, 0.010)
+    note(costs, "a", 16, 0.040)
+    costs.note("a", 6, 0.5)
+    assert [costs.seconds("a", rows) for rows in (1, 2, 6, 14, 32)] == [0.010, 0.010, 0.010, 0.040, 0.040]
+    assert costs.seconds("b", 2) is None

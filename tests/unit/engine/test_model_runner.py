@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +21,11 @@ from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.metric_families import discard
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.model_runner import ModelRunner
+from imagegen.engine.policy import Prefer
 from imagegen.pipelines.plan import PlannedLora
 from imagegen.pipelines.warmup import warmup_plans
 from tests.unit.engine.adapters.files import Reader, write
-from tests.unit.tiny_engine import ENDLESS, SETTINGS, TIMEOUT_S, no_adapters, pipelines, tiny_engine, wait_until
+from tests.unit.tiny_engine import ENDLESS, SETTINGS, TIMEOUT_S, Gate, no_adapters, pipelines, tiny_engine, wait_until
 
 
 @pytest.fixture
@@ -73,6 +75,38 @@ def test_where_rows_cost_a_short_request_has_its_forwards_for_itself(
         assert next(long)
         assert engine.generate("a red cat", num_inference_steps=4).statistics.mean_batch_rows == rows
         long.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("prefer", "waits"), [("balanced", True), ("throughput", False), ("latency", True)])
+def test_forwards_are_filled_where_requests_wait_or_throughput_is_preferred(
+    monkeypatch: pytest.MonkeyPatch, prefer: Prefer, waits: bool
+) -> None:
+    """As above, on a device where each row costs."""
+    monkeypatch.setattr("imagegen.engine.forward_costs.ForwardCosts.fixed_rows", lambda self, batch_key: 0.0)
+    with tiny_engine(SETTINGS.model_copy(update={"prefer": prefer, "max_active_requests": 2})) as engine:
+        long = engine.stream("a red cat", num_inference_steps=ENDLESS)
+        assert next(long)
+        engine.line_elsewhere(waits)
+        assert engine.generate("a red cat", num_inference_steps=4).statistics.mean_batch_rows == 4
+        long.close()  # type: ignore[attr-defined]
+
+
+def test_a_line_of_this_engine_fills_forwards(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
+    """Who waits is not cancelled before the short request has had two forwards."""
+    monkeypatch.setattr("imagegen.engine.forward_costs.ForwardCosts.fixed_rows", lambda self, batch_key: 0.0)
+    with tiny_engine(SETTINGS.model_copy(update={"max_active_requests": 2})) as engine:
+        long = engine.stream("a red cat", num_inference_steps=ENDLESS)
+        assert next(long)
+        gate.close()
+        with ThreadPoolExecutor(2) as threads:
+            short = threads.submit(engine.generate, "a red cat", num_inference_steps=2)
+            wait_until(lambda: engine.active_requests == 2)
+            waiting = threads.submit(engine.generate, "a red cat", num_inference_steps=2)
+            wait_until(lambda: engine.waiting_requests == 1)
+            gate.open()
+            assert short.result().statistics.mean_batch_rows == 4
+            waiting.result()
+            long.close()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagegen.engine.policy import WeightedShortestProcessingTime
+from imagegen.engine.policy import AMORTIZATION, Prefer, WeightedShortestProcessingTime
 
 POLICY = WeightedShortestProcessingTime()
 SHORT, LONG = POLICY.urgency(4, 0), POLICY.urgency(50, 0)
@@ -69,3 +70,29 @@ def test_a_device_is_asked_about_the_batch_key_of_the_calls() -> None:
     policy = WeightedShortestProcessingTime(fixed_rows.__getitem__)
     urgencies, rows = [SHORT, SHORT, LONG, LONG], [2] * 4
     assert [policy.sharing(urgencies, rows, key) for key in ("full", "not full")] == [2, 4]
+
+
+def test_while_somebody_waits_for_a_slot_forwards_are_filled() -> None:
+    waits = True
+    policy = WeightedShortestProcessingTime(lambda batch_key: FULL, line=lambda: waits)
+    assert policy.sharing([SHORT, SHORT, LONG, LONG], [2] * 4, "a") == 4
+    waits = False
+    assert policy.sharing([SHORT, SHORT, LONG, LONG], [2] * 4, "a") == 2
+
+
+def test_each_preference_shares_at_least_as_far_as_the_one_before() -> None:
+    """On a device between full and not full, a forward's fixed cost as much as four rows."""
+    urgencies, rows = [SHORT, *[POLICY.urgency(left, 0) for left in (10, 20, 30, 50)]], [2] * 5
+    shared = [
+        WeightedShortestProcessingTime(lambda batch_key: 4.0, amortization=AMORTIZATION[prefer]).sharing(
+            urgencies, rows, "a"
+        )
+        for prefer in get_args(Prefer)
+    ]
+    assert shared == [3, 4, 5]
+    assert list(AMORTIZATION) == list(get_args(Prefer))
+
+
+def test_who_prefers_throughput_fills_forwards_also_where_a_forward_costs_nothing_but_its_rows() -> None:
+    policy = WeightedShortestProcessingTime(lambda batch_key: 0.0, amortization=AMORTIZATION["throughput"])
+    assert policy.sharing([SHORT, LONG], [2, 2], "a") == 2

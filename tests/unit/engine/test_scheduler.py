@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from imagegen.engine.scheduler import Limits, Scheduler
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagegen.engine.policy import WeightedShortestProcessingTime
+from imagegen.engine.scheduler import Limits, Policy, Scheduler
 from tests.unit.engine.executor_toys import FULL_DEVICE, Toy
 
 
@@ -86,3 +92,82 @@ def test_the_policy_can_be_another_one() -> None:
     for calls_left in (1, 3, 2):
         scheduler.add(Run(str(calls_left), calls_left))
     assert [names(scheduler.next_batch(16)) for _ in range(4)] == [["3"], ["2"], ["1"], []]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([2, 4, 16]),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 3.0, math.inf]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_nobody_waits_longer_than_the_policy_says(
+    seed: int, row_limit: int, keys: int, fixed_rows: float, line: bool, known: bool
+) -> None:
+    """Short ones come and go all the time, twelve runs wait, and each forward has room for few of them."""
+    dice = random.Random(seed)
+    costs = {"0": 1.0, "1": 0.1, "2": 0.01} if known else {}
+    overdue = Scheduler.OVERDUE if known and keys > 1 else 0
+    policy = WeightedShortestProcessingTime(lambda _: fixed_rows, line=lambda: line, starvation_limit=8)
+    scheduler: Scheduler[Run] = Scheduler(Limits(row_limit), policy, lambda key, rows: costs.get(str(key)))
+    runs = 12
+    for _ in range(runs):
+        scheduler.add(_some_run(dice, keys))
+    for number in range(200):
+        batch = scheduler.next_batch(row_limit)
+        for run in batch:
+            waited = number - run.waiting_since
+            assert waited <= policy.starvation_limit + (keys + overdue) * runs
+            run.calls_left -= 1
+        for run in batch:
+            scheduler.add(run if run.calls_left else _some_run(dice, keys))
+
+
+def _some_run(dice: random.Random, keys: int) -> Run:
+    return Run("", dice.choice([1, 4, 50, 1000]), str(dice.randrange(keys)), dice.choice([1, 2]))
+
+
+def keys_given_out(scheduler: Scheduler[Run], forwards: int) -> list[str]:
+    """Batch keys of the next forwards, whose runs wait again after each."""
+    keys = []
+    for _ in range(forwards):
+        batch = scheduler.next_batch(16)
+        keys.append(batch[0].batch_key)
+        for run in batch:
+            scheduler.add(run)
+    return keys
+
+
+def with_costs(seconds: dict[str, float | None], policy: Policy | None = None) -> Scheduler[Run]:
+    scheduler: Scheduler[Run] = Scheduler(Limits(), policy, lambda key, rows: seconds[str(key)])
+    for key in seconds:
+        scheduler.add(Run(key, 50, key))
+    return scheduler
+
+
+def test_batch_keys_get_equal_shares_of_the_devices_time() -> None:
+    """A forward of a large image is followed by as many of small ones as take as long."""
+    keys = keys_given_out(with_costs({"large": 1.0, "small": 0.125, "other": 0.25}), 130)
+    assert keys[:3] == ["large", "small", "other"]
+    assert [keys.count(key) for key in ("large", "small", "other")] == [10, 80, 40]
+
+
+def test_while_a_cost_is_not_known_batch_keys_take_turns() -> None:
+    assert keys_given_out(with_costs({"large": 1.0, "small": 0.125, "new": None}), 6) == ["large", "small", "new"] * 2
+
+
+def test_who_comes_later_has_not_saved_up_for_it() -> None:
+    scheduler: Scheduler[Run] = Scheduler(Limits(), None, lambda key, rows: 0.25)
+    for key in "ab":
+        scheduler.add(Run(key, 50, key))
+    keys_given_out(scheduler, 100)
+    scheduler.add(Run("late", 50, "late"))
+    assert sorted(keys_given_out(scheduler, 6)) == ["a", "a", "b", "b", "late", "late"]
+
+
+def test_a_key_whose_forwards_take_very_long_is_overdue_after_32() -> None:
+    keys = keys_given_out(with_costs({"large": 1000.0, "small": 1.0}), 100)
+    gaps = [number for number, key in enumerate(keys) if key == "large"]
+    assert gaps == [0, 33, 66, 99]

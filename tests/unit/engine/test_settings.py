@@ -16,6 +16,7 @@ from imagegen.engine.settings import EngineSettings
         ("max_active_requests", 0),
         ("max_batch_rows", 0),
         ("max_batch_pixels", -1),
+        ("prefer", "speed"),
         ("row_buckets", (0, 16)),
         ("row_buckets", (16, 8)),
         ("row_buckets", (2, 8)),  # below max_batch_rows

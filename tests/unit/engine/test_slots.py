@@ -1,4 +1,4 @@
-"""As many requests hold a slot as configured; the others wait in the order of arrival, in threads or in asyncio."""
+"""As many requests hold a slot as configured; the others wait, least work first, in threads or in asyncio."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imagegen.api.errors import Cancelled, DeadlineExceeded, Unavailable
 from imagegen.engine.slots import Slots, Ticket, wait, wait_async
@@ -26,7 +28,7 @@ def test_free_slots_are_held_at_once_and_no_more_than_there_are() -> None:
     assert (slots.held, slots.waiting) == (3, 2)
 
 
-def test_slots_are_given_in_the_order_of_arrival() -> None:
+def test_of_equal_work_slots_are_given_in_the_order_of_arrival() -> None:
     slots = Slots(1)
     first, second, third = (slots.enter() for _ in range(3))
     slots.leave(first)
@@ -173,3 +175,48 @@ def test_paused_nobody_gets_a_slot_and_nobody_is_refused() -> None:
     assert not any(ticket.done() for ticket in waiting)
     slots.resume()
     assert [ticket.done() for ticket in waiting] == [True, True, False]
+
+
+def test_who_has_least_work_is_next() -> None:
+    slots = Slots(1)
+    held = slots.enter(1)
+    waiting = {work: slots.enter(work) for work in (50, 4, 20)}
+    for work in (4, 20, 50):
+        slots.leave(held)
+        held = waiting.pop(work)
+        assert held.done()
+        assert not any(ticket.done() for ticket in waiting.values())
+
+
+def test_who_has_waited_longest_is_passed_over_seven_times_at_most() -> None:
+    slots = Slots(1)
+    held, long = slots.enter(), slots.enter(1000)
+    for _ in range(Slots.OVERTAKING):
+        short = slots.enter(1)
+        slots.leave(held)
+        held = short
+        assert (short.done(), long.done()) == (True, False)
+    short = slots.enter(1)
+    slots.leave(held)
+    assert (short.done(), long.done()) == (False, True)
+
+
+@given(st.lists(st.sampled_from([1.0, 4.0, 50.0]), min_size=2, max_size=60), st.integers(1, 4))
+def test_nobody_is_passed_over_more_often_than_is_said(works: list[float], count: int) -> None:
+    """Of a line that is there from the start, in which short ones come in after each that is begun."""
+    slots = Slots(count)
+    held = [slots.enter() for _ in range(count)]
+    line = [slots.enter(work) for work in works]
+    begun = 0
+    while not all(ticket.done() for ticket in line):
+        newcomer = slots.enter(1.0)
+        before = [ticket.done() for ticket in line]
+        slots.leave(held.pop(0))
+        begun += 1
+        [next_one] = [t for t, was in zip([*line, newcomer], [*before, False], strict=True) if t.done() and not was]
+        held.append(next_one)
+        if not newcomer.done():
+            slots.refuse(newcomer, Cancelled("gone"))
+        for ahead, ticket in enumerate(line):
+            if ticket is next_one:
+                assert begun - 1 <= (Slots.OVERTAKING + 1) * ahead + Slots.OVERTAKING

@@ -266,3 +266,10 @@ def test_true_guidance_without_a_negative_prompt_is_worth_a_warning(negative_pro
 def test_denoiser_calls_are_expected_by_steps_and_strength(steps: int, strength: float | None, calls: int) -> None:
     images = None if strength is None else pixels()
     assert plan(images=images, num_inference_steps=steps, strength=strength).expected_calls == calls
+
+
+def test_work_grows_with_images_pixels_and_calls() -> None:
+    one = plan(num_inference_steps=4, size=(64, 64)).work
+    assert plan(num_inference_steps=8, size=(64, 64)).work == 2 * one
+    assert plan(num_inference_steps=4, size=(64, 128)).work == 2 * one
+    assert plan(num_inference_steps=4, size=(64, 64), n=3).work == 3 * one

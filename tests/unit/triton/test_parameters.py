@@ -103,6 +103,12 @@ def test_parameters_of_the_python_backend_itself_are_left_to_it() -> None:
     assert read_parameters(model_config({"EXECUTION_ENV_PATH": "/somewhere"}), EveryKind) == EveryKind()
 
 
+def test_a_word_that_is_none_of_those_allowed_is_refused_and_they_are_listed() -> None:
+    allowed = "'speed' is not allowed; it should be 'latency', 'balanced' or 'throughput'"
+    with pytest.raises(ValueError, match=f"^parameter prefer: {allowed}"):
+        read_parameters(model_config({"prefer": "speed"}), DiffusionSettings)
+
+
 def test_a_rule_of_several_parameters_names_them_itself() -> None:
     with pytest.raises(ValueError, match=r"^parameter compile: needs row_buckets, else"):
         read_parameters(model_config({"compile": "true"}), DiffusionSettings)

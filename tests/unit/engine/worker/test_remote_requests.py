@@ -17,7 +17,17 @@ from imagegen.api.reports import GenerationReport
 from imagegen.api.request import ImageRequest
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.metric_families import discard
-from imagegen.engine.worker.messages import Cancel, Failed, Frames, Generate, Images, Left, Told, message_to_worker
+from imagegen.engine.worker.messages import (
+    Cancel,
+    Failed,
+    Frames,
+    Generate,
+    Images,
+    Left,
+    Told,
+    Waiting,
+    message_to_worker,
+)
 from imagegen.engine.worker.remote_metrics import RemoteMetrics
 from imagegen.engine.worker.remote_requests import RemoteRequest, RemoteRequests
 from tests.unit.tiny_engine import image, wait_until
@@ -225,3 +235,64 @@ def test_a_request_that_was_there_at_two_ends_is_refused(requests: RemoteRequest
         submitted(requests, "deadly")
     submitted(requests, "harmless")
     assert requests.line.slots.held == 1
+
+
+def test_the_process_is_told_when_somebody_begins_to_wait_and_when_nobody_does(
+    requests: RemoteRequests, process: Process
+) -> None:
+    for _ in range(2):
+        submitted(requests)
+    assert not [message for message in process.sent if isinstance(message, Waiting)]
+    threads = []
+    for count in (1, 2):
+        threads.append(threading.Thread(target=submitted, args=(requests,)))
+        threads[-1].start()
+        wait_until(lambda count=count: requests.line.slots.waiting == count)  # type: ignore[misc]
+    wait_until(lambda: Waiting(True) in process.sent)
+    for number in process.numbers(Generate):
+        requests.told(Left(number), [])
+    for thread in threads:
+        thread.join()
+    said = [message.anybody for message in process.sent if isinstance(message, Waiting)]
+    assert said == [True, False]
+
+
+def test_another_process_is_told_that_somebody_waits_already(requests: RemoteRequests) -> None:
+    for slot in range(2):
+        requests.line.slots.enter(slot)
+    requests.line.slots.enter()
+    process = Process()
+    requests.begin(process.send)
+    assert process.sent == [Waiting(True)]
+
+
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        ({"num_inference_steps": 4}, {"num_inference_steps": 50}),
+        ({"num_inference_steps": 4}, {}),
+        ({"n": 1}, {"n": 2}),
+        ({"size": (64, 64)}, {}),
+        ({}, {"size": (72, 72)}),
+    ],
+)
+def test_who_asks_for_less_is_begun_first(requests: RemoteRequests, less: Any, more: Any) -> None:
+    """The model's own size is 64x72, and what leaves its steps open is taken for long."""
+    process = Process()
+    requests.begin(process.send, "64x72")
+    for _ in range(2):
+        submitted(requests)
+    threads = []
+    for count, asked in enumerate((more, less), 1):
+        client = Client(str(asked))
+        client.request.asked = ImageRequest(prompt=str(asked), **asked)
+        threads.append(threading.Thread(target=requests.line.submit, args=(client.request,)))
+        threads[-1].start()
+        wait_until(lambda count=count: requests.line.slots.waiting == count)  # type: ignore[misc]
+    first = process.numbers(Generate)[0]
+    requests.told(Left(first), [])
+    wait_until(lambda: len(process.numbers(Generate)) == 3)
+    assert [m.request.prompt for m in process.sent if isinstance(m, Generate)][-1] == str(less)
+    requests.told(Left(process.numbers(Generate)[1]), [])
+    for thread in threads:
+        thread.join()

@@ -37,6 +37,7 @@ from imagegen.engine.worker.messages import (
     Sleep,
     Told,
     UnloadLora,
+    Waiting,
     Wake,
     array,
     frames_of,
@@ -275,3 +276,13 @@ def test_an_adapter_that_is_configured_and_faulty_ends_the_start(unloaded: Serve
     assert failure.kind == "ValueError"
     assert "parameter lora_modules" in failure.problem
     assert "'outline' cannot be used" in failure.problem
+
+
+def test_the_engine_is_told_that_requests_wait_elsewhere(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(Engine, "line_elsewhere", lambda engine, waits: told.append(waits))
+    for anybody in (True, False):
+        server.say(Waiting(anybody))
+    server.say(*generate(1))
+    server.outcome(1)
+    assert told == [True, False]
