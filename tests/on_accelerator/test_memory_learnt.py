@@ -162,7 +162,7 @@ def test_the_log_and_a_gauge_have_what_was_learnt(caplog: pytest.LogCaptureFixtu
         def observe(self, value: float) -> None: ...
 
     with (
-        caplog.at_level("INFO", "imagegen.engine.engine"),
+        caplog.at_level("INFO", "imagegen.engine.warm_up"),
         engine_on_device(on_device("sd"), warmed_up_at("48x48", "96x96"), new_series=Gauge) as engine,
     ):
         engine.warm_up()

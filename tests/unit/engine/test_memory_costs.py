@@ -149,7 +149,7 @@ def test_the_most_room_that_was_seen_counts() -> None:
 
 def test_on_a_cpu_nothing_is_learnt(caplog: pytest.LogCaptureFixture) -> None:
     assert not tells_memory(torch.device("cpu"))
-    with caplog.at_level("INFO", "imagegen.engine.engine"), tiny_engine() as engine:
+    with caplog.at_level("INFO", "imagegen.engine.warm_up"), tiny_engine() as engine:
         engine.warm_up()
         assert engine._runner._memory_costs.expected_bytes(plan(64)) is None
     assert "warmed up" in caplog.text
