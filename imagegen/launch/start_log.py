@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 # As `imagegen.triton.process` formats the log of model processes.
-_LINE = re.compile(r"^INFO imagegen\.(?:pipelines\.checkpoint|pipelines\.loading|engine\.engine): (.*)$", re.MULTILINE)
+_LINE = re.compile(r"^INFO imagegen\.(?:pipelines\.checkpoint|pipelines\.loading|engine\.warm_up): (.*)$", re.MULTILINE)
 
 
 class StartLog:
