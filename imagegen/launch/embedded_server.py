@@ -7,8 +7,10 @@ fixes: never expose it; production runs the official container with the same mod
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
+import signal
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -19,7 +21,10 @@ from imagegen.launch.child_process import HOST, ServerError, responds
 from imagegen.launch.ports import free_ports
 from imagegen.launch.triton_server import TritonServer
 
+_MOST_ABORTS = 2
 _DRAIN_TIMEOUT_S = 6.0  # the whole stop stays under 10 s
+
+_log = logging.getLogger(__name__)
 
 
 class EmbeddedServer(TritonServer):
@@ -57,6 +62,7 @@ class EmbeddedServer(TritonServer):
             ready_timeout_s=ready_timeout_s,
         )
         self._python_folder = Path(sys.executable).parent
+        self._aborts = 0
         self._ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self.http_port = self.grpc_port = self.metrics_port = 0
 
@@ -73,6 +79,20 @@ class EmbeddedServer(TritonServer):
     def is_ready(self) -> bool:
         """Whether it says that it is ready to serve, and tells its metrics, which Triton begins with last."""
         return super().is_ready() and responds(self.metrics_url)
+
+    def has_started(self) -> bool:
+        """As `ChildProcess.has_started`; one that aborts while it starts is started again, twice at most.
+
+        Release 24.10 does so now and then on a busy machine, in Boost's locks of shared memory (lock_exception), before a
+        model has come far; a model that cannot be loaded ends it with a status instead.
+        """
+        if self._aborts < _MOST_ABORTS and self.poll() == -signal.SIGABRT:
+            self._aborts += 1
+            _log.warning("tritonserver aborted while starting; it is started again (log: %s)", self.log_file)
+            self.kill()
+            self.launch()
+            return False
+        return super().has_started()
 
     def _choose_ports(self) -> None:
         self._ports = free_ports(self._ports)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import imagegen
 
-ALLOWED = {"api", "engine", "pipelines", "metrics", "malloc", "file_names"}
+ALLOWED = {"api", "engine", "pipelines", "metrics", "malloc", "file_names", "user_caches"}
 
 
 def imported(path: Path) -> set[str]:

@@ -48,3 +48,27 @@ def test_without_the_package_that_carries_it_its_extra_is_named(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ServerError, match=r"imagegen-triton\[serve\] has it"):
         EmbeddedServer(tmp_path).program(tmp_path)
+
+
+class Aborting(EmbeddedServer):
+    """A program in the place of tritonserver that aborts the first times that it is started."""
+
+    def __init__(self, folder: Path, aborts: int) -> None:
+        super().__init__(folder)
+        self.left = aborts
+        self.starts = 0
+
+    def program(self, run_folder: Path) -> list[str]:
+        self.starts += 1
+        end = "os.abort()" if self.starts <= self.left else "sys.exit(3)"
+        return [sys.executable, "-c", f"import os, sys; print('begun', flush=True); {end}"]
+
+
+@pytest.mark.parametrize(("aborts", "starts"), [(0, 1), (1, 2), (9, 3)])
+def test_one_that_aborts_while_it_starts_is_started_again_twice(tmp_path: Path, aborts: int, starts: int) -> None:
+    """Release 24.10 does so on a busy machine; what ends with a status has a reason, which would be the same again."""
+    server = Aborting(tmp_path, aborts)
+    with pytest.raises(ServerError, match="tritonserver ended while starting: begun"):
+        server.__enter__()
+    assert server.starts == starts
+    assert server.log_file.read_text().count("begun") == starts
