@@ -83,8 +83,8 @@ class EmbeddedServer(TritonServer):
     def has_started(self) -> bool:
         """As `ChildProcess.has_started`; one that aborts while it starts is started again, twice at most.
 
-        Release 24.10 does so now and then on a busy machine, in Boost's locks of shared memory (lock_exception), before a
-        model has come far; a model that cannot be loaded ends it with a status instead.
+        Release 24.10 does so now and then on a busy machine, in Boost's locks of shared memory (lock_exception), before
+        any model has come far. A model that cannot be loaded ends it with a status instead.
         """
         if self._aborts < _MOST_ABORTS and self.poll() == -signal.SIGABRT:
             self._aborts += 1
