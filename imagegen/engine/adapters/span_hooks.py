@@ -95,23 +95,25 @@ class SpanHooks:
         count = 1
         if not table.whole:
             count = tokens_a_row(name, given, table.rows, behind_each_other=self._behind_each_other)
+        given = given.to(wanted[0][2].down.dtype)  # all adapters of a layer have the layer's
+        if wanted[0][2].down.ndim == 4 or not output.is_contiguous() or output.dtype != given.dtype:
+            for start, stop, low_rank, scale in wanted:
+                span = slice(None) if table.whole else slice(start * count, stop * count)
+                _add_to_rows(layer, given[span], output[span], low_rank, scale)
+            return
+        # Without dimensions that nobody needs: with many small spans the host's time counts.
+        inputs, outputs = given.reshape(-1, given.shape[-1]), output.view(-1, output.shape[-1])
+        tokens = inputs.shape[0] // given.shape[0] * count  # of each row
         for start, stop, low_rank, scale in wanted:
-            if table.whole:
-                _add_low_rank(layer, given, output, low_rank, scale)
-            else:
-                span = slice(start * count, stop * count)
-                _add_low_rank(layer, given[span], output[span], low_rank, scale)
+            span = slice(None) if table.whole else slice(start * tokens, stop * tokens)
+            inner = functional.linear(inputs[span], low_rank.down)  # [tokens, rank]
+            outputs[span].addmm_(inner, low_rank.up.t(), alpha=scale)
 
 
-def _add_low_rank(layer: Any, given: torch.Tensor, output: torch.Tensor, low_rank: LowRank, scale: float) -> None:
+def _add_to_rows(layer: Any, given: torch.Tensor, output: torch.Tensor, low_rank: LowRank, scale: float) -> None:
     """output += scale * up(down(given)), in place; `output` may be some rows of another tensor."""
-    given = given.to(low_rank.down.dtype)
     if low_rank.down.ndim == 4:
         inner = functional.conv2d(given, low_rank.down, None, layer.stride, layer.padding, layer.dilation)
         output.add_(functional.conv2d(inner, low_rank.up), alpha=scale)
-        return
-    inner = functional.linear(given, low_rank.down)  # [..., rank]
-    if output.is_contiguous() and output.dtype == inner.dtype:
-        output.view(-1, output.shape[-1]).addmm_(inner.reshape(-1, low_rank.rank), low_rank.up.t(), alpha=scale)
     else:
-        output.add_(functional.linear(inner, low_rank.up), alpha=scale)
+        output.add_(functional.linear(functional.linear(given, low_rank.down), low_rank.up), alpha=scale)
