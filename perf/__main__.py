@@ -9,9 +9,8 @@ import argparse
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from perf import baseline_section as baselines
 from perf.environment import environment, results_folder
 from perf.hostile import summary as hostile
 from perf.hostile.run import Settings as HostileSettings
+from perf.parts import check_names, outcome_of, with_options
 from perf.report import Outcome, Section, write_report
 
 
@@ -112,14 +112,8 @@ def main(argv: list[str] | None = None) -> int:
 def run_part(name: str, checkpoint: Path, quick: bool = False, requests: int | None = None) -> Outcome:
     """Measure one part; what goes wrong becomes its outcome, so that the others are not lost."""
     part = PARTS[name]
-    started_s = time.monotonic()
-    section, error = None, ""
-    try:
-        settings = part.quick if quick else part.full
-        section = part.measure(settings if requests is None else replace(settings, requests=requests), checkpoint)
-    except Exception as failure:
-        error = f"{type(failure).__name__}: {failure}"
-    return Outcome(name, time.monotonic() - started_s, section, error)
+    settings = with_options(part.quick if quick else part.full, {"requests": requests})
+    return outcome_of(name, part.measure, settings, checkpoint)
 
 
 def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -135,8 +129,7 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
     parser.add_argument("--model", type=Path, default=BUNDLED, help="folder of a diffusers checkpoint")
     arguments = parser.parse_args(argv)
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    check_names(parser, "parts", arguments.parts, PARTS)
     if arguments.requests is not None and (uncounted := set(arguments.parts or PARTS) - set(_COUNTED)):
         parser.error(f"--requests is for {', '.join(_COUNTED)}, not for {', '.join(sorted(uncounted))}")
     return arguments

@@ -25,3 +25,12 @@ def has_passed(moment: Any) -> bool:
 def seconds_between(before: Any, after: Any) -> float:
     """From one mark to a later one of the same device; both have passed."""
     return float(after - before if isinstance(after, float) else before.elapsed_time(after) / 1000)
+
+
+def wait_for_device(device: torch.device) -> None:
+    """Wait until a device has done what it was given; the host's own is done when it returns.
+
+    Else a GPU fails, or waits for other ranks, when nobody looks.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -21,7 +21,7 @@ import torch
 from imagegen.engine.collate import DenoiserCall, forward
 from imagegen.engine.compiled.network import identity
 from imagegen.engine.compiled.package_key import environment
-from imagegen.engine.device_clock import mark, seconds_between
+from imagegen.engine.device_clock import mark, seconds_between, wait_for_device
 from imagegen.engine.settings import EngineSettings
 from imagegen.pipelines.settings import AUTO
 from imagegen.user_caches import user_cache_folder
@@ -135,8 +135,7 @@ def _forward_s(call: DenoiserCall) -> float:
         before = mark(call.device)
         forward(calls)
         after = mark(call.device)
-        if call.device.type == "cuda":
-            torch.cuda.synchronize(call.device)
+        wait_for_device(call.device)
         times.append(seconds_between(before, after))
     return min(times[_WARMUP:])
 

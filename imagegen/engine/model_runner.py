@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -42,6 +42,7 @@ _CPU_OUT_OF_MEMORY = "can't allocate memory"  # torch's CPU allocator raises a p
 _log = logging.getLogger(__name__)
 _forwards: Counter[torch.device] = Counter()  # begun by all engines of this process, which share a device's memory
 
+Result = TypeVar("Result")
 Finished = Callable[[list[GeneratedImage] | None, BaseException | None], None]
 
 
@@ -171,8 +172,7 @@ class ModelRunner:
                 raise Disturbed("another engine used the device")
             return meter.finish(), meter.room_bytes
 
-        measured: Future[list[tuple[MemoryCost, int]]] = Future()
-        self._device_thread.submit(GenerationJob(generate, 1, partial(_settle, measured)))
+        measured = self._submit(generate)
         try:
             ((cost, room_bytes),) = measured.result()
         except torch.AcceleratorError:
@@ -203,17 +203,11 @@ class ModelRunner:
                 see(call)
             return self._executor.call(call)
 
-        done: Future[list[GeneratedImage]] = Future()
-        self._device_thread.submit(
-            GenerationJob(lambda index: self._generate(plan, index, run_call), 1, partial(_settle, done))
-        )
-        done.result()
+        self._submit(lambda index: self._generate(plan, index, run_call)).result()
 
     def run_on_device_thread(self, work: Callable[[], None]) -> None:
         """Do something on the device's thread, between two forwards, and wait for it. Raises what it raises."""
-        done: Future[list[None]] = Future()
-        self._device_thread.submit(GenerationJob(lambda _: work(), 1, partial(_settle, done)))
-        done.result()
+        self._submit(lambda _: work()).result()
 
     def check(self, plan: Plan, deadline_s: float | None) -> None:
         """Refuse a plan that can never fit, or not be finished in time; see `MemoryCosts` and `RequestCosts`."""
@@ -231,6 +225,12 @@ class ModelRunner:
             if self._adapters.withdraw(stack):
                 stack.failed(Unavailable("the server is shutting down"))
         self._adapters.close()
+
+    def _submit(self, work: Callable[[int], Result]) -> Future[list[Result]]:
+        """Have something done on the device's thread as an image of index 0 is; its one result, or error."""
+        done: Future[list[Result]] = Future()
+        self._device_thread.submit(GenerationJob(work, 1, partial(_settle, done)))
+        return done
 
     def _forwards_of_others(self) -> int:
         """Begun by the other engines of this process on the same device."""

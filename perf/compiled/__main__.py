@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import transformers
 from checkpoint import BUNDLED
 from perf.compiled import forwards, start
 from perf.environment import environment, results_folder
+from perf.parts import check_names, outcome_of, with_options
 from perf.report import Outcome, write_report
 
 PARTS: dict[str, tuple[Any, Any]] = {
@@ -45,17 +44,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _outcome(name: str, arguments: argparse.Namespace, temporary: str) -> Outcome:
-    """Measure one part; what goes wrong becomes its outcome, so that the others are not lost."""
     measure, settings = PARTS[name]
     given: dict[str, Any] = {key: getattr(arguments, key) for key in ("rounds", "networks", "rows", "ways", "threads")}
     given["cache"] = str((arguments.cache or Path(temporary)).resolve())
-    known = {key: value for key, value in given.items() if value is not None and hasattr(settings, key)}
-    started_s = time.monotonic()
-    try:
-        section = measure(replace(settings, **known), arguments.model.resolve())
-    except Exception as error:
-        return Outcome(name, time.monotonic() - started_s, None, f"{type(error).__name__}: {error}")
-    return Outcome(name, time.monotonic() - started_s, section)
+    return outcome_of(name, measure, with_options(settings, given), arguments.model.resolve())
 
 
 def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -70,8 +62,7 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=BUNDLED, help="folder of the bundled checkpoint")
     parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
     arguments = parser.parse_args(argv)
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    check_names(parser, "parts", arguments.parts, PARTS)
     return arguments
 
 

@@ -12,7 +12,7 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from perf.gpu.pipelines import made_pipeline
 from perf.gpu.report import section
 from perf.gpu.requests import by_pipeline, engine_of
 from perf.gpu.shapes import SHAPES, Shape
+from perf.parts import check_names
 from perf.report import Outcome, write_report
 
 _NAME = "gpu"
@@ -63,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=Settings.seconds, help="default: %(default)g")
     parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
     given = parser.parse_args(argv)
-    if unknown := set(given.models) - set(SHAPES):
-        parser.error(f"unknown models: {', '.join(sorted(unknown))}; there are {', '.join(SHAPES)}")
+    check_names(parser, "models", given.models, SHAPES)
     if not torch.cuda.is_available():
         print("perf.gpu: there is no GPU here; its scaled-down form is among the tests", file=sys.stderr)
         return 2
@@ -119,7 +119,7 @@ def measure_model(
     is_large = name not in ("SDXL", "SD 1.5")
     own = settings.engine
     if is_large:
-        own = engine_points.Settings(**{**vars(own), "side_px": own.side_px // 2})
+        own = replace(own, side_px=own.side_px // 2)
     side_px = settings.correct_side_px
     with engine_of(pipeline, device, settings.rows, max_batch_rows=settings.rows) as engine:
         check = partial(correctness.mixed_as_alone, engine, by_pipeline(pipeline), side_px)

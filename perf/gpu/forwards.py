@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from imagegen.engine.device_clock import wait_for_device
 from perf.gpu.flops import forward_flops
 from perf.gpu.journal import Journal
 from perf.gpu.shapes import Shape
@@ -81,10 +82,10 @@ def median_s(work: Callable[[], object], device: torch.device, repeats: int) -> 
     """Seconds until the device has done it."""
     seconds = []
     for repeat in range(_WARMUP + repeats):
-        _synchronize(device)
+        wait_for_device(device)
         started_s = time.perf_counter()
         work()
-        _synchronize(device)
+        wait_for_device(device)
         if repeat >= _WARMUP:
             seconds.append(time.perf_counter() - started_s)
     return statistics.median(seconds)
@@ -102,11 +103,6 @@ def _captured(denoiser: torch.nn.Module, inputs: Mapping[str, Any]) -> Callable[
     with torch.cuda.graph(graph):
         denoiser(**inputs)
     return graph.replay
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _empty_cache(device: torch.device) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 
 from imagegen.pipelines.random_checkpoint.architecture import Architecture
+from imagegen.pipelines.random_checkpoint.weights import value_range
 
 
 def made_pipeline(architecture: Architecture, device: torch.device, dtype: torch.dtype) -> Any:
@@ -29,10 +29,7 @@ def made_pipeline(architecture: Architecture, device: torch.device, dtype: torch
 
 
 def fill(network: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Give a network on the device `meta` random weights that keep activations in range; buffers only move.
-
-    As in `imagegen.pipelines.random_checkpoint.weights`: norms are 1, biases 0, the rest is uniform in ±1/sqrt(fan-in).
-    """
+    """Give a network on the device `meta` random weights that keep activations in range; buffers only move."""
     generator = torch.Generator(device).manual_seed(0)
     made: dict[int, torch.nn.Parameter] = {}  # what is shared stays shared
     for owner in network.modules():
@@ -40,14 +37,10 @@ def fill(network: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> 
             if parameter is None:
                 continue
             if id(parameter) not in made:
-                value = torch.empty(parameter.shape, device=device, dtype=dtype)
-                if name in ("bias", "beta"):
-                    value.zero_()
-                elif "norm" in type(owner).__name__.lower():
-                    value.fill_(1.0)
-                else:
-                    fan_in = 1 if isinstance(owner, torch.nn.Embedding) else math.prod(value.shape[1:])
-                    value.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
+                low, high = value_range(owner, name, parameter.shape)
+                value = torch.full(parameter.shape, low, device=device, dtype=dtype)
+                if low != high:
+                    value.uniform_(low, high, generator=generator)
                 made[id(parameter)] = torch.nn.Parameter(value, requires_grad=False)
             owner._parameters[name] = made[id(parameter)]
         for name, buffer in owner._buffers.items():

@@ -10,17 +10,17 @@ import argparse
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagegen.launch import random_checkpoint
 from perf.environment import environment, results_folder
+from perf.parts import check_names, outcome_of
 from perf.real_sizes import questions
 from perf.real_sizes.questions import Answer
 from perf.real_sizes.serving import ServeProcess
-from perf.report import Outcome, Section, write_report
+from perf.report import Section, write_report
 
 _ANY_LENGTH = ("--set=diffusion.max_expected_s=0",)  # takes requests whatever they are expected to take
 _NO_FRONTEND = ("--openai-port=0",)
@@ -110,7 +110,8 @@ def main(argv: list[str] | None = None) -> int:
         try:
             for name in arguments.parts or list(PARTS):
                 print(f"{name} …", file=sys.stderr, flush=True)
-                outcomes.append(_outcome(name, settings, arguments.checkpoints or Path(scratch), Path(scratch)))
+                folders = arguments.checkpoints or Path(scratch), Path(scratch)
+                outcomes.append(outcome_of(name, _section, name, settings, *folders))
         except KeyboardInterrupt:
             return 130
     folder = (arguments.out or results_folder(about)).resolve()
@@ -120,24 +121,19 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if any(outcome.failed for outcome in outcomes) or not all(target.met for target in targets) else 0
 
 
-def _outcome(name: str, settings: Settings, checkpoints: Path, scratch: Path) -> Outcome:
+def _section(name: str, settings: Settings, checkpoints: Path, scratch: Path) -> Section:
     part = PARTS[name]
-    started_s = time.monotonic()
-    try:
-        checkpoint = checkpoints / f"{part.shape}-{part.dtype}"
-        if not checkpoint.is_dir() and random_checkpoint.main([part.shape, str(checkpoint), f"--dtype={part.dtype}"]):
-            raise RuntimeError(f"{checkpoint} could not be written")
-        answers = part.measure(checkpoint, _made(scratch / name), settings)
-    except Exception as error:
-        return Outcome(name, time.monotonic() - started_s, None, f"{type(error).__name__}: {error}")
-    section = Section(
+    checkpoint = checkpoints / f"{part.shape}-{part.dtype}"
+    if not checkpoint.is_dir() and random_checkpoint.main([part.shape, str(checkpoint), f"--dtype={part.dtype}"]):
+        raise RuntimeError(f"{checkpoint} could not be written")
+    answers = part.measure(checkpoint, _made(scratch / name), settings)
+    return Section(
         title=f"{name}, with the shape of {part.shape} in {part.dtype}",
         settings=settings,
         paragraphs=[part.measure.__doc__ or ""],
         raw={"answers": [{"asked": target.meaning, **numbers} for target, numbers in answers]},
         targets=[target for target, _ in answers],
     )
-    return Outcome(name, time.monotonic() - started_s, section)
 
 
 def _made(folder: Path) -> Path:
@@ -154,8 +150,7 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--long-steps", type=int, default=Settings.long_steps, help="default %(default)s")
     parser.add_argument("--out", type=Path, help="folder for the report; default: perf/results/<date>-<commit>")
     arguments = parser.parse_args(argv)
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    check_names(parser, "parts", arguments.parts, PARTS)
     return arguments
 
 

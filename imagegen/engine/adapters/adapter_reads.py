@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -77,27 +77,28 @@ class AdapterReads:
             if not self._waiting.get(where):  # all have been cancelled
                 self._waiting.pop(where, None)
                 return
+        adapter, problem = None, None
         try:
             adapter = self._read(where)
         except BaseException as error:  # each request gets a response, whatever happens
-            for reading in self._ended(where, lambda reading: True):
-                reading.failed(where, error)
-            return
+            problem = error
+        for reading in self._ended(where, adapter):
+            if problem is None:
+                reading.done()
+            else:
+                reading.failed(where, problem)
 
-        def is_complete(reading: Reading) -> bool:
-            reading.found[where] = adapter
-            reading.missing.discard(where)
-            return not reading.missing
-
-        for reading in self._ended(where, is_complete):
-            reading.done()
-
-    def _ended(self, where: str, has_ended: Callable[[Reading], bool]) -> Iterable[Reading]:
-        """Those that wait for a file no more, and for no other one either."""
+    def _ended(self, where: str, adapter: HostAdapter | None) -> list[Reading]:
+        """Those that wait no more, now that a file was read: who misses nothing else, or all where it could not be."""
+        ended = []
         with self._lock:
-            ended = [reading for reading in self._waiting.pop(where, ()) if has_ended(reading)]
-            for reading in ended:
-                self._take_away(reading)
+            for reading in self._waiting.pop(where, ()):
+                if adapter is not None:
+                    reading.found[where] = adapter
+                    reading.missing.discard(where)
+                if adapter is None or not reading.missing:
+                    self._take_away(reading)
+                    ended.append(reading)
         return ended
 
     def _take_away(self, reading: Reading) -> bool:

@@ -63,15 +63,6 @@ def enable_context(module: Any, rank: int, ranks: int, device: torch.device) -> 
         raise ValueError(f"parameter attention_backend: {error}") from error
 
 
-def wait_for_device(device: torch.device) -> None:
-    """Wait until a device has done its forward; the host's own is done when it returns.
-
-    Else a GPU fails, or waits for other ranks, when nobody looks.
-    """
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def check_tokens(size: tuple[int, int], granularity_px: int, ranks: int) -> None:
     """Check that the tokens of an image can be divided.
 

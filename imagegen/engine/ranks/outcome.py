@@ -8,7 +8,7 @@ import torch
 
 from imagegen.engine.adapters.adapter_table import AdapterTable
 from imagegen.engine.adapters.row_updates import applied
-from imagegen.engine.ranks.context import wait_for_device
+from imagegen.engine.device_clock import wait_for_device
 from imagegen.engine.worker.device_faults import end_after_fatal_fault
 
 

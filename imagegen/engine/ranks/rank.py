@@ -13,8 +13,9 @@ from imagegen.engine.adapters.adapter import from_pairs
 from imagegen.engine.adapters.adapter_table import AdapterTable, ComponentAdapter
 from imagegen.engine.adapters.engine_adapters import prepare_compiled
 from imagegen.engine.adapters.row_updates import applied
+from imagegen.engine.device_clock import wait_for_device
 from imagegen.engine.packing import Layout, pack
-from imagegen.engine.ranks.context import check_context, enable_context, wait_for_device
+from imagegen.engine.ranks.context import check_context, enable_context
 from imagegen.engine.ranks.messages import (
     SETTLED_WITHIN_S,
     Done,

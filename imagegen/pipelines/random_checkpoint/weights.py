@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,26 @@ _THREADS = 2
 def bytes_of(network: torch.nn.Module, dtype: torch.dtype) -> int:
     """Of its weights in a file."""
     return sum(math.prod(shape) * kind.itemsize for shape, kind in _stored(network, dtype).values())
+
+
+def value_range(owner: torch.nn.Module, name: str, shape: Sequence[int]) -> tuple[float, float]:
+    """Between which values a parameter's lie: norms are 1, biases 0, the rest is uniform in ±1/sqrt(fan-in).
+
+    So a layer's output is as large as its input.
+
+    Args:
+        owner: the module that it belongs to directly.
+        name: of the parameter; what is before its last dot does not count.
+        shape: of it.
+    """
+    if name.rpartition(".")[2] in ("bias", "beta"):
+        return 0.0, 0.0
+    if "norm" in type(owner).__name__.lower():
+        return 1.0, 1.0
+    # Of an embedding's rows a single one is read.
+    fan_in = 1 if isinstance(owner, torch.nn.Embedding) else math.prod(shape[1:])
+    bound = 1 / math.sqrt(fan_in)
+    return -bound, bound
 
 
 def write_weights(
@@ -110,19 +130,14 @@ def _generator(seed: str) -> torch.Generator:
 def _filled(
     owner: torch.nn.Module, name: str, shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator
 ) -> torch.Tensor:
-    """Norms are 1, biases 0, the rest is uniform in ±1/sqrt(fan-in): a layer's output is as large as its input."""
-    if name.rpartition(".")[2] in ("bias", "beta"):
-        return torch.zeros(shape, dtype=dtype)
-    if "norm" in type(owner).__name__.lower():
-        return torch.ones(shape, dtype=dtype)
-    # Of an embedding's rows a single one is read.
-    fan_in = 1 if isinstance(owner, torch.nn.Embedding) else math.prod(shape[1:])
-    bound = 1 / math.sqrt(fan_in)
+    low, high = value_range(owner, name, shape)
+    if low == high:
+        return torch.full(shape, low, dtype=dtype)
     filled = torch.empty(shape, dtype=dtype)
     flat = filled.view(-1)
     # In float32 and then rounded: torch's bfloat16 has 256 values between the bounds, whose mean is not 0.
     piece: Any = torch.empty(min(_PIECE, flat.numel()))
     for start in range(0, flat.numel(), _PIECE):
         part = flat[start : start + _PIECE]
-        part.copy_(piece[: part.numel()].uniform_(-bound, bound, generator=generator))
+        part.copy_(piece[: part.numel()].uniform_(low, high, generator=generator))
     return filled

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from perf.adapters import __main__ as program
+from perf.parts import Part
 from perf.report import Section, Target
 
 
@@ -18,16 +19,16 @@ class Some:
     rounds: int = 5
 
 
-def part(met: bool | None, faults: tuple[str, ...] = ()) -> program.Part:
+def part(met: bool | None, faults: tuple[str, ...] = ()) -> Part:
     def measure(settings: Some, checkpoint: Path) -> Section:
         return Section(
             "Some", settings, [checkpoint.name], {"rounds": settings.rounds}, [Target("a", "b", met)], faults
         )
 
-    return program.Part(measure, Some(), Some(1))
+    return Part(measure, Some(), Some(1))
 
 
-def run(parts: dict[str, program.Part], out: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
+def run(parts: dict[str, Part], out: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
     monkeypatch.setattr(program, "PARTS", parts)
     return program.main([*more, "--out", str(out), "--model", str(out / "model")])
 
@@ -61,7 +62,7 @@ def test_a_part_that_fails_does_not_lose_the_others(
     def fail(*_: object) -> Section:
         raise OSError("no disk")
 
-    parts = {"soak": program.Part(fail, Some(), Some()), "cost": part(True)}
+    parts = {"soak": Part(fail, Some(), Some()), "cost": part(True)}
     assert run(parts, tmp_path, monkeypatch) == 1
     printed = capsys.readouterr().out
     assert "OSError: no disk" in printed

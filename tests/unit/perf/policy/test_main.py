@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from perf.parts import Part
 from perf.policy import __main__ as program
 from perf.report import Section, Target
 
@@ -17,11 +18,11 @@ class Some:
     rounds: int = 5
 
 
-def part(met: bool) -> program.Part:
+def part(met: bool) -> Part:
     def measure(settings: Some, checkpoint: Path) -> Section:
         return Section("Some", settings, [], {"rounds": settings.rounds}, [Target("a", "b", met)])
 
-    return program.Part(measure, Some(), Some(1))
+    return Part(measure, Some(), Some(1))
 
 
 def fail(*_: object) -> Section:
@@ -33,11 +34,11 @@ def fail(*_: object) -> Section:
     [
         ({"simulate": part(True)}, 0),
         ({"simulate": part(True), "engine": part(False)}, 1),
-        ({"engine": program.Part(fail, Some(), Some()), "simulate": part(True)}, 1),
+        ({"engine": Part(fail, Some(), Some()), "simulate": part(True)}, 1),
     ],
 )
 def test_the_status_is_that_of_all_parts(
-    parts: dict[str, program.Part], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parts: dict[str, Part], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "PARTS", parts)
     assert program.main(["--rounds", "3", "--out", str(tmp_path)]) == status
