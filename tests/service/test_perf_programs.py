@@ -93,7 +93,8 @@ def test_a_part_that_fails_does_not_lose_the_others(
     def fail(*_: object) -> None:
         raise OSError("no disk")
 
-    broken = runner.Part("does it break?", fail, None, None)  # type: ignore[arg-type]
+    quick = runner.PARTS["stages"].quick
+    broken = runner.Part("does it break?", fail, quick, quick)  # type: ignore[arg-type]
     monkeypatch.setitem(runner.PARTS, "stages", broken)
     assert runner.main(["stages", "png", "--quick", "--out", str(tmp_path)]) == 1
     printed = capsys.readouterr()
