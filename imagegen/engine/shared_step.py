@@ -9,12 +9,14 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Hashable, Sequence
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any, Protocol
 
 import greenlet
 import numpy as np
 import torch
+
+from imagegen.engine.host_tensor import plain
 
 _SCHEDULE = "_schedule_of_image"
 _WATCHER = "_watcher_of_image"
@@ -54,16 +56,27 @@ class StepCall:
         """The scheduler's class."""
         return type(self._scheduler).__name__
 
-    @cached_property
+    @property
+    def outline(self) -> Hashable:
+        """The part of the key by which most calls of requests that began at different times differ."""
+        schedule = vars(self._scheduler).get(_SCHEDULE)
+        if schedule is None or self._sample.shape[0] != 1:
+            return object()
+        try:
+            return schedule.digest, self._part("timestep", plain(self._timestep))
+        except _NotShared:
+            return object()
+
+    @property
     def key(self) -> Hashable:
         """Calls of equal key can be done as one: all that they compute with is equal, samples and seeds aside."""
-        schedule = vars(self._scheduler).get(_SCHEDULE)
-        if schedule is None or len(self._sample) != 1:
-            return object()
-        asked = {"model_output": self._output, "sample": self._sample, "timestep": self._timestep} | self._options
+        outline, schedule = self.outline, vars(self._scheduler).get(_SCHEDULE)
+        if schedule is None:
+            return outline
+        asked = {"model_output": self._output, "sample": self._sample} | self._options
         try:
             parts = (asked | schedule.state_of(self._scheduler)).items()
-            return schedule.digest, *(self._part(name, value) for name, value in parts)
+            return outline, *(self._part(name, value) for name, value in parts)
         except _NotShared:
             return object()
 
@@ -101,15 +114,15 @@ class StepCall:
         """What of a value has to be equal."""
         if isinstance(value, _PLAIN):
             return name, type(value), value
-        if isinstance(value, torch.Generator) and name == _GENERATOR:
-            return name
-        if isinstance(value, (list, tuple)):
-            return name, type(value), tuple(self._part("", part) for part in value)
         if isinstance(value, torch.Tensor):
             if value.shape == self._sample.shape and value.device == self._sample.device:
                 return name, value.dtype, value.shape
             if value.is_cpu and value.ndim <= 1 and value.numel() <= _MOST_NUMBERS:
                 return name, value.dtype, str(value.tolist())  # text, for NaN equals itself there
+        if isinstance(value, (list, tuple)):
+            return name, type(value), tuple(self._part("", part) for part in value)
+        if name == _GENERATOR and isinstance(value, torch.Generator):
+            return name
         raise _NotShared
 
     def _merged(self, values: list[Any]) -> Any:
@@ -157,14 +170,12 @@ class _Schedule:
 
     def state_of(self, scheduler: Any) -> dict[str, Any]:
         """What a scheduler has beside it: what steps change, and no method that somebody who follows one image set."""
+        values = self._values
         return {
             name: value
             for name, value in vars(scheduler).items()
-            if name not in _OF_IMAGE and not self._has(name, value)
+            if name not in _OF_IMAGE and value is not self and (value is None or values.get(name) is not value)
         }
-
-    def _has(self, name: str, value: Any) -> bool:
-        return value is self or self._values.get(name) is value is not None
 
 
 def remembering_schedule(set_timesteps: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
 from imagegen.engine.failure import Failure
@@ -15,6 +15,10 @@ _told: set[str] = set()  # kinds of which the log says already that they could n
 
 class SharedTask(Protocol):
     """What one run needs."""
+
+    @property
+    def outline(self) -> Hashable:
+        """What is soon known of the key: tasks of different outlines have different keys, which nobody asks for."""
 
     @property
     def key(self) -> Hashable:
@@ -41,24 +45,24 @@ def do_together(tasks: Sequence[Any], out_of_memory: tuple[type[BaseException], 
     Returns:
         Their results in order, a `Failure` for each that fails also by itself.
     """
-    groups: defaultdict[Hashable, list[int]] = defaultdict(list)
-    for index, task in enumerate(tasks):
-        groups[_key(task)].append(index)
     outcomes: dict[int, Any] = {}
-    for indexes in groups.values():
-        done = _done([tasks[index] for index in indexes], out_of_memory)
-        outcomes |= zip(indexes, done, strict=True)
+    for similar in _groups(tasks, range(len(tasks)), "outline"):
+        for indexes in [similar] if len(similar) == 1 else _groups(tasks, similar, "key"):
+            done = _done([tasks[index] for index in indexes], out_of_memory)
+            outcomes |= zip(indexes, done, strict=True)
     return [outcomes[index] for index in range(len(tasks))]
 
 
-def _key(task: Any) -> Hashable:
-    try:
-        key: Hashable = task.key
-        hash(key)
-    except Exception:  # one image's task must not break what all wait for
-        _tell(task)
-        return object()
-    return key
+def _groups(tasks: Sequence[Any], indexes: Iterable[int], name: str) -> list[list[int]]:
+    """The indexes of tasks that have the property of this name in common; one for which it raises is by itself."""
+    groups: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for index in indexes:
+        try:
+            groups[getattr(tasks[index], name)].append(index)
+        except Exception:  # one image's task must not break what all wait for
+            _tell(tasks[index])
+            groups[object()].append(index)
+    return list(groups.values())
 
 
 def _done(tasks: Sequence[Any], out_of_memory: tuple[type[BaseException], ...]) -> list[Any]:

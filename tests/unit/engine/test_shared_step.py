@@ -150,6 +150,12 @@ def test_what_differs_is_not_done_as_one(other: Any) -> None:
     assert Image(BASE, 3, CPU).call().key != other().call().key
 
 
+def test_the_outline_tells_steps_and_schedules_apart() -> None:
+    outline = Image(BASE, 3, CPU).call().outline
+    assert Image(BASE, 4, CPU).call().outline == outline
+    assert outline not in (_further_on().call().outline, _other_steps().call().outline)
+
+
 @pytest.mark.parametrize("options", [{"eta": 1.0}, {"use_clipped_model_output": True}, {"generator": None}], ids=str)
 def test_other_options_are_not_done_as_one(options: dict[str, Any]) -> None:
     assert Image(BASE, 3, CPU).call(**options).key == Image(BASE, 4, CPU).call(**options).key

@@ -28,6 +28,7 @@ class Doubling:
     bad: bool = False
     error: type[Exception] = MemoryError
     kind: str = "Doubling"
+    outline: Any = None
 
     def alone(self) -> int:
         if self.bad:
@@ -70,12 +71,20 @@ class Keyless(Doubling):
     def key(self, value: Any) -> None: ...
 
 
+def test_keys_of_different_outlines_are_not_asked_for() -> None:
+    log: list[list[int]] = []
+    tasks = [Keyless(1, log, outline=1), Doubling(2, log, outline=2), Doubling(3, log, outline=2)]
+    assert do_together(tasks) == [2, 4, 6]
+    assert log == [[1], [2, 3]]
+    assert not shared_task._told
+
+
 def test_a_task_whose_key_cannot_be_told_is_alone_and_spoils_nobody_elses(caplog: pytest.LogCaptureFixture) -> None:
     """It failed every request that was being generated."""
     log: list[list[int]] = []
     tasks = [Doubling(1, log), Keyless(2, log), Doubling(3, log), Keyless(4, log), Doubling(5, log, key=[])]
-    assert do_together(tasks) == [2, 4, 6, 8, 10]
-    assert sorted(log) == [[1, 3], [2], [4], [5]]
+    assert do_together([*tasks, Doubling(6, log, outline=[])]) == [2, 4, 6, 8, 10, 12]
+    assert sorted(log) == [[1, 3], [2], [4], [5], [6]]
     assert caplog.text.count("Doubling: what several images need is done one by one") == 1
 
 
