@@ -28,6 +28,7 @@ def test_no_pause_is_longer_than_four_steps(interval: int) -> None:
         assert "-" * interval not in signs
         assert signs[:5] == "CCCCC"[:total]
         assert signs[-2:] == "CC"[:total]
+        assert computed_steps(total, interval) == signs.count("C")
 
 
 def test_fifty_steps_take_twenty_eight_twenty_one_and_fifteen_forwards() -> None:
