@@ -140,11 +140,12 @@ class Scheduler(Generic[Run]):
         batch_key = self._next_key(others)
         if batch_key != alike[0].call.batch_key:
             alike, others = self._of_key(batch_key)
-        alike.sort(key=self._urgency, reverse=True)
+        urgency = {run: self._urgency(run) for run in alike}
+        alike.sort(key=urgency.__getitem__, reverse=True)
         batch = self._within_limits(alike, row_limit)
         if len(batch) > 1:
             rows = [run.call.rows for run in batch]
-            del batch[self._policy.sharing(list(map(self._urgency, batch)), rows, batch_key) :]
+            del batch[self._policy.sharing([urgency[run] for run in batch], rows, batch_key) :]
         taken = set(batch)
         self._waiting = deque(others + [run for run in alike if run not in taken])
         self._forwards += 1
@@ -154,8 +155,11 @@ class Scheduler(Generic[Run]):
 
     def _of_key(self, batch_key: Hashable) -> tuple[list[Run], list[Run]]:
         """The runs that wait with a call of this batch key, and the others."""
-        alike = [run for run in self._waiting if run.call.batch_key == batch_key]
-        return alike, [run for run in self._waiting if run.call.batch_key != batch_key]
+        alike: list[Run] = []
+        others: list[Run] = []
+        for run in self._waiting:
+            (alike if run.call.batch_key == batch_key else others).append(run)
+        return alike, others
 
     def _next_key(self, others: Sequence[Run]) -> Hashable:
         """The key that has used least of the device; of equal ones the first that waits, and if it is overdue."""
