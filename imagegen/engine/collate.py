@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -75,20 +76,21 @@ def describe(
         updates: what adapters add to the module. Calls of different updates share a forward wherever the module's
             layers tell rows apart.
     """
-    names = _parameter_names(module)
-    bound = dict(zip(names, args, strict=False)) | kwargs
-    main = main_argument(module, args, kwargs)
+    network = _network(module)
+    bound = network.bound(args, kwargs)
+    main = network.main_argument(bound)
     rows = _rows(main)
     pixels = rows * pixels_per_row
     call = DenoiserCall(
         module, tuple(args), kwargs, rows, pixels, _device(main), around=around or nullcontext, updates=updates
     )
-    if around is not None or main is None or len(args) > len(names):
+    if around is not None or main is None or len(args) > len(network.names):
         return call
     rules = []
-    family = type(_uncompiled(module)).__name__
+    family = network.family
     try:
-        bound = PREPARE.get(family, dict)(bound)
+        if family in PREPARE:
+            bound = PREPARE[family](bound)
         for name, value in bound.items():
             if name in PER_ROW and value is not None:
                 bound[name] = value = per_row(value, rows)
@@ -97,15 +99,15 @@ def describe(
         return call
     call.kwargs = bound
     call.rules = tuple(sorted(rules))  # names are unique: no two rules are ever compared
-    call.batch_key = (id(module), call.rules, () if _tells_rows_apart(call) else content_of(updates))
+    apart = not updates or _tells_rows_apart(call)
+    call.batch_key = (id(module), call.rules, () if apart else content_of(updates))
     return call
 
 
 def main_argument(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """What a denoiser is to denoise in a call: a tensor, or a list of one a row; None where that is not known."""
-    names = _parameter_names(module)
-    bound = dict(zip(names, args, strict=False)) | kwargs
-    return next((bound[name] for name in (*names[:1], *MAIN) if bound.get(name) is not None), None)
+    network = _network(module)
+    return network.main_argument(network.bound(args, kwargs))
 
 
 class Ranks(Protocol):
@@ -168,12 +170,9 @@ def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = (), rank
         if any(call.updates != first.updates for call in calls):
             raise  # the executor halves them until they are alike
         output = _run_merged(first, merged, total, _table(calls, total), ranks)
-    spans, start = [], 0
-    for call in calls:
-        spans.append(slice(start, start + call.rows))
-        start += call.rows
+    counts = [call.rows for call in calls]
     samples = any(part[0] == "samples" for _, part in first.rules)
-    shares = dict(zip(places, _split(output, spans, total, samples), strict=True))
+    shares = dict(zip(places, _split(output, counts, total, samples), strict=True))
     return [shares[place] for place in range(len(shares))]
 
 
@@ -223,21 +222,41 @@ def _run_alone(call: DenoiserCall, ranks: Ranks | None) -> Any:
     return ranks.run(call.module, args, given, None, call.rows, table)
 
 
-_names_of: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
+@dataclass(frozen=True)
+class _Network:
+    """What all calls of a module have in common.
+
+    Attributes:
+        family: the name of its class, before it was compiled.
+        names: that positional arguments bind to.
+    """
+
+    family: str
+    names: tuple[str, ...]
+
+    def bound(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """All arguments by name."""
+        return dict(zip(self.names, args, strict=False)) | kwargs
+
+    def main_argument(self, bound: dict[str, Any]) -> Any:
+        """See `main_argument`."""
+        for name in (*self.names[:1], *MAIN):
+            if (value := bound.get(name)) is not None:
+                return value
+        return None
 
 
-def _parameter_names(module: Any) -> tuple[str, ...]:
-    """Names that positional arguments bind to."""
-    names = _names_of.get(module)
-    if names is None:
-        parameters = inspect.signature(_uncompiled(module).forward).parameters.values()
+_networks: WeakKeyDictionary[Any, _Network] = WeakKeyDictionary()
+
+
+def _network(module: Any) -> _Network:
+    network = _networks.get(module)
+    if network is None:
+        own = getattr(module, "_orig_mod", module)  # of a compiled module
+        parameters = inspect.signature(own.forward).parameters.values()
         names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        _names_of[module] = names
-    return names
-
-
-def _uncompiled(module: Any) -> Any:
-    return getattr(module, "_orig_mod", module)
+        network = _networks[module] = _Network(type(own).__name__, names)
+    return network
 
 
 def _rows(main: Any) -> int:
@@ -252,21 +271,25 @@ def _device(main: Any) -> torch.device:
     return first.device if isinstance(first, torch.Tensor) else torch.device("cpu")
 
 
-def _split(output: Any, spans: Sequence[slice], total: int, samples: bool) -> list[Any]:
-    """The calls' shares of an output of `total` rows. `samples`: the module works on lists of per-row tensors."""
+def _split(output: Any, counts: Sequence[int], total: int, samples: bool) -> list[Any]:
+    """The shares, of so many rows each, in an output of `total` rows. What follows them is padding.
+
+    `samples`: the module works on lists of per-row tensors.
+    """
     if isinstance(output, torch.Tensor):
         if output.ndim == 0 or output.shape[0] != total:
             raise ValueError(f"the module's output has shape {list(output.shape)}; {total} rows were expected")
-        return [output[span] for span in spans]
+        return list(output[: sum(counts)].split(counts))
     if isinstance(output, dict):
-        parts = {key: _split(value, spans, total, samples) for key, value in output.items()}
-        shares = [{key: part[i] for key, part in parts.items()} for i in range(len(spans))]
+        parts = {key: _split(value, counts, total, samples) for key, value in output.items()}
+        shares = [{key: part[i] for key, part in parts.items()} for i in range(len(counts))]
         return shares if type(output) is dict else [type(output)(**share) for share in shares]
     if isinstance(output, list) and samples and len(output) == total:
-        return [output[span] for span in spans]
+        rows = iter(output)
+        return [list(islice(rows, count)) for count in counts]
     if isinstance(output, (list, tuple)):
-        elements = [_split(value, spans, total, samples) for value in output]
-        return [type(output)(part[i] for part in elements) for i in range(len(spans))]
+        elements = [_split(value, counts, total, samples) for value in output]
+        return [type(output)(part[i] for part in elements) for i in range(len(counts))]
     if output is None:
-        return [None] * len(spans)
+        return [None] * len(counts)
     raise ValueError(f"the module's output holds a {type(output).__name__}; it cannot be split by rows")

@@ -40,10 +40,10 @@ def content_key(value: Any) -> Hashable:
     Raises:
         TypeError: anything else, for instance a generator or a KV cache.
     """
-    if isinstance(value, torch.Tensor):
-        return tensor_key(value)
     if isinstance(value, _SCALARS):
         return (type(value), value)  # 1, 1.0 and True are equal in Python
+    if isinstance(value, torch.Tensor):
+        return tensor_key(value)
     if isinstance(value, (list, tuple)):
         return (type(value), tuple(content_key(element) for element in value))
     if isinstance(value, dict):

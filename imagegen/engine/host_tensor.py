@@ -30,18 +30,26 @@ class HostTensor(torch.Tensor):
 _PARTS = (torch.Tensor.__getitem__, torch.Tensor.unbind)  # the second is what a loop calls
 
 
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """The same tensor, whose operations and attributes take no detour over Python."""
+    if type(tensor) is not HostTensor:
+        return tensor
+    with torch._C.DisableTorchFunctionSubclass():
+        return tensor.as_subclass(torch.Tensor)
+
+
 def _part(value: Any) -> Any:
     return value.as_subclass(HostTensor) if isinstance(value, torch.Tensor) else tuple(map(_part, value))
 
 
 def _moved(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     device, dtype, _, _ = torch._C._nn._parse_to(*args, **kwargs)
-    plain = tensor.as_subclass(torch.Tensor)
-    plain = plain if dtype is None else plain.to(dtype)
+    original = plain(tensor)
+    original = original if dtype is None else original.to(dtype)
     if device is None or device.type == "cpu":
-        return plain
-    moved: torch.Tensor = to_device(plain, device)
-    _origins[moved] = (moved._version, plain)
+        return original
+    moved: torch.Tensor = to_device(original, device)
+    _origins[moved] = (moved._version, original)
     return moved
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from imagegen.engine.content_hash import content_key, row_key
+from imagegen.engine.host_tensor import plain
 
 # Argument names of diffusers' denoisers and ControlNets. Names come first because a shape can fit by accident.
 MAIN = ("sample", "hidden_states", "x")  # whose batch dimension counts the rows
@@ -36,7 +37,7 @@ _LISTS_OF_BATCHES = {  # may be a list of tensors that each have the batch dimen
 }
 _NEVER_MERGED = {"encoder_hidden_states_llama3"}  # HiDream: [layers, B, L, D]
 
-_FLOAT32_EXACT = (torch.int32, torch.int64, torch.float64)
+_TO_FLOAT32 = (torch.int32, torch.int64, torch.float32, torch.float64)
 
 MergeRule = tuple[Any, ...]
 
@@ -46,20 +47,27 @@ class CannotMergeError(Exception):
 
 
 def per_row(value: Any, rows: int) -> Any:
-    """A number a row: number, 0-d, [1] or [B] -> [B]. Numbers of the host stay there until all calls' are merged."""
+    """A number a row: number, 0-d, [1] or [B] -> [B]. Numbers of the host stay there until all calls' are merged.
+
+    Those that are not in half precision become float32: schedulers differ, and timestep embeddings are computed in it
+    anyway.
+    """
+    if isinstance(value, torch.Tensor):
+        value = plain(value)
+        is_single = value.numel() == 1
+        if not is_single or not value.is_cpu or value.dtype not in _TO_FLOAT32:
+            value = value.reshape(1).expand(rows) if is_single else value
+            return value.to(torch.float32) if value.dtype in _TO_FLOAT32 else value
+        value = value.item()  # one operation instead of three
     if isinstance(value, (int, float)):
-        value = torch.tensor(value, dtype=torch.float32)
-    if not isinstance(value, torch.Tensor):
-        raise CannotMergeError
-    if value.numel() == 1:
-        value = value.reshape(1).expand(rows)
-    if value.dtype in _FLOAT32_EXACT:  # schedulers differ; timestep embeddings are computed in float32 anyway
-        value = value.to(torch.float32)
-    return value
+        return torch.full((rows,), value, dtype=torch.float32)
+    raise CannotMergeError
 
 
 def rule_of(name: str, value: Any, rows: int, multiple: int = 1) -> MergeRule:
     """How to merge a value, and all that must be equal for it."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return ("same", content_key(value))
     if isinstance(value, torch.Tensor):
         return _tensor_rule(name, value, rows)
     if isinstance(value, dict) and type(value) is dict:
@@ -81,7 +89,7 @@ def rule_of(name: str, value: Any, rows: int, multiple: int = 1) -> MergeRule:
 def _tensor_rule(name: str, value: torch.Tensor, rows: int) -> MergeRule:
     if name in _NEVER_MERGED:
         raise CannotMergeError
-    if name.endswith("_ids") and name in _SAME_FOR_ALL and value.ndim == 3 and value.shape[0] == rows:
+    if name in _SAME_FOR_ALL and name.endswith("_ids") and value.ndim == 3 and value.shape[0] == rows:
         # Batched ids: some models read only the first row's, some each row's. Equal rows suit both.
         key = row_key(value)
         if key is None:
@@ -91,7 +99,7 @@ def _tensor_rule(name: str, value: torch.Tensor, rows: int) -> MergeRule:
         return ("same", _by_content(value))
     if value.shape[0] != rows:
         raise CannotMergeError
-    return ("rows", value.dtype, value.device, tuple(value.shape[1:]))
+    return ("rows", value.dtype, value.device, tuple(value.shape)[1:])
 
 
 def _is_plain(value: Any) -> bool:
