@@ -30,12 +30,12 @@ class HostTensor(torch.Tensor):
 _PARTS = (torch.Tensor.__getitem__, torch.Tensor.unbind)  # the second is what a loop calls
 
 
-def plain(tensor: torch.Tensor) -> torch.Tensor:
-    """The same tensor, whose operations and attributes take no detour over Python."""
-    if type(tensor) is not HostTensor:
-        return tensor
+def plain(value: Any) -> Any:
+    """A tensor of the host as one like any other, whose operations take no detour over Python; all else as it came."""
+    if type(value) is not HostTensor:
+        return value
     with torch._C.DisableTorchFunctionSubclass():
-        return tensor.as_subclass(torch.Tensor)
+        return value.as_subclass(torch.Tensor)
 
 
 def _part(value: Any) -> Any:
@@ -44,7 +44,7 @@ def _part(value: Any) -> Any:
 
 def _moved(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     device, dtype, _, _ = torch._C._nn._parse_to(*args, **kwargs)
-    original = plain(tensor)
+    original: torch.Tensor = plain(tensor)
     original = original if dtype is None else original.to(dtype)
     if device is None or device.type == "cpu":
         return original

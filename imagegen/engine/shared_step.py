@@ -63,7 +63,7 @@ class StepCall:
         if schedule is None or self._sample.shape[0] != 1:
             return object()
         try:
-            return schedule.digest, self._part("timestep", plain(self._timestep))
+            return schedule.digest, self._part("timestep", self._timestep)
         except _NotShared:
             return object()
 
@@ -207,6 +207,7 @@ def sharing(step: Any) -> Any:
 
     @wraps(step)
     def shared(self: Any, model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        timestep = plain(timestep)  # else whatever is computed from it takes a detour, twenty times a step
         watcher = vars(self).get(_WATCHER)
         if watcher is not None:
             watcher.stepped(self, timestep)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from imagegen.engine.content_hash import tensor_key
-from imagegen.engine.host_tensor import HostTensor, origin_of
+from imagegen.engine.host_tensor import HostTensor, origin_of, plain
 from tests.accelerator import DEVICE, NAME, Kind, device_on_this_thread
 
 
@@ -44,6 +44,13 @@ def test_parts_are_tensors_of_the_host_too() -> None:
         assert type(part) is HostTensor
     assert type(tensor + 1) is torch.Tensor
     assert type(tensor.to(torch.float32)) is torch.Tensor
+
+
+def test_it_can_be_had_without_the_detour() -> None:
+    tensor = ids()
+    assert type(plain(tensor)) is torch.Tensor
+    assert plain(tensor).data_ptr() == tensor.data_ptr()
+    assert plain(7) == 7
 
 
 def test_a_number_of_it_can_be_put_into_a_new_tensor() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from imagegen.engine.host_scheduler import own_scheduler
+from imagegen.engine.host_tensor import HostTensor
 from imagegen.engine.shared_step import StepCall
 from tests.accelerator import DEVICE, TORCH_DEVICE, Kind, device_on_this_thread
 from tests.unit.engine.scheduler_cases import BASE, SCHEDULERS
@@ -103,6 +104,18 @@ def test_an_image_can_go_on_alone_and_together_again(name: str) -> None:
             image.take(result)
     for one, other in zip(alone, mixed, strict=True):
         assert torch.equal(one.latents, other.latents)
+
+
+@pytest.mark.parametrize("name", ["ddim", "pndm"])
+def test_what_a_step_computes_from_its_timestep_takes_no_detour(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timestep that knows where it is to go handed that on to all numbers of a step beside a device."""
+    with device_on_this_thread():
+        image = Image(SCHEDULERS[name], 3, TORCH_DEVICE)
+        for _ in range(4):
+            call = image.call()
+            with monkeypatch.context() as patch:
+                patch.setattr(HostTensor, "__torch_function__", pytest.fail)
+                image.take(call.alone())
 
 
 def _other_steps() -> Image:
