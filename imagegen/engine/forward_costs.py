@@ -27,6 +27,7 @@ class ForwardCosts:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._seconds: OrderedDict[Hashable, dict[int, deque[float]]] = OrderedDict()
+        self._medians: dict[Hashable, dict[int, float]] = {}  # of those times that are often enough
         self._running: deque[tuple[Hashable, int, Any, Any]] = deque()  # with marks before and after
 
     @contextmanager
@@ -41,25 +42,24 @@ class ForwardCosts:
         """Remember that a forward of that many rows took so long."""
         times = self._seconds.setdefault(batch_key, {})
         self._seconds.move_to_end(batch_key)
-        times.setdefault(rows, deque(maxlen=_KEPT_TIMES)).append(seconds)
+        recent = times.setdefault(rows, deque(maxlen=_KEPT_TIMES))
+        recent.append(seconds)
+        if len(recent) >= _LEAST_TIMES:
+            self._medians.setdefault(batch_key, {})[rows] = statistics.median(recent)
         if len(self._seconds) > _KEPT_BATCH_KEYS:
-            self._seconds.popitem(last=False)
+            oldest, _ = self._seconds.popitem(last=False)
+            self._medians.pop(oldest, None)
 
     def fixed_rows(self, batch_key: Hashable) -> float:
         """What a forward costs whatever its size, in rows; infinite as long as rows are not known to cost anything."""
         self._collect()
-        return fixed_rows_of(self._known(batch_key))
+        return fixed_rows_of(self._medians.get(batch_key, {}))
 
     def seconds(self, batch_key: Hashable, rows: int) -> float | None:
         """What a forward of so many rows takes, or one of the number of rows next to it; None when nothing is known."""
         self._collect()
-        times = self._known(batch_key)
+        times = self._medians.get(batch_key)
         return times[min(times, key=lambda known: abs(known - rows))] if times else None
-
-    def _known(self, batch_key: Hashable) -> dict[int, float]:
-        """Seconds by rows, of those that were timed often enough."""
-        times = self._seconds.get(batch_key, {})
-        return {rows: statistics.median(each) for rows, each in times.items() if len(each) >= _LEAST_TIMES}
 
     def _collect(self) -> None:
         """Note the forwards that the device has finished."""

@@ -78,8 +78,10 @@ class WeightedShortestProcessingTime:
             rows: of each call.
             batch_key: which they have in common.
         """
+        if self.line() or math.isinf(self.amortization):
+            return len(urgencies)
         fixed_rows = self.fixed_rows(batch_key)
-        if self.line() or math.isinf(fixed_rows) or math.isinf(self.amortization):
+        if math.isinf(fixed_rows):
             return len(urgencies)
         best_count, best_value = 1, 0.0
         weight, cost = 0.0, self.amortization * fixed_rows
