@@ -19,7 +19,7 @@ import transformers
 from rich.console import Console
 
 from checkpoint import BUNDLED
-from perf import baseline_comparison, frontend, image_inputs, png, scaling, soak, stages
+from perf import baseline_comparison, frontend, host_path, image_inputs, png, scaling, soak, stages
 from perf import baseline_section as baselines
 from perf.environment import environment, results_folder
 from perf.hostile import summary as hostile
@@ -62,6 +62,12 @@ PARTS = {
         scaling.measure,
         scaling.Settings(),
         scaling.QUICK,
+    ),
+    "host_path": Part(
+        "what does a tick of the engine cost beside its forward?",
+        host_path.measure,
+        host_path.Settings(),
+        host_path.QUICK,
     ),
     "soak": Part("do memory, threads or sockets grow while it works?", soak.measure, soak.Settings(), soak.QUICK),
     "hostile": Part(
