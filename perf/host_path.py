@@ -153,7 +153,7 @@ def _with_names_of(forward: Any, stand_in: StandIn) -> Any:
 
 async def _generate(engine: Engine, steps: Sequence[int]) -> None:
     size = f"{_SIDE_PX}x{_SIDE_PX}"
-    options = {"guidance_scale": 1.0, "size": size}  # without guidance a request is one row
+    options: dict[str, Any] = {"guidance_scale": 1.0, "size": size}  # without guidance a request is one row
     await asyncio.gather(
         *(
             engine.generate_async("a red circle", num_inference_steps=count, seed=seed, **options)

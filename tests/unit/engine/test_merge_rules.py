@@ -9,8 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.profiler import profile
 
 from imagegen.engine.collate import DenoiserCall, forward
+from imagegen.engine.merge_rules import per_row
 from tests.unit.engine.collate_toys import DENOISER, Denoiser, call_of, merges, numbers
 
 
@@ -44,6 +46,15 @@ def test_batched_ids_merge_by_the_content_of_their_rows() -> None:
     assert not merges(
         call_of(DENOISER, numbers(2, 4), 1, img_ids=mixed), call_of(DENOISER, numbers(2, 4), 1, img_ids=mixed)
     )
+
+
+@pytest.mark.parametrize("timestep", [7, 7.5, torch.tensor(7), torch.tensor([7.5]), torch.tensor(7.5)], ids=str)
+def test_a_number_of_the_host_becomes_one_of_each_row_by_one_operation(timestep: Any) -> None:
+    """Each request pays it in each step."""
+    with torch.no_grad(), profile() as seen:
+        rows = per_row(timestep, 3)
+    assert torch.equal(rows, torch.full((3,), float(timestep)))
+    assert {event.key for event in seen.key_averages()} & {"aten::reshape", "aten::expand", "aten::to"} == set()
 
 
 BASE: dict[str, Any] = {"sample": numbers(2, 4), "timestep": 1}
