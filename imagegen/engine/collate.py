@@ -279,7 +279,7 @@ def _split(output: Any, counts: Sequence[int], total: int, samples: bool) -> lis
     if isinstance(output, torch.Tensor):
         if output.ndim == 0 or output.shape[0] != total:
             raise ValueError(f"the module's output has shape {list(output.shape)}; {total} rows were expected")
-        return list(output[: sum(counts)].split(counts))
+        return list(output[: sum(counts)].split_with_sizes(counts))
     if isinstance(output, dict):
         parts = {key: _split(value, counts, total, samples) for key, value in output.items()}
         shares = [{key: part[i] for key, part in parts.items()} for i in range(len(counts))]
