@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ EDIT: dict[str, Any] = {"images": image(3, 1, 64, 48), "num_inference_steps": 4,
 
 
 @pytest.fixture
-def preempted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def preempted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What gave way, "forward" or "vae", while all work is long and gives way before each layer."""
     monkeypatch.setattr(preemption, "LONG_S", 0.0)
     monkeypatch.setattr(preemption, "SLICE_S", 0.0)
@@ -37,7 +36,7 @@ def preempted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     watched.__name__ = "give_way"
     monkeypatch.setattr(Executor, "give_way", watched)
-    yield seen
+    return seen
 
 
 def frames(engine: Engine, options: dict[str, Any]) -> Any:
@@ -74,3 +73,13 @@ def test_a_short_request_ends_while_a_long_forward_waits(preempted: list[str]) -
         long.close()  # type: ignore[attr-defined]
         wait_until(lambda: engine.active_requests == 0)
         frames(engine, LARGE)
+
+
+def test_what_is_compiled_is_not_preempted(preempted: list[str]) -> None:
+    """Hooks on its layers would have it compiled anew."""
+    with tiny_engine(SETTINGS.model_copy(update={"compile": "aot"})) as engine:
+        long = engine.stream("a red cat", **{**LARGE, "num_inference_steps": ENDLESS})
+        assert next(long)
+        frames(engine, SMALL)
+        long.close()  # type: ignore[attr-defined]
+    assert "forward" not in preempted

@@ -161,7 +161,7 @@ def test_batch_keys_with_as_much_work_left_get_equal_shares_of_the_devices_time(
 def test_who_has_less_work_left_gets_more_of_the_device() -> None:
     """Twice as much as one with twice the work, four times as much as one with four times."""
     seconds = {"large": 1.0, "middle": 0.5, "small": 0.25}
-    keys = keys_given_out(with_costs(seconds), 400)
+    keys = keys_given_out(with_costs({**seconds}), 400)
     assert keys[:3] == ["small", "middle", "large"]
     shares = {key: keys.count(key) * seconds[key] for key in seconds}
     assert shares["small"] / shares["middle"] == pytest.approx(2, rel=0.1)
