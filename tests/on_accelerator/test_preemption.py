@@ -1,4 +1,4 @@
-"""Large and small images at once, each layer of the large ones giving way: the images of the CPU, and no other waits."""
+"""Large and small images at once, each layer of the large ones giving way: the images of the CPU, no other waits."""
 
 from __future__ import annotations
 

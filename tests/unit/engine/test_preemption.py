@@ -26,7 +26,7 @@ LAYERS = 20
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time in seconds, its only number; a slice of time is 1 s, and long is what takes 10 s."""
     now = [0.0]
-    monkeypatch.setattr(under_test.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
     monkeypatch.setattr(under_test, "SLICE_S", 1.0)
     monkeypatch.setattr(under_test, "LONG_S", 10.0)
     return now
