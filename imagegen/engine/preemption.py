@@ -3,7 +3,7 @@
     a layer begins -> the work has had its time slice -> `Executor.give_way` -> others -> the layer
 
 The values are the same as without: whoever is let in has tensors of its own. On a GPU calls only queue work, and what
-is queued cannot be preempted; so the host stays a few layers before the device, and waits for it.
+is queued cannot be preempted; so the host stays about a slice before the device, and waits for it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from imagegen.engine.forward_costs import ForwardCosts
 from imagegen.engine.scheduler import Rest
 
 LONG_S = 0.05
-"""Work that takes less is left alone: hooks on all layers cost a forward of hundreds of them a millisecond."""
+"""Work that takes less is left alone."""
 
 SLICE_S = 0.01
 """How long work has the device before it gives way."""
 
-_LAYERS_AHEAD = 8  # that are queued while the host waits for those before; enough that a GPU is never idle
+_LOOKS = 4  # in a slice, where layers are as short: a hook on each of thousands would cost milliseconds
+_AHEAD = 2  # looks for whose layers a GPU has work while the host waits for it; so it is never idle
 
 _leaves: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
 
@@ -63,6 +64,7 @@ class Preemption:
                 yield
                 return
             layers = _layers(network)
+            layers = layers[:: max(1, int(len(layers) * SLICE_S / _LOOKS / seconds))] if seconds else layers
             work = here.long_work = _LongWork(give_way, self._device, len(layers), (rest_key, rows, pixels))
             hooks = [layer.register_forward_pre_hook(_layer_begins) for layer in layers]
             try:
@@ -108,7 +110,7 @@ class _LongWork:
         self._device = device
         self._layers = layers
         self._of_rest = of_rest
-        self._begun = 0  # layers
+        self._begun = 0  # of the layers that have a hook
         self._used_s = 0.0  # before it was preempted last
         self._went_on_s = time.perf_counter()
         self._mark: Any = None
@@ -116,7 +118,7 @@ class _LongWork:
     def layer_begins(self) -> None:
         """Give way if it is time."""
         self._begun += 1
-        if self._begun % _LAYERS_AHEAD == 0:
+        if self._begun % _AHEAD == 0:
             if self._mark is not None:
                 wait_until(self._mark)
             self._mark = mark(self._device)

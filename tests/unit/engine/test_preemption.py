@@ -169,9 +169,26 @@ def test_what_is_no_long_work_takes_nothing_back() -> None:
         pass
 
 
-def test_the_host_is_a_few_layers_before_a_gpu(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_short_layers_have_a_hook_on_some(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 1 of 5 where 20 take what is known to be 1 s and a slice of which takes 1 s has 4 hooks."""
+    module, costs = network(clock), ForwardCosts(CPU)
+    monkeypatch.setattr(under_test, "LONG_S", 0.0)
+    seconds: dict[float, int] = {}
+    for known in (1.0, 4.0, 100.0):
+        for _ in range(5):
+            costs.note("key", 1, known)
+
+        def forward(known: float = known) -> None:
+            with Preemption(costs, CPU).around(module, "key", 1, "rest"):
+                seconds[known] = hooks_of(module)
+
+        in_greenlet(forward, lambda rest: False)
+    assert seconds == {1.0: 4, 4.0: 20, 100.0: 20}
+
+
+def test_the_host_is_little_before_a_gpu(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is queued there cannot be preempted."""
-    module, done = nn.Sequential(*(nn.Linear(4, 4) for _ in range(50))), []
+    module, done = nn.Sequential(*(nn.Linear(4, 4) for _ in range(10))), []
     begun = [0]
     monkeypatch.setattr(under_test, "mark", lambda device: begun[0])
     monkeypatch.setattr(under_test, "wait_until", lambda moment: done.append((begun[0], moment)))
@@ -183,4 +200,4 @@ def test_the_host_is_a_few_layers_before_a_gpu(clock: list[float], monkeypatch: 
                 layer(torch.ones(1, 4))
 
     in_greenlet(forward, lambda rest: False)
-    assert done == [(16, 8), (24, 16), (32, 24), (40, 32), (48, 40)]
+    assert done == [(4, 2), (6, 4), (8, 6), (10, 8)]
