@@ -186,10 +186,10 @@ def test_a_rest_goes_on_alone_and_before_calls_of_its_key() -> None:
 
 
 def test_a_rest_is_charged_what_it_has_used_and_no_whole_forward() -> None:
-    """Between two slices of a large forward the small ones get four times as much."""
+    """Between two slices of a large forward the small ones get eight times as much."""
     scheduler: Scheduler[Run] = Scheduler(Limits(), None, lambda key, rows: {"large": 8.0, "small": 0.25}[str(key)])
     scheduler.add(Run("small", 1, "small"))
-    scheduler.add(Preempted("rest", 1, "large", used_s=0.25, left_s=6.0))
+    scheduler.add(Preempted("rest", 1, "large", used_s=0.125, left_s=6.0))
     given = []
     for _ in range(15):
         [run] = scheduler.next_batch(16)
