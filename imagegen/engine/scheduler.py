@@ -102,8 +102,8 @@ class Scheduler(Generic[Run]):
 
     Batch keys share the device's time, whatever a forward of theirs takes, as long as calls of theirs wait: after a
     forward of a large image as many of small ones follow as take as long. A key whose next image still has more work
-    than another key's gets less than that one, by that much but an eighth at least. While the cost of one of them is not
-    known, they take turns. A key that has had no forward for `OVERDUE` others is next in any case.
+    than another key's gets less, in proportion, but an eighth of that one's at least. While the cost of one of them is
+    not known, they take turns. A key that has had no forward for `OVERDUE` others is next in any case.
 
     Nobody starves: where k batch keys wait, and a calls of one's own key, a call waits for no more than the policy's
     `starvation_limit + (OVERDUE + k) * a` forwards; where there is one key, for `starvation_limit + a`.
