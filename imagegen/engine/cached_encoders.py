@@ -25,7 +25,7 @@ from imagegen.pipelines.checkpoint import Pipelines
 # Key-value caches for generating text: of no use to an image pipeline, and they change while they are used.
 _DROPPED_OUTPUTS = {"past_key_values"}
 
-_KNOWN_HOOKS = ("transformers.", "imagegen.engine.adapters.")
+_KNOWN_HOOKS = ("transformers.", "imagegen.engine.adapters.", "imagegen.engine.preemption")
 
 # What a VAE computes in pieces differs in its last bits from what it computes in one.
 _VAE_MODES = (
@@ -171,7 +171,7 @@ def _has_hooks(module: Any) -> bool:
     """Whether someone looks into a forward: the hook would miss it, or changes what it gives.
 
     Not the hooks by which transformers collects hidden states: they stay after the first call, and only collect. Nor
-    those of adapters, which are in the key.
+    those of adapters, which are in the key, or those that only wait.
     """
     hooks = (
         hook

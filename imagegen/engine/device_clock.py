@@ -22,6 +22,12 @@ def has_passed(moment: Any) -> bool:
     return isinstance(moment, float) or bool(moment.query())
 
 
+def wait_until(moment: Any) -> None:
+    """Wait until the device has got as far as a mark."""
+    if not isinstance(moment, float):
+        moment.synchronize()
+
+
 def seconds_between(before: Any, after: Any) -> float:
     """From one mark to a later one of the same device; both have passed."""
     return float(after - before if isinstance(after, float) else before.elapsed_time(after) / 1000)

@@ -36,6 +36,7 @@ from imagegen.engine.measured_tuning import MeasuredTuning
 from imagegen.engine.metric_families import NewSeries, discard
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.model_runner import ModelRunner
+from imagegen.engine.preemptible_vae import with_preemption
 from imagegen.engine.ranks.devices import default_device, rank_devices
 from imagegen.engine.ranks.rank_group import RankGroup
 from imagegen.engine.settings import EngineSettings
@@ -90,7 +91,7 @@ class Engine(ImageGenerator[Generation]):
         caches = Caches(ContentCache(settings.prompt_cache_bytes), ContentCache(settings.image_cache_bytes))
         self._caches = caches
         super().__init__(settings, folder)
-        self.pipelines = with_caches(pipelines, caches)
+        self.pipelines = with_caches(with_preemption(pipelines), caches)
         self._metrics = EngineMetrics(new_series, self._caches_by_name, pipelines.device, ranks.count if ranks else 1)
         self._adapters = adapter_store(settings, pipelines, folder, self._metrics.lora_read)
         self._backlog = backlog = Backlog()

@@ -7,6 +7,9 @@ at any step.
     tick = start new runs · end runs that are to stop · forward one batch · resume its runs, do what they share, resume
            them again · resume those whose copies came
 
+A long forward, or a run's long decode, gives way between its layers where others wait: the scheduler then picks what
+goes on. One waits like that at a time, so that there is never more in memory than its layers and a whole forward.
+
 No Triton, no I/O, no clock, no torch. One thread drives it; only `submit` may be called from others.
 """
 
@@ -15,61 +18,19 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import greenlet
 
 from imagegen.engine.failure import Failure
-from imagegen.engine.scheduler import Scheduler
+from imagegen.engine.pipeline_run import Arrival, PipelineRun
+from imagegen.engine.scheduler import Rest, Scheduler
+from imagegen.engine.shared_forward import SharedForward
 from imagegen.engine.shared_task import SharedTask, do_together
 
 _log = logging.getLogger(__name__)
 
 Forward = Callable[[Sequence[Any]], Sequence[Any]]
-
-
-class Arrival(Protocol):
-    """Something that comes from the device."""
-
-    def arrived(self) -> bool:
-        """Whether it is there; does not wait."""
-
-    def wait(self) -> None:
-        """Wait until it is there."""
-
-
-@dataclass(eq=False)
-class PipelineRun:
-    """One greenlet's work: a pipeline call that makes one image.
-
-    Attributes:
-        run: the pipeline call; runs inside the greenlet, on the executor's thread.
-        done: called exactly once, on the executor's thread, with the result of `run` or the exception that ended it.
-        stop: asked before every forward; an exception ends the run with it, None lets it go on.
-        expected_calls: denoiser calls that `run` will make, as well as is known; 1 or more.
-        call: the denoiser call that it waits for; None while it runs, or waits for an arrival.
-        arrival: what it waits for instead; see `Executor.suspend_until`.
-        task: or this; see `Executor.share`.
-        waiting_since: set by the scheduler.
-    """
-
-    run: Callable[[], Any]
-    done: Callable[[Any, BaseException | None], None]
-    stop: Callable[[], Exception | None] = lambda: None
-    expected_calls: int = 1
-    call: Any = field(default=None, init=False, repr=False)
-    arrival: Arrival | None = field(default=None, init=False, repr=False)
-    task: SharedTask | None = field(default=None, init=False, repr=False)
-    waiting_since: int = field(default=0, init=False, repr=False)
-    _greenlet: Any = field(default=None, init=False, repr=False)
-    _calls_done: int = field(default=0, init=False, repr=False)
-
-    @property
-    def calls_left(self) -> int:
-        """Calls still expected; of a run that has made more than expected, as many again as it has made."""
-        done = self._calls_done
-        return self.expected_calls - done if done < self.expected_calls else done
 
 
 class Executor:
@@ -91,7 +52,7 @@ class Executor:
     def __init__(
         self,
         forward: Forward,
-        scheduler: Scheduler[PipelineRun],
+        scheduler: Scheduler[PipelineRun | SharedForward],
         out_of_memory: tuple[type[BaseException], ...] = (MemoryError,),
     ) -> None:
         self._forward = forward
@@ -102,7 +63,9 @@ class Executor:
         self._arriving: deque[PipelineRun] = deque()  # of those, the ones that wait for an arrival
         self._sharing: list[PipelineRun] = []  # those that wait until others have come as far
         self._has_company = False  # whether the run that goes on was in a forward with others
-        self._running: PipelineRun | None = None
+        self._running: PipelineRun | SharedForward | None = None
+        self._preempted: PipelineRun | SharedForward | None = None
+        self._makes_room = False  # the one that was preempted goes on to its end
         self._greenlet: Any = None
         self.row_limit = scheduler.limits.max_batch_rows
         self._since_out_of_memory = self.isolation_retries = 0
@@ -125,7 +88,7 @@ class Executor:
             call: as `scheduler.Call` describes it.
         """
         run = self._running
-        if run is None or run._greenlet is not greenlet.getcurrent():
+        if not isinstance(run, PipelineRun) or run._greenlet is not greenlet.getcurrent():
             return self._forward([call])[0]
         run.call = call
         return self._greenlet.switch()
@@ -133,25 +96,43 @@ class Executor:
     def suspend_until(self, arrival: Arrival) -> None:
         """Let the other runs go on until something has come, from inside `PipelineRun.run`.
 
-        Its greenlet has this method as an attribute, so that whoever works for a run can find it.
+        Its greenlet has this method, as those below, as an attribute, so that whoever works for a run can find it.
         """
         run = self._running
-        assert run is not None
+        assert isinstance(run, PipelineRun)
         assert run._greenlet is greenlet.getcurrent()
         run.arrival = arrival
         self._greenlet.switch()
 
     def share(self, task: SharedTask) -> Any:
-        """Do a task, as one with equal tasks of the runs that were in the same forward. From inside `PipelineRun.run`.
-
-        Its greenlet has this method as an attribute.
-        """
+        """Do a task, as one with equal tasks of runs of the same forward, from inside `PipelineRun.run`."""
         run = self._running
-        assert run is not None
+        assert isinstance(run, PipelineRun)
         if not self._has_company:
             return task.alone()
         run.task = task
         return self._greenlet.switch()
+
+    def give_way(self, rest: Rest) -> bool:
+        """Let others have the device, from inside a run or a forward whose rest can wait. False if there are none."""
+        here = self._running
+        assert here is not None
+        own = len(here.runs) if isinstance(here, SharedForward) else 1
+        if self._preempted is not None or self._makes_room or self.active <= own:
+            return False
+        self._preempted = here
+        here.call = rest
+        self._greenlet.switch()
+        return True
+
+    def make_room(self) -> bool:
+        """Let what was preempted end, from inside a run or a forward that finds no memory. False where nothing was."""
+        if self._preempted is None or self._running is None:
+            return False
+        self._makes_room = True
+        self._running.call = Rest(object(), 0, 0, 0.0, 0.0)
+        self._greenlet.switch()
+        return True
 
     def tick(self) -> bool:
         """Do one round. Returns False when there was nothing to do."""
@@ -161,14 +142,14 @@ class Executor:
         while self._submitted:
             self._start(self._submitted.popleft())
         self._end_stopped()
-        batch = self._scheduler.next_batch(self.row_limit)
-        outcomes = self._isolated([run.call for run in batch])
-        self._has_company = len(batch) > 1
-        for run, outcome in zip(batch, outcomes, strict=True):
-            self._resume(run, outcome)
-        while self._sharing:
-            self._resume_sharing()
-        self._has_company = False
+        if self._makes_room:
+            assert self._preempted is not None
+            batch = [self._preempted]
+            self._scheduler.take(self._preempted)
+        else:
+            batch = self._scheduler.next_batch(self.row_limit)
+        if batch:
+            self._advance(batch)
         self._resume_arrived(wait=not batch)
         return True
 
@@ -178,8 +159,9 @@ class Executor:
         while self._submitted:
             self._end(self._submitted.popleft(), None, error)
         self._has_company = False
+        self._running = None
         for run in (*self._scheduler.take_all(), *self._arriving, *self._sharing):
-            self._resume(run, Failure(error))
+            self._fail(run, error)
         self._scheduler.take_all()
         self._arriving.clear()
         self._sharing.clear()
@@ -192,8 +174,8 @@ class Executor:
         if error is not None:
             return self._end(run, None, error)
         run._greenlet = greenlet.greenlet(run.run)
-        run._greenlet.suspend_until = self.suspend_until
-        run._greenlet.share = self.share
+        for method in (self.suspend_until, self.share, self.give_way, self.make_room):
+            setattr(run._greenlet, method.__name__, method)
         self._resume(run, None)
 
     def _end(self, run: PipelineRun, result: Any, error: BaseException | None) -> None:
@@ -210,7 +192,38 @@ class Executor:
             if error is None:
                 self._scheduler.keep(run)
             else:
-                self._resume(run, Failure(error))
+                self._fail(run, error)
+
+    def _fail(self, waiting: PipelineRun | SharedForward, error: Exception) -> None:
+        """Resume a run, or all that wait for a forward, with an error."""
+        if waiting is self._preempted:
+            self._preempted, self._makes_room = None, False
+        if isinstance(waiting, SharedForward):
+            waiting.end()
+        for run in waiting.runs if isinstance(waiting, SharedForward) else [waiting]:
+            self._resume(run, Failure(run.stop() or error))
+
+    def _advance(self, batch: Sequence[PipelineRun | SharedForward]) -> None:
+        """Run the forward of these runs, or let the one go on that was preempted, and resume its runs."""
+        first = batch[0]
+        if first is self._preempted:
+            self._preempted = None
+        if isinstance(first, PipelineRun) and isinstance(first.call, Rest):
+            self._resume(first, None)
+        else:
+            shared = first if isinstance(first, SharedForward) else SharedForward(batch, self._isolated, self)
+            self._running = shared
+            outcomes = shared.go_on()
+            self._running = None
+            if outcomes is None:
+                return self._scheduler.add(shared)
+            self._has_company = len(shared.runs) > 1
+            for run, outcome in zip(shared.runs, outcomes, strict=True):
+                self._resume(run, outcome)
+            while self._sharing:
+                self._resume_sharing()
+            self._has_company = False
+        self._makes_room = self._makes_room and self._preempted is not None
 
     def _resume_arrived(self, wait: bool) -> None:
         """Resume the runs whose arrival has come. `wait`: for the first of them, where there is nothing else to do."""
@@ -231,7 +244,7 @@ class Executor:
 
     def _resume(self, run: PipelineRun, outcome: Any) -> None:
         """Let a run go on until it is suspended again or ends."""
-        run._calls_done += run.call is not None
+        run._calls_done += run.call is not None and not isinstance(run.call, Rest)
         run.call = run.arrival = run.task = None
         self._running = run
         try:
@@ -266,10 +279,12 @@ class Executor:
             if len(outputs) != len(calls):
                 raise RuntimeError(f"{len(outputs)} outputs for {len(calls)} calls")
         except Exception as error:
-            if isinstance(error, self._out_of_memory):
+            crowded = isinstance(error, self._out_of_memory)
+            waits = crowded and self._preempted is not None
+            if crowded and not waits:
                 self.row_limit = max(1, min(self.row_limit, sum(call.rows for call in calls) // 2))
                 self._since_out_of_memory = 0
-            if len(calls) == 1:
+            if len(calls) == 1 and not waits:
                 return [Failure(error)]
         else:
             self._since_out_of_memory += 1
@@ -277,6 +292,8 @@ class Executor:
                 self.row_limit = min(self._scheduler.limits.max_batch_rows, self.row_limit + 1)
             return outputs
         # Outside the except block: the exception's traceback holds the tensors of the failed forward.
+        if waits and self.make_room():
+            return self._isolated(calls)
         self.isolation_retries += 1
         half = len(calls) // 2
         return self._isolated(calls[:half]) + self._isolated(calls[half:])

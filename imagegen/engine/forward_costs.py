@@ -7,6 +7,7 @@ import statistics
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,17 @@ from imagegen.engine.device_clock import has_passed, mark, seconds_between
 
 _KEPT_BATCH_KEYS = 256  # more kinds of calls than ever wait at the same time
 _KEPT_TIMES, _LEAST_TIMES = 5, 3  # whose median counts: a first forward that allocates or compiles must not
+
+
+@dataclass
+class Timing:
+    """The time of a forward that is under way.
+
+    Attributes:
+        seconds: set by who knows better, of a forward that others were let into; else what passes meanwhile.
+    """
+
+    seconds: float | None = None
 
 
 class ForwardCosts:
@@ -31,12 +43,16 @@ class ForwardCosts:
         self._running: deque[tuple[Hashable, int, Any, Any]] = deque()  # with marks before and after
 
     @contextmanager
-    def timed(self, batch_key: Hashable, rows: int) -> Iterator[None]:
+    def timed(self, batch_key: Hashable, rows: int) -> Iterator[Timing]:
         """Time one forward of that many rows, which runs inside this context. One that raises is forgotten."""
         self._collect()
         before = mark(self._device)
-        yield
-        self._running.append((batch_key, rows, before, mark(self._device)))
+        timing = Timing()
+        yield timing
+        if timing.seconds is not None:
+            self.note(batch_key, rows, timing.seconds)
+        else:
+            self._running.append((batch_key, rows, before, mark(self._device)))
 
     def note(self, batch_key: Hashable, rows: int, seconds: float) -> None:
         """Remember that a forward of that many rows took so long."""

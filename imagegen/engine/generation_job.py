@@ -9,7 +9,7 @@ from typing import Any
 
 from imagegen.api.errors import Cancelled
 from imagegen.engine.cancellation import CancelToken
-from imagegen.engine.executor import PipelineRun
+from imagegen.engine.pipeline_run import PipelineRun
 
 
 @dataclass(eq=False)

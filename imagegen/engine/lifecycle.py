@@ -17,7 +17,8 @@ from imagegen.api.errors import Unavailable
 from imagegen.engine.generation import Generation
 from imagegen.engine.line import Line
 from imagegen.engine.metrics import EngineMetrics
-from imagegen.engine.model_runner import OUT_OF_MEMORY, ModelRunner
+from imagegen.engine.model_runner import ModelRunner
+from imagegen.engine.out_of_memory import OUT_OF_MEMORY
 from imagegen.engine.pipeline_call import GeneratedImage
 from imagegen.engine.progress import ProgressPublisher
 from imagegen.engine.slots import Ticket

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -21,23 +21,24 @@ from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.collate import DenoiserCall, Ranks, forward
 from imagegen.engine.denoiser_proxy import RunCall
 from imagegen.engine.device_thread import DeviceThread
-from imagegen.engine.executor import Executor, PipelineRun
+from imagegen.engine.executor import Executor
 from imagegen.engine.forward_costs import ForwardCosts
 from imagegen.engine.generation_job import GenerationJob
 from imagegen.engine.memory_costs import Disturbed, MemoryCost, MemoryCosts, MemoryMeter
 from imagegen.engine.metrics import EngineMetrics
+from imagegen.engine.out_of_memory import OUT_OF_MEMORY, memory_errors
 from imagegen.engine.pipeline_call import GeneratedImage, generate_image
+from imagegen.engine.pipeline_run import PipelineRun
 from imagegen.engine.policy import AMORTIZATION, WeightedShortestProcessingTime
+from imagegen.engine.preemption import Preemption
 from imagegen.engine.progress import ProgressPublisher
 from imagegen.engine.request_costs import RequestCosts
 from imagegen.engine.scheduler import Limits, Scheduler
 from imagegen.engine.settings import EngineSettings
+from imagegen.engine.shared_forward import SharedForward
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.plan import Plan
 from imagegen.pipelines.steps import Step
-
-OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
-_CPU_OUT_OF_MEMORY = "can't allocate memory"  # torch's CPU allocator raises a plain RuntimeError
 
 _log = logging.getLogger(__name__)
 _forwards: Counter[torch.device] = Counter()  # begun by all engines of this process, which share a device's memory
@@ -74,6 +75,7 @@ class ModelRunner:
         self._pipelines = pipelines
         self._metrics = metrics
         self._costs = ForwardCosts(pipelines.device)
+        self._preemption = Preemption(self._costs, pipelines.device)
         self._request_costs = RequestCosts(settings.max_expected_s, pipelines.native_size)
         own_task, own = next(iter(pipelines.tasks.items()))
         tiles = bool(getattr(getattr(own.pipeline, "vae", None), "use_tiling", False))
@@ -82,7 +84,7 @@ class ModelRunner:
         policy = WeightedShortestProcessingTime(
             self._costs.fixed_rows, amortization=AMORTIZATION[settings.prefer], line=line
         )
-        scheduler: Scheduler[PipelineRun] = Scheduler(limits, policy, self._costs.seconds)
+        scheduler: Scheduler[PipelineRun | SharedForward] = Scheduler(limits, policy, self._costs.seconds)
         self._executor = Executor(self._forward, scheduler, OUT_OF_MEMORY)
         self._device_thread = DeviceThread(self._executor, on_alive, pipelines.device)
         self._forwards = 0
@@ -245,7 +247,7 @@ class ModelRunner:
         updates: Mapping[str, Updates] = MappingProxyType({}),
     ) -> GeneratedImage:
         tolerate = self._settings.non_finite_images == "warning"
-        with _memory_errors():
+        with memory_errors():
             return generate_image(
                 plan, index, self._pipelines, run_call, on_step, tolerate_non_finite=tolerate, updates=updates
             )
@@ -253,13 +255,19 @@ class ModelRunner:
     def _forward(self, calls: Sequence[DenoiserCall]) -> Sequence[Any]:
         self._forwards += 1
         _forwards[self._pipelines.device] += 1
-        call = calls[0]
-        # Nothing can be learnt from calls that run alone: each has a batch key of its own.
-        timed = nullcontext() if call.rules is None else self._costs.timed(call.batch_key, sum(c.rows for c in calls))
-        with timed, _memory_errors():
-            outputs = forward(calls, self._row_buckets(call), self._ranks)
+        with self._around(calls[0], sum(call.rows for call in calls)), memory_errors():
+            outputs = forward(calls, self._row_buckets(calls[0]), self._ranks)
         self._metrics.forward(calls)
         return outputs
+
+    def _around(self, call: DenoiserCall, rows: int) -> AbstractContextManager[Any]:
+        """What a forward is run in, so that its time is learnt, and that it can be preempted where that is possible."""
+        if call.rules is None:  # nothing can be learnt from calls that run alone: each has a batch key of its own
+            return nullcontext()
+        key = call.batch_key
+        if self._ranks is not None or self._settings.compile != "off":
+            return self._costs.timed(key, rows)
+        return self._preemption.around(call.module, key, rows, key, rows * call.pixels // call.rows)
 
     def _row_buckets(self, call: DenoiserCall) -> list[int]:
         """The buckets within the limits of a forward: padding takes memory too."""
@@ -267,17 +275,6 @@ class ModelRunner:
         if self._settings.max_batch_pixels:
             most = min(most, self._settings.max_batch_pixels * call.rows // call.pixels)
         return [bucket for bucket in self._settings.row_buckets if bucket <= most]
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Around what takes memory: that there is none is one of `OUT_OF_MEMORY`, on every device."""
-    try:
-        yield
-    except RuntimeError as error:
-        if _CPU_OUT_OF_MEMORY in str(error):
-            raise MemoryError(str(error)) from error
-        raise
 
 
 def _settle(future: Future[Any], result: Any, error: BaseException | None) -> None:

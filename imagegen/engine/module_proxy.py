@@ -28,7 +28,7 @@ class ModuleProxy:
 
     @property
     def __class__(self) -> type:  # pipelines ask isinstance, for instance for MultiControlNetModel
-        return type(self._module)
+        return self._module.__class__  # type: ignore[no-any-return]  # maybe a proxy's, of a module
 
     @__class__.setter
     def __class__(self, value: type) -> None:

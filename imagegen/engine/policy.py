@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 Prefer: TypeAlias = Literal["latency", "balanced", "throughput"]
 """What a deployment prefers where latency of short requests and throughput are at odds."""
 
-AMORTIZATION: dict[Prefer, float] = {"latency": 2.0, "balanced": 4.0, "throughput": math.inf}
+AMORTIZATION: dict[Prefer, float] = {"latency": 2.0, "balanced": 8.0, "throughput": math.inf}
 """By what is preferred; see `WeightedShortestProcessingTime`."""
 
 _ROUNDING = 1 - 1e-9  # sums of equal numbers may differ by this factor
@@ -46,14 +46,15 @@ class WeightedShortestProcessingTime:
         overhead_calls: what an image takes besides its denoiser calls (text encoding, VAE), counted in calls.
         amortization: how often a forward's fixed cost counts. Once would be best for the images that are here; but a
             forward that is shared also leaves more time for those still to come. With four a device that is not full
-            loses nothing (`tests/unit/engine/test_policy_on_devices.py` shows it). Infinite lets everybody share.
+            loses nothing, and with eight long requests lose next to nothing on any
+            (`tests/unit/engine/test_policy_on_devices.py` shows it). Infinite lets everybody share.
         starvation_limit: forwards after which a call that was left out goes before all others.
         line: whether requests wait for a slot; asked once a forward.
     """
 
     fixed_rows: Callable[[Hashable], float] = _rows_cost_nothing
     overhead_calls: int = 4
-    amortization: float = 4.0
+    amortization: float = 8.0
     starvation_limit: int = 32
     line: Callable[[], bool] = _nobody_waits
 

@@ -101,7 +101,7 @@ async def send(client: Any, load: dict[str, Any]) -> list[Row]:
     """Send a load: `requests`, `seed`, `side_px`, and `rate_per_s` or `clients`.
 
     With `large_px` it is short requests alone, while another client has images of that size made, one after the other;
-    none where it is 0.
+    none where it is 0. They begin after its first image, as those of a server that has been warmed up.
     """
     requests, seed, side_px = load["requests"], load["seed"], load["side_px"]
     if "rate_per_s" in load:
@@ -109,7 +109,10 @@ async def send(client: Any, load: dict[str, Any]) -> list[Row]:
     if "large_px" not in load:
         return await _closed_loop(client, closed_loop_trace(requests, seed, side_px), load["clients"])
     short = [Planned(0.0, own_request(i, SHORT_STEPS, seed, side_px)) for i in range(requests)]
-    large = asyncio.create_task(_repeat(client, own_request(-1, SHORT_STEPS, 0, load["large_px"])))
+    another = own_request(-1, SHORT_STEPS, 0, load["large_px"])
+    if load["large_px"]:
+        await client.generate(**another.values())
+    large = asyncio.create_task(_repeat(client, another))
     try:
         return await _closed_loop(client, short, load["clients"])
     finally:

@@ -137,7 +137,7 @@ def preferring(prefer: Prefer) -> MakePolicy:
 
 def ignoring_the_line(device: Device, line: Callable[[], bool]) -> Policy:
     """The rule without a look at the line, as the engine had it before."""
-    return WeightedShortestProcessingTime(lambda _: device.fixed_ms / device.row_ms)
+    return WeightedShortestProcessingTime(lambda _: device.fixed_ms / device.row_ms, amortization=4.0)
 
 
 def full_batches(device: Device, line: Callable[[], bool]) -> Policy:

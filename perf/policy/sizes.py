@@ -34,7 +34,7 @@ class Settings:
 
     before: str = "b27288a"
     rounds: int = 3
-    requests: int = 10
+    requests: int = 20
     large_px: tuple[int, ...] = (128, 256, 512)
     side_px: int = 64
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from imagegen.engine.adapters.adapter_table import AdapterTable
 from imagegen.engine.adapters.slot_hooks import SlotHooks
 from imagegen.engine.adapters.span_hooks import SpanHooks
+from imagegen.engine.preemption import taken_back
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +64,8 @@ def free_slots(module: Any) -> None:
 
 @contextmanager
 def applied(module: Any, table: AdapterTable | None) -> Iterator[None]:
-    """Around a forward of `module`, whose rows get the updates of `table`. One forward of a network at a time.
+    """Around a forward of `module`, whose rows get the updates of `table`. One forward of a network at a time;
+    one that is preempted is none meanwhile.
 
     Raises:
         RowsNotFirstError: in the forward, where rows have different updates and a layer cannot tell rows apart.
@@ -75,7 +78,8 @@ def applied(module: Any, table: AdapterTable | None) -> Iterator[None]:
         hooks = _hooks[module] = SpanHooks(tokens_behind_each_other=_flattens(module))
     hooks.begin(module, table)
     try:
-        yield
+        with taken_back(hooks.end, partial(hooks.begin, module, table)):
+            yield
     finally:
         hooks.end()
 

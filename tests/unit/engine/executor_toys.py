@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from imagegen.engine.executor import Executor, Forward, PipelineRun
+from imagegen.engine.executor import Executor, Forward
+from imagegen.engine.pipeline_run import PipelineRun
 from imagegen.engine.policy import WeightedShortestProcessingTime
 from imagegen.engine.scheduler import Limits, Policy, Scheduler
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from imagegen.engine.collate import DenoiserCall, forward
 from imagegen.engine.denoiser_proxy import DenoiserProxy, attach
-from imagegen.engine.executor import PipelineRun
 from imagegen.engine.module_proxy import unwrapped
+from imagegen.engine.pipeline_run import PipelineRun
 from imagegen.engine.scheduler import Limits
 from tests.unit import tiny_pipelines as tiny
 from tests.unit.engine.executor_toys import executor_of

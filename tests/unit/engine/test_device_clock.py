@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from imagegen.engine.device_clock import has_passed, mark, seconds_between
+from imagegen.engine.device_clock import has_passed, mark, seconds_between, wait_until
 
 CPU = torch.device("cpu")
 
@@ -15,6 +15,7 @@ def test_on_a_cpu_a_mark_is_now() -> None:
     assert has_passed(after)
     assert seconds_between(before, after) >= 0
     assert seconds_between(1.5, 4.0) == 2.5
+    wait_until(after)
 
 
 def test_on_a_gpu_its_own_events_count() -> None:
@@ -27,9 +28,14 @@ def test_on_a_gpu_its_own_events_count() -> None:
         def query(self) -> bool:
             return self.passed
 
+        def synchronize(self) -> None:
+            self.passed = True
+
         def elapsed_time(self, later: Event) -> float:
             return later.at_ms - self.at_ms
 
     early, late = Event(10, True), Event(260, False)
     assert (has_passed(early), has_passed(late)) == (True, False)
     assert seconds_between(early, late) == 0.25
+    wait_until(late)
+    assert has_passed(late)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imagegen.engine.executor import PipelineRun
+from imagegen.engine.pipeline_run import PipelineRun
 from imagegen.engine.scheduler import Limits
 from tests.unit.engine.executor_toys import Model, Stopped, Toy, executor_of, run_to_end, steps, submit
 

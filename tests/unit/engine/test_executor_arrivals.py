@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from imagegen.engine.executor import Executor, PipelineRun
+from imagegen.engine.executor import Executor
+from imagegen.engine.pipeline_run import PipelineRun
 from imagegen.engine.scheduler import Limits
 from tests.unit.engine.executor_toys import Model, Toy, executor_of
 

@@ -21,7 +21,8 @@ from diffusers import (
 
 from imagegen.engine.collate import DenoiserCall, forward
 from imagegen.engine.denoiser_proxy import attach
-from imagegen.engine.executor import Executor, PipelineRun
+from imagegen.engine.executor import Executor
+from imagegen.engine.pipeline_run import PipelineRun
 from imagegen.engine.scheduler import Limits
 from tests.unit import tiny_pipelines as tiny
 from tests.unit.engine.executor_toys import executor_of

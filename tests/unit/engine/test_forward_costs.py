@@ -162,3 +162,10 @@ def test_what_a_forward_takes_is_that_of_the_nearest_number_of_rows(costs: Forwa
     costs.note("a", 6, 0.5)
     assert [costs.seconds("a", rows) for rows in (1, 2, 6, 14, 32)] == [0.010, 0.010, 0.010, 0.040, 0.040]
     assert costs.seconds("b", 2) is None
+
+
+def test_of_what_was_preempted_its_own_time_counts(costs: ForwardCosts) -> None:
+    for _ in range(3):
+        with costs.timed("key", 2) as timing:
+            timing.seconds = 1234.5
+    assert costs.seconds("key", 2) == 1234.5

@@ -29,6 +29,11 @@ def test_it_is_an_instance_of_its_modules_class_and_has_its_attributes() -> None
         _ = proxy.none_such
 
 
+def test_a_proxy_of_a_proxy_is_one_of_the_module() -> None:
+    """Else nobody would look at what a VAE behind two of them decodes."""
+    assert isinstance(ModuleProxy(ModuleProxy(nn.Linear(2, 2))), nn.Linear)
+
+
 def test_only_its_own_slots_stay_with_it() -> None:
     module = nn.Linear(2, 3)
     proxy = Counting(module)

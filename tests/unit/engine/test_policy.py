@@ -81,15 +81,15 @@ def test_while_somebody_waits_for_a_slot_forwards_are_filled() -> None:
 
 
 def test_each_preference_shares_at_least_as_far_as_the_one_before() -> None:
-    """On a device between full and not full, a forward's fixed cost as much as four rows."""
+    """On a device between full and not full, a forward's fixed cost as much as two rows."""
     urgencies, rows = [SHORT, *[POLICY.urgency(left, 0) for left in (10, 20, 30, 50)]], [2] * 5
     shared = [
-        WeightedShortestProcessingTime(lambda batch_key: 4.0, amortization=AMORTIZATION[prefer]).sharing(
+        WeightedShortestProcessingTime(lambda batch_key: 2.0, amortization=AMORTIZATION[prefer]).sharing(
             urgencies, rows, "a"
         )
         for prefer in get_args(Prefer)
     ]
-    assert shared == [3, 4, 5]
+    assert shared == [2, 4, 5]
     assert list(AMORTIZATION) == list(get_args(Prefer))
 
 

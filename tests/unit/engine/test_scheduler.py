@@ -7,11 +7,12 @@ import random
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagegen.engine.policy import WeightedShortestProcessingTime
-from imagegen.engine.scheduler import Limits, Policy, Scheduler
+from imagegen.engine.scheduler import Limits, Policy, Rest, Scheduler
 from tests.unit.engine.executor_toys import FULL_DEVICE, Toy
 
 
@@ -147,11 +148,62 @@ def with_costs(seconds: dict[str, float | None], policy: Policy | None = None) -
     return scheduler
 
 
-def test_batch_keys_get_equal_shares_of_the_devices_time() -> None:
+def test_batch_keys_with_as_much_work_left_get_equal_shares_of_the_devices_time() -> None:
     """A forward of a large image is followed by as many of small ones as take as long."""
-    keys = keys_given_out(with_costs({"large": 1.0, "small": 0.125, "other": 0.25}), 130)
-    assert keys[:3] == ["large", "small", "other"]
-    assert [keys.count(key) for key in ("large", "small", "other")] == [10, 80, 40]
+    scheduler: Scheduler[Run] = Scheduler(Limits(), None, lambda key, rows: {"large": 1.0, "small": 0.125}[str(key)])
+    scheduler.add(Run("large", 10, "large"))
+    scheduler.add(Run("small", 80, "small"))
+    keys = keys_given_out(scheduler, 90)
+    assert keys[:10] == ["large", *["small"] * 8, "large"]
+    assert [keys.count(key) for key in ("large", "small")] == [10, 80]
+
+
+def test_who_has_less_work_left_gets_more_of_the_device() -> None:
+    """Twice as much as one with twice the work, four times as much as one with four times."""
+    seconds = {"large": 1.0, "middle": 0.5, "small": 0.25}
+    keys = keys_given_out(with_costs({**seconds}), 400)
+    assert keys[:3] == ["small", "middle", "large"]
+    shares = {key: keys.count(key) * seconds[key] for key in seconds}
+    assert shares["small"] / shares["middle"] == pytest.approx(2, rel=0.1)
+    assert shares["small"] / shares["large"] == pytest.approx(4, rel=0.1)
+
+
+@dataclass(eq=False)
+class Preempted(Run):
+    """A run that waits with the rest of something."""
+
+    used_s: float = 0.0
+    left_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.call = Rest(self.batch_key, self.rows, 1, self.used_s, self.left_s)  # type: ignore[assignment]
+
+
+def test_a_rest_goes_on_alone_and_before_calls_of_its_key() -> None:
+    scheduler = scheduler_with(Run("short"), Preempted("rest", calls_left=9), Run("other"))
+    assert names(scheduler.next_batch(16)) == ["rest"]
+    assert names(scheduler.next_batch(16)) == ["short", "other"]
+
+
+def test_a_rest_is_charged_what_it_has_used_and_no_whole_forward() -> None:
+    """Between two slices of a large forward the small ones get eight times as much."""
+    scheduler: Scheduler[Run] = Scheduler(Limits(), None, lambda key, rows: {"large": 8.0, "small": 0.25}[str(key)])
+    scheduler.add(Run("small", 1, "small"))
+    scheduler.add(Preempted("rest", 1, "large", used_s=0.125, left_s=6.0))
+    given = []
+    for _ in range(15):
+        [run] = scheduler.next_batch(16)
+        given.append(run.name)
+        scheduler.add(run)
+    assert given == [*["small"] * 5, "rest", *["small"] * 4, "rest", *["small"] * 4]
+
+
+def test_what_is_taken_is_given_out_though_it_is_not_its_turn() -> None:
+    last = Run("last", batch_key="b")
+    scheduler = scheduler_with(Run("a"), last)
+    scheduler.take(last)
+    assert names(scheduler.next_batch(16)) == ["a"]
+    assert scheduler.next_batch(16) == []
 
 
 def test_while_a_cost_is_not_known_batch_keys_take_turns() -> None:
@@ -170,4 +222,4 @@ def test_who_comes_later_has_not_saved_up_for_it() -> None:
 def test_a_key_whose_forwards_take_very_long_is_overdue_after_32() -> None:
     keys = keys_given_out(with_costs({"large": 1000.0, "small": 1.0}), 100)
     gaps = [number for number, key in enumerate(keys) if key == "large"]
-    assert gaps == [0, 33, 66, 99]
+    assert gaps == [1, 34, 67]

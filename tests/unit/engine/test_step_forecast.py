@@ -14,7 +14,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler
 
 from imagegen.engine.collate import DenoiserCall, forward
 from imagegen.engine.denoiser_proxy import attach
-from imagegen.engine.executor import PipelineRun
+from imagegen.engine.pipeline_run import PipelineRun
 from imagegen.engine.scheduler import Limits
 from imagegen.engine.step_forecast import CallForecast, StepForecast
 from imagegen.pipelines.step_cadence import computed_steps

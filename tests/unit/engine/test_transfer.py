@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from imagegen.engine.executor import PipelineRun
+from imagegen.engine.pipeline_run import PipelineRun
 from imagegen.engine.scheduler import Limits
 from imagegen.engine.transfer import HostCopy, receive, to_device
 from tests.accelerator import DEVICE, TORCH_DEVICE, Kind, device_on_this_thread
