@@ -63,7 +63,7 @@ def shape_of(given: dict[str, Any]) -> ForwardShape:
 
 
 def a_job(key: str = "a/b") -> Job:
-    return Job(key, b"", None, shape_of(arguments(2)), "cpu", 1, False, "highest")
+    return Job(key, b"", None, shape_of(arguments(2)), (), "cpu", 1, False, "highest")
 
 
 def written(file: Path, key: str) -> Path:
