@@ -174,7 +174,7 @@ def _hook(tensors: list[torch.Tensor], place: int, name: str) -> Any:
     return add_updates
 
 
-def _columns(layer: nn.Conv2d, image: torch.Tensor) -> torch.Tensor:
+def _columns(layer: Any, image: torch.Tensor) -> torch.Tensor:
     """What a convolution is multiplied with at each of its places: [rows, in x height x width, places].
 
     A compiled convolution has the number of its lines in its code, whatever torch is told, and the product has not.
