@@ -97,21 +97,22 @@ class UpdateInputs:
 
     def _lay_out(self, adapters: dict[ref[ComponentAdapter], ComponentAdapter], module: Any) -> None:
         """Copy adapters into matrices that have room for all of them."""
-        self.free()
-        count = 0
+        self.free()  # the room of the old ones may be needed
+        places, matrices, count = {}, [], 0
         for reference, adapter in adapters.items():
             rank = max((low_rank.rank for low_rank in adapter.layers.values()), default=0)
-            self._places[reference] = _Place(count, rank)
+            places[reference] = _Place(count, rank)
             count += rank
         for name in self._layers:
             down, up = empty_matrices(module.get_submodule(name), max(count, _LEAST))
             for reference, adapter in adapters.items():
                 low_rank = adapter.layers.get(name)
                 if low_rank is not None:
-                    lines = slice(self._places[reference].start, self._places[reference].start + low_rank.rank)
+                    lines = slice(places[reference].start, places[reference].start + low_rank.rank)
                     down[lines].copy_(low_rank.down)
                     up[lines].copy_(low_rank.up.flatten(1).t())
-            self._matrices += [down, up]
+            matrices += [down, up]
+        self._places, self._matrices = places, matrices  # not before all of them are there
 
 
 def empty_matrices(layer: Any, lines: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,11 +10,18 @@ import pytest
 import torch
 from torch import nn
 
+from imagegen.engine.adapters import update_inputs as subject
 from imagegen.engine.adapters.adapter import LowRank
 from imagegen.engine.adapters.adapter_table import AdapterTable, ComponentAdapter, adapter_table
 from imagegen.engine.adapters.row_updates import applied
 from imagegen.engine.adapters.span_hooks import RowsNotFirstError
-from imagegen.engine.adapters.update_inputs import UpdateInputs, dynamic_dimensions, examples, take_updates
+from imagegen.engine.adapters.update_inputs import (
+    UpdateInputs,
+    dynamic_dimensions,
+    empty_matrices,
+    examples,
+    take_updates,
+)
 from tests.unit.engine.adapters.toys import Toy, adapter, inputs, merged
 
 LAYERS = ("conv", "linear")
@@ -161,3 +168,21 @@ def test_what_a_network_is_exported_with_has_the_form_of_what_it_gets() -> None:
     for one_given, one_example, free in zip(given, example, dynamic, strict=True):
         fixed = [dimension for dimension in range(one_given.ndim) if dimension not in free]
         assert [one_given.shape[each] for each in fixed] == [one_example.shape[each] for each in fixed]
+
+
+def test_without_room_for_the_matrices_the_next_forward_lays_them_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial, one = Trial(), adapter(1)
+    table = adapter_table([(2, ((one, 1.0),))], 2)
+
+    def full(layer: Any, lines: int) -> Any:
+        if isinstance(layer, nn.Linear):
+            raise MemoryError
+        return empty_matrices(layer, lines)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subject, "empty_matrices", full)
+        with pytest.raises(MemoryError):
+            trial(table, *inputs(2))
+    assert isinstance(trial.plain, Toy)
+    expected = merged(trial.plain, {one: 1.0})(*inputs(2))
+    torch.testing.assert_close(trial(table, *inputs(2)), expected)
