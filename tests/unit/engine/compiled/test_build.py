@@ -21,7 +21,7 @@ from imagegen.engine.compiled.network import constants, without_weights
 from imagegen.engine.compiled.package import Package, PackageError
 from imagegen.engine.compiled.package_builder import BuildError, build_in_process
 from tests.unit.engine.adapters import toys as adapter_toys
-from tests.unit.engine.compiled.toys import CPU, Toy, arguments, shape_of
+from tests.unit.engine.compiled.toys import CPU, WIDTH, Toy, arguments, shape_of
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 
@@ -56,7 +56,7 @@ def _quickly() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_in_process(job(), tmp_path_factory.mktemp("build"), threading.Event())
+    return build_in_process(job(**residuals(2)), tmp_path_factory.mktemp("build"), threading.Event())
 
 
 @pytest.fixture
@@ -98,10 +98,16 @@ def shape_of_all(given: dict[str, Any]) -> ForwardShape:
     return shape
 
 
+def residuals(rows: int) -> dict[str, Any]:
+    """As a UNet gets them from a ControlNet."""
+    torch.manual_seed(rows)
+    return {"down_block_additional_residuals": [torch.randn(rows, WIDTH), torch.randn(rows, WIDTH)]}
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 16])
-def test_it_computes_what_the_network_does_for_any_number_of_rows(loaded: tuple[Package, Toy], rows: int) -> None:
+def test_it_computes_what_the_network_does_for_any_rows_and_residuals(loaded: tuple[Package, Toy], rows: int) -> None:
     code, module = loaded
-    given = arguments(rows)
+    given = {**arguments(rows), **residuals(rows)}
     with torch.inference_mode():
         (output,) = code(shape_of(given).tensors(given))
         (expected,) = module(**given)
@@ -111,7 +117,7 @@ def test_it_computes_what_the_network_does_for_any_number_of_rows(loaded: tuple[
 
 def test_it_reads_the_weights_where_they_are(loaded: tuple[Package, Toy]) -> None:
     code, module = loaded
-    given = arguments(3)
+    given = {**arguments(3), **residuals(3)}
     with torch.inference_mode():
         module.scale.fill_(7.0)
         module.inner.bias.add_(1.0)
