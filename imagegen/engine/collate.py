@@ -132,7 +132,7 @@ def forward(calls: Sequence[DenoiserCall], row_buckets: Sequence[int] = (), rank
     """Run calls of one batch key in one forward.
 
     A single call runs with its arguments untouched, unless there are row buckets, several devices to share it, or
-    packages of compiled code. These run forwards without adapters alone.
+    packages of compiled code.
 
     Args:
         calls: one or more, of equal batch key.
@@ -184,8 +184,8 @@ def _run_merged(
     if ranks is not None:
         return ranks.run(first.module, (), merged, dict(first.rules), total, table)
     compiled = compiled_forward(first.module)
-    if compiled is not None and table is None:
-        return compiled(dict(first.rules), merged, total)
+    if compiled is not None:
+        return compiled(dict(first.rules), merged, total, table)
     with applied(first.module, table):
         return first.module(**merged)
 

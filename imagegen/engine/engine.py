@@ -22,7 +22,14 @@ from imagegen.api.request import ImageRequest
 from imagegen.api.tensors import Pixels
 from imagegen.api.values import shown
 from imagegen.engine.adapters.adapter import AdapterError
-from imagegen.engine.adapters.engine_adapters import adapter_store, prepare_compiled, warm_up_updates
+from imagegen.engine.adapters.adapter_table import Updates
+from imagegen.engine.adapters.engine_adapters import (
+    adapter_store,
+    prepare_compiled,
+    touched_layers,
+    trial_updates,
+    warm_up_updates,
+)
 from imagegen.engine.backlog import Backlog
 from imagegen.engine.cached_encoders import Caches, with_caches
 from imagegen.engine.cancellation import CancelToken
@@ -152,11 +159,7 @@ class Engine(ImageGenerator[Generation]):
             ValueError: a warm-up size is malformed or not allowed, or the checkpoint's own task cannot be done.
                 Whatever else goes wrong with an image.
         """
-        with_adapters = (
-            warm_up_updates(self._denoisers)
-            if self.settings.compile == "torch" and self.catalog.is_configured
-            else None
-        )
+        with_adapters = self._prepare_adapters()
         if self.compiled is not None:
             self.compiled.learn(True)
         if self.settings.chooses_by_measuring:
@@ -251,6 +254,16 @@ class Engine(ImageGenerator[Generation]):
         with self._sleep_turn:
             if self._sleeping:
                 self._wake()
+
+    def _prepare_adapters(self) -> Mapping[str, Updates] | None:
+        """Updates of adapters with which compiled denoisers are warmed up too; None where there are to be none."""
+        if not self.pipelines.takes_loras or not self.catalog.is_configured:
+            return None
+        if self.compiled is None:
+            return warm_up_updates(self._denoisers) if self.settings.compile == "torch" else None
+        layers = touched_layers(self._adapters, self.catalog, self.settings.max_loras)
+        self.compiled.take_updates(layers)
+        return trial_updates(self._denoisers, layers)
 
     def _check_lora(self, name: str, where: str) -> None:
         if not self.pipelines.takes_loras:

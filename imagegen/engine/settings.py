@@ -57,8 +57,8 @@ class EngineSettings(PipelineSettings):
     max_lora_rank: int = Field(
         default=16,
         ge=1,
-        description="largest rank of a LoRA adapter for a compiled denoiser, which has room of this rank for each of"
-        " max_loras",
+        description="largest rank of a LoRA adapter with compile = torch, where a denoiser has room of this rank for"
+        " each of max_loras",
     )
     lora_device_bytes: int = Field(
         default=2**30, ge=0, description="most bytes of LoRA adapters on the device; those in use never leave"

@@ -36,7 +36,7 @@ def warm_up(
         settings: with the buckets.
         runner: generates.
         caches: are empty when memory is learnt.
-        updates: of adapters, by component, with which each bucket is filled once more; None for not at all.
+        updates: of adapters, by component, with which all is generated once more; None for not at all.
 
     Raises:
         ValueError: the checkpoint's own task cannot be done. Whatever else goes wrong with an image.
@@ -47,6 +47,8 @@ def warm_up(
     takes = ""
     with dropping_what_fails(plan, pipelines):
         (image,) = runner.run(plan)
+        if updates:
+            runner.run(plan, updates)
         rows = max(1, image.batch_rows // max(1, image.forwards))
         for bucket in settings.row_buckets or largest:
             filling = replace(plan, seeds=tuple(range(math.ceil(bucket / rows))))

@@ -63,6 +63,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("model", type=_absolute, help="folder of a diffusers checkpoint, or hub id")
     parser.add_argument("--cache", dest="compile_cache", type=_absolute, metavar="FOLDER", help="of packages")
     parser.add_argument("--sizes", dest="warmup_sizes", metavar="WxH,…", help="as diffusion.warmup_sizes")
+    parser.add_argument(
+        "--lora-modules",
+        metavar="NAME=FILE,…",
+        help="adapters to build for, as diffusion.lora_modules",
+    )
+    parser.add_argument("--lora-folder", type=_absolute, metavar="FOLDER", help="of adapters, as diffusion.lora_folder")
     for name in ("device", "dtype", "variant", "revision", "cpu_threads", "attention_backend", "channels_last"):
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=f"as diffusion.{name}")
     return parser

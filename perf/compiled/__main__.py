@@ -15,13 +15,14 @@ import diffusers
 import transformers
 
 from checkpoint import BUNDLED
-from perf.compiled import forwards, start
+from perf.compiled import adapters, forwards, start
 from perf.environment import environment, results_folder
 from perf.parts import check_names, outcome_of, with_options
 from perf.report import Outcome, write_report
 
 PARTS: dict[str, tuple[Any, Any]] = {
     "forwards": (forwards.measure, forwards.Settings()),
+    "adapters": (adapters.measure, adapters.Settings()),
     "start": (start.measure, start.Settings()),
 }
 

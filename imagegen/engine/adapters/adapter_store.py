@@ -106,8 +106,11 @@ class AdapterStore:
             return True
         return stack._visit is not None and self._slots.withdraw(stack._visit)
 
-    def check(self, where: str) -> None:
+    def check(self, where: str) -> Mapping[str, frozenset[str]]:
         """Read an adapter if it is not here, and see whether it fits.
+
+        Returns:
+            the names of its layers by component.
 
         Raises:
             AdapterError: it cannot be read, or does not fit the model or the device.
@@ -117,6 +120,7 @@ class AdapterStore:
             raise AdapterError(
                 f"it takes {adapter.size_bytes} bytes; {self._slots.max_bytes} (lora_device_bytes) are the most"
             )
+        return adapter.layers
 
     def forget(self, where: str) -> None:
         """An adapter is no longer on offer; its memory is free once nobody uses it."""

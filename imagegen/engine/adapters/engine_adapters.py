@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imagegen.engine.adapters.adapter import Adapter, AdapterError
+import torch
+
+from imagegen.api.errors import InvalidArgument
+from imagegen.engine.adapters.adapter import Adapter, AdapterError, LowRank
 from imagegen.engine.adapters.adapter_file import read_file
 from imagegen.engine.adapters.adapter_store import AdapterStore
 from imagegen.engine.adapters.adapter_table import ComponentAdapter, Updates
@@ -15,9 +20,15 @@ from imagegen.engine.adapters.conversion import to_adapter
 from imagegen.engine.adapters.host_adapters import HostAdapters
 from imagegen.engine.adapters.row_updates import use_slots
 from imagegen.engine.adapters.source import locate
+from imagegen.engine.adapters.update_inputs import LayerNames, empty_matrices
 from imagegen.engine.settings import EngineSettings
 from imagegen.pipelines.checkpoint import Pipelines
 from imagegen.pipelines.denoisers import denoisers_of
+from imagegen.pipelines.lora_catalog import LoraCatalog
+
+_TRIAL_RANK, _TRIAL_STRENGTH = 3, 0.03  # enough to be missed, and little enough for float16
+
+_log = logging.getLogger(__name__)
 
 
 def adapter_store(
@@ -67,3 +78,40 @@ def prepare_compiled(settings: EngineSettings, denoisers: Mapping[str, Any]) -> 
 def warm_up_updates(denoisers: Mapping[str, Any]) -> dict[str, Updates]:
     """Updates of an adapter that changes nothing, with which a compiled denoiser is compiled for all adapters."""
     return {name: ((ComponentAdapter("", {}), 1.0),) for name in denoisers}
+
+
+def touched_layers(store: AdapterStore, catalog: LoraCatalog, most: int) -> dict[str, LayerNames]:
+    """The layers, by component, of the adapters that are on offer by name; those that cannot be read are left out.
+
+    Args:
+        store: reads them.
+        catalog: of them.
+        most: of the adapters that are read.
+    """
+    touched: dict[str, set[str]] = {}
+    for name in itertools.islice(dict.fromkeys([*sorted(catalog.modules), *catalog.names()]), most):
+        try:
+            for component, layers in store.check(catalog.where(name)).items():
+                touched.setdefault(component, set()).update(layers)
+        except (AdapterError, InvalidArgument) as error:  # in a folder there may be anything
+            _log.warning("no layers are compiled for the adapter %s: %s", name, error)
+    return {component: tuple(sorted(layers)) for component, layers in touched.items()}
+
+
+def trial_updates(denoisers: Mapping[str, Any], layers: Mapping[str, LayerNames]) -> dict[str, Updates]:
+    """Updates of a random adapter for these layers of denoisers, with which their packages are built and tried."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(like: torch.Tensor) -> torch.Tensor:
+        return torch.randn(like.shape, generator=generator).to(like)
+
+    def low_rank(layer: Any) -> LowRank:
+        down, up = empty_matrices(layer, _TRIAL_RANK)
+        up = up.t().reshape(-1, _TRIAL_RANK, *[1] * (down.ndim - 2))
+        return LowRank(random(down) * (_TRIAL_STRENGTH / down[0].numel() ** 0.5), random(up))
+
+    return {
+        name: ((ComponentAdapter("", {layer: low_rank(module.get_submodule(layer)) for layer in layers[name]}), 1.0),)
+        for name, module in denoisers.items()
+        if name in layers
+    }

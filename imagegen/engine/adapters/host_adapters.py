@@ -50,6 +50,11 @@ class HostAdapter:
         """Of the buffer."""
         return self.layout.size
 
+    @property
+    def layers(self) -> Mapping[str, frozenset[str]]:
+        """The names of its layers by component."""
+        return {name: frozenset(layers) for name, layers in self.unpacked(self.buffer).items()}
+
     def unpacked(self, buffer: torch.Tensor) -> Mapping[str, Mapping[str, LowRank]]:
         """The layers by component, in a copy of the buffer."""
         components: dict[str, Pairs] = self.layout.unpack(buffer)

@@ -20,6 +20,7 @@ from torch import nn
 from torch.export import Dim
 from torch.export.graph_signature import InputKind
 
+from imagegen.engine.adapters.update_inputs import LayerNames, dynamic_dimensions, examples, take_updates
 from imagegen.engine.compiled.forward_shape import ForwardShape
 from imagegen.engine.compiled.network import with_empty_weights
 from imagegen.engine.compiled.package import NETWORK, Details, write_package
@@ -47,6 +48,7 @@ class Job:
         network: as `without_weights` gives it.
         weights: by name, where the package is to have them.
         shape: of the forward.
+        layers: whose updates by adapters are inputs; none for forwards without adapters.
         device: as torch names it.
         threads: of torch on a CPU.
         allow_tf32: for float32 products on a GPU.
@@ -57,6 +59,7 @@ class Job:
     network: bytes
     weights: Mapping[str, torch.Tensor] | None
     shape: ForwardShape
+    layers: LayerNames
     device: str
     threads: int
     allow_tf32: bool
@@ -64,14 +67,17 @@ class Job:
 
 
 class _OnTensors(nn.Module):
-    """A network that takes its tensors as a list, and all else as it was when it was compiled."""
+    """A network that takes its tensors as a list, then those of adapters, and all else as when it was compiled."""
 
-    def __init__(self, network: nn.Module, shape: ForwardShape) -> None:
+    def __init__(self, network: nn.Module, shape: ForwardShape, layers: LayerNames) -> None:
         super().__init__()
         self.add_module(NETWORK, network)
         self.shape = shape
+        self.count = len(shape.has_rows())
+        self.take = take_updates(network, layers)
 
     def forward(self, tensors: list[torch.Tensor]) -> Any:
+        self.take(tensors[self.count :])
         return self.get_submodule(NETWORK)(**self.shape.with_tensors(tensors))
 
 
@@ -89,10 +95,13 @@ def build(job: Job, folder: Path) -> None:
     if job.weights is not None:
         network.load_state_dict(job.weights, strict=False, assign=True)  # buffers that are not saved are there
     tensors = job.shape.examples(_EXAMPLE_ROWS, device)
-    dynamic = [{0: Dim.DYNAMIC} if has_rows else {} for has_rows in job.shape.has_rows()]
+    dynamic: list[dict[int, Any]] = [{0: Dim.DYNAMIC} if has_rows else {} for has_rows in job.shape.has_rows()]
+    if job.layers:
+        tensors += examples(network, job.layers, _EXAMPLE_ROWS, device)
+        dynamic += dynamic_dimensions(job.layers)
     with torch.no_grad():
         exported = torch.export.export(
-            _OnTensors(network, job.shape), (tensors,), dynamic_shapes=(dynamic,), strict=False
+            _OnTensors(network, job.shape, job.layers), (tensors,), dynamic_shapes=(dynamic,), strict=False
         )
     details = Details(_most_rows(exported), None if job.weights is not None else _lift(exported))
     config = _WITHOUT_WEIGHTS if job.weights is None else _WITH_WEIGHTS

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from imagegen.engine.adapters.update_inputs import LayerNames
 from imagegen.engine.compiled.cache_folder import CacheFolder
 from imagegen.engine.compiled.compiled_forward import CompiledForward, State, install
 from imagegen.engine.compiled.package_builder import Build, PackageBuilder
@@ -67,21 +68,26 @@ class CompiledDenoisers:
         self._counted = counted
         self._builder = PackageBuilder(cache, build)
         self._has_changed = threading.Condition()
-        self._forwards = [
-            CompiledForward(module, device, cache.find, self._builder.order, self._changed, ran)
-            for module in denoisers.values()
-        ]
-        for module, forward in zip(denoisers.values(), self._forwards, strict=True):
-            install(module, forward)
+        self._forwards = {
+            name: CompiledForward(module, device, cache.find, self._builder.order, self._changed, ran)
+            for name, module in denoisers.items()
+        }
+        for name, module in denoisers.items():
+            install(module, self._forwards[name])
         self._changed()
 
     def states(self) -> dict[str, State]:
         """The state of each package, by its key."""
-        return {key: state for forward in self._forwards for key, state in forward.states().items()}
+        return {key: state for forward in self._forwards.values() for key, state in forward.states().items()}
+
+    def take_updates(self, layers: Mapping[str, LayerNames]) -> None:
+        """Say which layers' updates by adapters get packages, by denoiser. On no thread while there are forwards."""
+        for name, forward in self._forwards.items():
+            forward.take_updates(layers.get(name, ()))
 
     def learn(self, learns: bool) -> None:
         """Say whether shapes that are new get packages from now on. They do at first."""
-        for forward in self._forwards:
+        for forward in self._forwards.values():
             forward.learns = learns
 
     def wait(self) -> None:
@@ -91,7 +97,7 @@ class CompiledDenoisers:
 
     def release(self) -> None:
         """Forget what is loaded: the weights are about to move. On the device's thread."""
-        for forward in self._forwards:
+        for forward in self._forwards.values():
             forward.release()
 
     def close(self) -> None:

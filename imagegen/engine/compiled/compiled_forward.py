@@ -12,6 +12,9 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch.utils._pytree import tree_leaves
 
+from imagegen.engine.adapters.adapter_table import AdapterTable
+from imagegen.engine.adapters.row_updates import applied
+from imagegen.engine.adapters.update_inputs import LayerNames, UpdateInputs
 from imagegen.engine.compiled.build import Job
 from imagegen.engine.compiled.forward_shape import ForwardShape, forward_shape
 from imagegen.engine.compiled.network import constants, without_weights
@@ -32,7 +35,7 @@ Order = Callable[[PackageKey, Job, Callable[[Path | None], None]], None]
 
 @dataclass(eq=False)
 class _Entry:
-    """What is known of the package of one shape.
+    """What is known of the package of one shape, with adapters or without.
 
     Attributes:
         key: of the package.
@@ -51,6 +54,8 @@ class _Entry:
 
 class CompiledForward:
     """Runs the merged forwards of one denoiser, on the device's thread.
+
+    Forwards in which rows have adapters have packages of their own, once it is known for which layers.
 
     The first forward of each package, and its first of one row, is compared with an eager one: a package that does not
     give the same is not used, nor is one that fails where the eager forward does not.
@@ -82,7 +87,9 @@ class CompiledForward:
         self._order = order
         self._changed = changed
         self._ran = ran
-        self._entries: dict[ForwardShape, _Entry] = {}
+        self._entries: dict[tuple[ForwardShape, LayerNames], _Entry] = {}
+        self._layers: LayerNames = ()
+        self._updates = UpdateInputs(())
         self._text: str | None = None
         self._network: bytes | None = None
         self.learns = True
@@ -97,35 +104,47 @@ class CompiledForward:
         """The state of each package, by its key."""
         return {str(entry.key): entry.state for entry in list(self._entries.values())}
 
+    def take_updates(self, layers: LayerNames) -> None:
+        """Say which layers' updates by adapters get packages; those of others run eagerly, and with none all do."""
+        if layers != self._layers:
+            self._layers, self._updates = layers, UpdateInputs(layers)
+
     def release(self) -> None:
         """Forget what is loaded: the weights are about to move. It is loaded again with the next forward."""
+        self._updates.free()
         for entry in self._entries.values():
             entry.package = None
 
-    def __call__(self, rules: Mapping[str, MergeRule], merged: dict[str, Any], rows: int) -> Any:
+    def __call__(
+        self, rules: Mapping[str, MergeRule], merged: dict[str, Any], rows: int, table: AdapterTable | None = None
+    ) -> Any:
         """The module's output for merged arguments.
 
         Args:
             rules: by which they were merged.
             merged: the arguments by name.
             rows: of the forward.
+            table: what adapters add to them.
+
+        Raises:
+            Exception: whatever the module raises, and `RowsNotFirstError`.
         """
-        shape = forward_shape(rules, merged)
-        entry = None if shape is None else self._entry(shape)
+        fits = table is None or (self._layers and self._updates.fit(table))
+        shape = forward_shape(rules, merged) if fits else None
+        entry = None if shape is None else self._entry(shape, () if table is None else self._layers)
         package = None if entry is None else self._package(entry)
         if shape is None or entry is None or package is None or rows > package.most_rows:
-            self._ran("eager")
-            return self._module(**merged)
+            return self._eagerly(merged, table)
         output, problem = None, ""
         try:
-            output = package(shape.tensors(merged))
+            updates = [] if table is None else self._updates.tensors(self._module, table)
+            output = package([*shape.tensors(merged), *updates])
         except Exception as error:
             problem = f"it failed: {error}"
         if not problem and (rows == 1) in entry.proved:
             self._ran("package")
             return output
-        self._ran("eager")
-        expected = self._module(**merged)  # raises where the forward itself is at fault, as for want of memory
+        expected = self._eagerly(merged, table)  # raises where the forward itself is at fault, as for want of memory
         if not problem:
             problem = _difference(output, expected)
         if problem:
@@ -134,30 +153,35 @@ class CompiledForward:
             entry.proved.add(rows == 1)
         return expected
 
-    def _entry(self, shape: ForwardShape) -> _Entry | None:
-        entry = self._entries.get(shape)
+    def _eagerly(self, merged: dict[str, Any], table: AdapterTable | None) -> Any:
+        self._ran("eager")
+        with applied(self._module, table):
+            return self._module(**merged)
+
+    def _entry(self, shape: ForwardShape, layers: LayerNames) -> _Entry | None:
+        entry = self._entries.get((shape, layers))
         if entry is None and self.learns:
             try:
-                entry = self._new_entry(shape)
+                entry = self._new_entry(shape, layers)
             except Exception as error:  # whatever a network holds that cannot be read, copied or sent
                 _log.warning("there is no package for a forward, it runs eagerly: %s", error or repr(error))
                 self.learns = False
         return entry
 
-    def _new_entry(self, shape: ForwardShape) -> _Entry:
+    def _new_entry(self, shape: ForwardShape, layers: LayerNames) -> _Entry:
         if self._text is None:
             self._text = network_text(self._module, self._device)
-        entry = _Entry(package_key(self._text, shape, self._device))
+        entry = _Entry(package_key(self._text, shape, layers, self._device))
         entry.file = self._find(entry.key)
         if entry.file is not None:
             entry.state = "ready"
         else:
-            self._have_built(entry, shape)
-        self._entries[shape] = entry
+            self._have_built(entry, shape, layers)
+        self._entries[shape, layers] = entry
         self._changed()
         return entry
 
-    def _have_built(self, entry: _Entry, shape: ForwardShape) -> None:
+    def _have_built(self, entry: _Entry, shape: ForwardShape, layers: LayerNames) -> None:
         def done(file: Path | None) -> None:
             entry.file, entry.state = file, "failed" if file is None else "ready"
             self._changed()
@@ -169,6 +193,7 @@ class CompiledForward:
             network=self._network,
             weights=constants(self._module) if has_weights(self._device) else None,
             shape=shape,
+            layers=layers,
             device=str(self._device),
             threads=torch.get_num_threads(),
             allow_tf32=torch.backends.cuda.matmul.allow_tf32,

@@ -12,6 +12,7 @@ import diffusers
 import torch
 from torch import nn
 
+from imagegen.engine.adapters.update_inputs import LayerNames
 from imagegen.engine.compiled.forward_shape import ForwardShape
 from imagegen.engine.compiled.network import digest_of_weights, identity
 
@@ -48,15 +49,16 @@ def network_text(module: nn.Module, device: torch.device) -> str:
     return "\0".join([identity(module), digest_of_weights(module) if has_weights(device) else ""])
 
 
-def package_key(network: str, shape: ForwardShape, device: torch.device) -> PackageKey:
+def package_key(network: str, shape: ForwardShape, layers: LayerNames, device: torch.device) -> PackageKey:
     """The key of a forward's package on this machine.
 
     Args:
         network: its `network_text`.
         shape: of the forward.
+        layers: whose updates by adapters are inputs; none for forwards without adapters.
         device: that it runs on.
     """
-    return PackageKey(_digest(network, repr(shape))[:32], environment(device))
+    return PackageKey(_digest(network, repr(shape), *layers)[:32], environment(device))
 
 
 def has_weights(device: torch.device) -> bool:

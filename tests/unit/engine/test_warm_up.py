@@ -52,5 +52,5 @@ def test_each_bucket_is_filled_with_adapters_too(caplog: pytest.LogCaptureFixtur
     finally:
         runner.close(TIMEOUT_S)
         metrics.close()
-    assert filled == [(1, False), (1, False), (1, True), (4, False), (4, True)]
+    assert filled == [(1, False), (1, True), (1, False), (1, True), (4, False), (4, True)]
     assert "warmed up: text-to-image at 32x32 in" in caplog.text

@@ -11,9 +11,16 @@ from torch import nn
 
 from imagegen.engine.adapters.adapter import AdapterError
 from imagegen.engine.adapters.adapter_table import AdapterTable
-from imagegen.engine.adapters.engine_adapters import adapter_store, prepare_compiled, warm_up_updates
+from imagegen.engine.adapters.engine_adapters import (
+    adapter_store,
+    prepare_compiled,
+    touched_layers,
+    trial_updates,
+    warm_up_updates,
+)
 from imagegen.engine.adapters.row_updates import applied
 from imagegen.engine.settings import EngineSettings
+from imagegen.pipelines.lora_catalog import LoraCatalog
 from tests.unit.engine.adapters.made import write_adapter
 from tests.unit.engine.adapters.toys import Toy, inputs
 from tests.unit.tiny_engine import pipelines
@@ -75,3 +82,35 @@ def test_the_warm_up_adds_nothing() -> None:
     with torch.no_grad(), applied(module, AdapterTable(2, ((0, 2, updates),), whole=True)):
         outputs = module(*inputs(2))
     assert all(torch.equal(output, expected) for output, expected in zip(outputs, Toy()(*inputs(2)), strict=True))
+
+
+def test_layers_are_those_of_the_adapters_on_offer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By name first, then of the folder, in which there may be anything."""
+    pipeline = pipelines().tasks["text-to-image"].pipeline
+    write_adapter(pipeline, tmp_path / "both.safetensors", 1, text=True)
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    one = {name: tensor for name, tensor in load_file(tmp_path / "both.safetensors").items() if name.startswith("unet")}
+    save_file(dict(sorted(one.items())[:2]), tmp_path / "one.safetensors")  # the pair of one layer
+    store = adapter_store(settings(), pipelines(), tmp_path, lambda _: None)
+    catalog = LoraCatalog(modules={"named": "one.safetensors"}, folder=str(tmp_path))
+    [layers] = touched_layers(store, catalog, 1).values()
+    assert len(layers) == 1
+    found = touched_layers(store, catalog, 9)
+    assert set(found) == {"unet", "text_encoder"}
+    assert layers[0] in found["unet"]
+    assert found["unet"] == tuple(sorted(found["unet"]))
+    assert "no layers are compiled for the adapter broken: broken.safetensors" in caplog.text
+
+
+def test_packages_are_tried_with_an_adapter_that_shows() -> None:
+    module = Toy()
+    updates = trial_updates(
+        {"unet": module, "controlnet": module}, {"unet": ("conv", "linear"), "text_encoder": ("a",)}
+    )
+    assert set(updates) == {"unet"}
+    with torch.no_grad(), applied(module, AdapterTable(2, ((0, 1, updates["unet"]),), whole=False)):
+        outputs = module(*inputs(2))
+        expected = Toy()(*inputs(2))
+    for output, without in zip(outputs, expected, strict=True):
+        assert float((output[0] - without[0]).abs().max()) > 0.01
+        assert torch.equal(output[1], without[1])

@@ -37,6 +37,7 @@ def test_the_buffer_holds_all_matrices(adapters: HostAdapters, reader: Reader, t
     assert torch.equal(layers["unet"]["linear"].up, read.components["unet"]["linear"].up)
     assert found.size_bytes == SIZE_BYTES == found.buffer.nbytes
     assert (found.rank, found.digest) == (2, read.digest)
+    assert found.layers == {name: frozenset(layers) for name, layers in read.components.items()}
 
 
 def test_a_file_is_read_once(adapters: HostAdapters, reader: Reader, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from imagegen.engine.collate import describe, forward
 from imagegen.engine.compiled import compiled_denoisers as subject
 from imagegen.engine.compiled.build import Job
 from imagegen.engine.compiled.compiled_denoisers import CompiledDenoisers, compiled_denoisers
+from imagegen.engine.compiled.compiled_forward import compiled_forward
 from imagegen.engine.metric_families import discard
 from imagegen.engine.metrics import EngineMetrics
 from imagegen.engine.settings import EngineSettings
@@ -63,6 +64,14 @@ def test_nothing_new_is_learnt_after_the_warm_up(tmp_path: Path) -> None:
     trial.go_on.set()
     trial.run("unet")
     trial.compiled.wait()
+    trial.compiled.close()
+
+
+def test_each_denoiser_is_told_of_its_own_layers(tmp_path: Path) -> None:
+    trial = Trial(tmp_path)
+    trial.compiled.take_updates({"unet": ("inner",), "text_encoder": ("other",)})
+    forwards = [compiled_forward(trial.modules[name]) for name in ("unet", "controlnet")]
+    assert [each and each._layers for each in forwards] == [("inner",), ()]
     trial.compiled.close()
 
 

@@ -11,6 +11,8 @@ from weakref import ref
 import pytest
 import torch
 
+from imagegen.engine.adapters.adapter_table import AdapterTable
+from imagegen.engine.adapters.row_updates import applied
 from imagegen.engine.compiled import compiled_forward as subject
 from imagegen.engine.compiled.build import Job
 from imagegen.engine.compiled.compiled_forward import CompiledForward, install
@@ -62,12 +64,13 @@ class Trial:
     def _changed(self) -> None:
         self.changes += 1
 
-    def run(self, rows: int = 2, **more: Any) -> None:
+    def run(self, rows: int = 2, table: AdapterTable | None = None, **more: Any) -> None:
         """One forward, whose output is that of the module whatever the package's is."""
         given = {**arguments(rows), **more}
         with torch.inference_mode():
-            output = self.forward(rules_of(given), given, rows)
-            torch.testing.assert_close(output[0], self.module(**given)[0])
+            output = self.forward(rules_of(given), given, rows, table)
+            with applied(self.module, table):
+                torch.testing.assert_close(output[0], self.module(**given)[0])
 
     @property
     def states(self) -> list[str]:

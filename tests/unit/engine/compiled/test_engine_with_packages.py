@@ -7,18 +7,21 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from imagegen.engine import Engine
+from imagegen.engine.adapters.adapter_table import AdapterTable
 from imagegen.engine.collate import describe, forward
 from imagegen.engine.compiled import package_builder
 from imagegen.engine.compiled.build import Job
 from imagegen.engine.compiled.compiled_forward import CompiledForward, install
 from imagegen.engine.compiled.package_builder import BuildError
+from tests.unit.engine.adapters.made import write_adapter
 from tests.unit.engine.adapters.toys import Toy, adapter, inputs
-from tests.unit.tiny_engine import SETTINGS, tiny_engine
+from tests.unit.tiny_engine import SETTINGS, pipelines, tiny_engine
 
 
 @pytest.fixture
@@ -27,8 +30,8 @@ def eager() -> Iterator[Engine]:
         yield made
 
 
-def with_packages(folder: Path) -> Engine:
-    changes = {"compile": "aot", "compile_cache": str(folder), "warmup_sizes": ("32x32",)}
+def with_packages(folder: Path, **more: Any) -> Engine:
+    changes = {"compile": "aot", "compile_cache": str(folder), "warmup_sizes": ("32x32",), **more}
     return tiny_engine(SETTINGS.model_copy(update=changes), folder=folder)
 
 
@@ -78,16 +81,44 @@ def test_while_one_is_built_requests_are_served_and_closing_does_not_wait(
         assert len(engine.compiled.states()) == 1, "only what is warmed up is built"
 
 
-def test_rows_with_adapters_run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_adapters_on_offer_touch_is_built_too_and_what_comes_later_builds_nothing(
+    eager: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[tuple[str, ...]] = []
+
+    def fail(job: Job, folder: Path, closed: threading.Event) -> Path:
+        built.append(job.layers)
+        raise BuildError("no compiler")
+
+    monkeypatch.setattr(package_builder, "build_in_process", fail)
+    pipeline = pipelines().tasks["text-to-image"].pipeline
+    for seed, name in enumerate(("one", "other")):
+        write_adapter(pipeline, tmp_path / f"{name}.safetensors", seed)
+    with with_packages(tmp_path / "packages", lora_modules=(f"one={tmp_path / 'one.safetensors'}",)) as engine:
+        assert engine.compiled is not None
+        engine.warm_up()
+        engine.compiled.wait()
+        plain, updated = built
+        assert plain == ()
+        assert {name.rsplit(".", 1)[-1] for name in updated} >= {"to_q", "to_v", "conv1"}
+        engine.load_lora("other", str(tmp_path / "other.safetensors"))
+        for asked in ({}, {"lora": "one"}, {"lora": "other", "lora_scale": 0.5}):
+            engine.generate("a red cat", seed=1, size="32x32", **asked)
+        engine.unload_lora("one")
+        engine.generate("a red cat", seed=1, size="32x32", lora="other")
+        assert len(built) == 2
+
+
+def test_the_rows_adapters_go_to_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     module = Toy()
-    ran: list[int] = []
+    ran: list[tuple[int, AdapterTable | None]] = []
 
     class Compiled(CompiledForward):
         def __init__(self) -> None:
             pass
 
-        def __call__(self, rules: object, merged: object, rows: int) -> object:
-            ran.append(rows)
+        def __call__(self, rules: object, merged: object, rows: int, table: AdapterTable | None = None) -> object:
+            ran.append((rows, table))
             return module(*inputs(rows))
 
     install(module, Compiled())
@@ -96,6 +127,7 @@ def test_rows_with_adapters_run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None
         for updates in ((), ((adapter(1), 1.0),))
     ]
     assert len(forward(calls)) == 2
-    assert ran == []
     forward(calls[:1])
-    assert ran == [2]
+    [(rows, table), without] = ran
+    assert table is not None
+    assert (rows, table.spans[0][:2], without) == (4, (2, 4), (2, None))

@@ -13,8 +13,8 @@ from imagegen.engine.compiled.package_key import PackageKey, environment, networ
 from tests.unit.engine.compiled.toys import CPU, Toy, arguments, shape_of
 
 
-def key_of(module: Toy, shape: ForwardShape, device: torch.device) -> PackageKey:
-    return package_key(network_text(module, device), shape, device)
+def key_of(module: Toy, shape: ForwardShape, device: torch.device, *layers: str) -> PackageKey:
+    return package_key(network_text(module, device), shape, layers, device)
 
 
 def test_the_number_of_rows_is_not_in_the_key() -> None:
@@ -36,6 +36,12 @@ def test_another_network_or_shape_is_another_forward() -> None:
     key = key_of(Toy(), shape_of(arguments(2)), CPU)
     assert key_of(Toy(width=5), shape_of(arguments(2)), CPU).forward != key.forward
     assert key_of(Toy(), shape_of({**arguments(2), "add": 1}), CPU).forward != key.forward
+
+
+def test_layers_with_updates_are_another_forward() -> None:
+    shape = shape_of(arguments(2))
+    layers = [(), ("inner",), ("inner", "outer")]
+    assert len({key_of(Toy(), shape, CPU, *each).forward for each in layers}) == len(layers)
 
 
 def test_another_torch_processor_or_way_to_use_it_is_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,16 @@ class Toy(nn.Module):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
 
     def forward(
-        self, hidden_states: torch.Tensor, timestep: torch.Tensor, add: Any = None, return_dict: bool = True
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        add: Any = None,
+        return_dict: bool = True,
+        down_block_additional_residuals: Sequence[torch.Tensor] = (),
     ) -> tuple[torch.Tensor]:
-        """[rows, width] and [rows] to [rows, width]."""
+        """[rows, width] and [rows], and a ControlNet's residuals as the former, to [rows, width]."""
+        for residual in down_block_additional_residuals:
+            hidden_states = hidden_states + residual
         hidden = torch.relu(self.inner(hidden_states + timestep[:, None]))
         half = torch.tensor([0.5, 0.25]).repeat(WIDTH // 2)
         return (self.outer(hidden) * self.scale + self.places + self.plain * half,)
@@ -63,7 +71,7 @@ def shape_of(given: dict[str, Any]) -> ForwardShape:
 
 
 def a_job(key: str = "a/b") -> Job:
-    return Job(key, b"", None, shape_of(arguments(2)), "cpu", 1, False, "highest")
+    return Job(key, b"", None, shape_of(arguments(2)), (), "cpu", 1, False, "highest")
 
 
 def written(file: Path, key: str) -> Path:
