@@ -62,6 +62,7 @@ def test_a_checkpoint_that_only_inpaints_is_served_wherever_everything_lies(inpa
     command = [
         *(str(tree / "environment" / "bin" / "python"), "-m", "imagegen.launch.serve", "--model=li nk é"),
         *(f"--{name}-port={port}" for name, port in ports.items()),
+        "--openai=log-prompts=",
         *(f"--set=image_postprocess.output_url=file://{out}", f"--set=image_preprocess.input_save_path={out}/in #"),
     ]
     log = tmp_path / "stderr"
@@ -104,6 +105,8 @@ def test_a_checkpoint_that_only_inpaints_is_served_wherever_everything_lies(inpa
             process.terminate()
             process.wait(60)
     assert process.returncode == 0
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(url, timeout=10)
 
 
 def test_the_demo_shows_what_a_checkpoint_does_and_names_what_it_does_not(inpaints: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from imagegen_client import HttpImageClient, ImageClient, Unavailable
 from tests.service.conftest import PATIENT
 from tests.service.supervised_server import SupervisedServer
 
-KILLS = int(os.environ.get("IMAGEGEN_KILLS", "4"))
+KILLS = int(os.environ.get("IMAGEGEN_KILLS", "3"))
 HOW = (signal.SIGKILL, signal.SIGSEGV)  # the first is also what the kernel sends when memory runs out
 DEADLINE_S = 60.0
 NO_BACKOFF = Backoff(stable_s=0.0)  # whatever served has got over its failures
