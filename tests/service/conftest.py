@@ -119,6 +119,18 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def server(random_checkpoint: str) -> Iterator[EmbeddedServer]:
+    """Without a store."""
+    parameters = {
+        "image_preprocess.allow_private_addresses": "true",
+        **PATIENT,
+        **other_checkpoint(random_checkpoint),
+    }
+    with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def narrow(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: str) -> Iterator[EmbeddedServer]:
     """A server that runs one request at a time and lets three more wait."""
     repository = repository_with(tmp_path_factory.mktemp("narrow"), "max_queue_size: 1024", "max_queue_size: 3")
@@ -197,9 +209,3 @@ def openai_server(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: s
         EmbeddedFrontend(triton.grpc_url, options=options, port=port) as frontend,
     ):
         yield OpenAIServer(triton, frontend, store, random_checkpoint)
-
-
-@pytest.fixture(scope="session")
-def server(openai_server: OpenAIServer) -> EmbeddedServer:
-    """The same server, without the frontend: that costs less than to start another."""
-    return openai_server.triton

@@ -55,7 +55,7 @@ def test_aiperf(openai_server: OpenAIServer, tmp_path: Path) -> None:
 def test_locust(openai_server: OpenAIServer, tmp_path: Path) -> None:
     command = line(".venv/bin/python -m locust", openai_server)
     options = command[command.index("--headless") :]
-    options[options.index("-t") + 1] = "3s"
+    options[options.index("-t") + 1] = "4s"
     assert command[:5] == [".venv/bin/python", "-m", "locust", "-f", "perf/locustfile.py"]
     assert run_locust([*options, "--csv", str(tmp_path / "locust")], timeout_s=240) == 0
     assert {row["Type"] for row in read_csv(tmp_path / "locust", "stats")} == {"HTTP", "gRPC", "OpenAI", ""}
@@ -64,14 +64,14 @@ def test_locust(openai_server: OpenAIServer, tmp_path: Path) -> None:
 
 def test_a_wrong_result_makes_locust_fail(tmp_path: Path) -> None:
     with openai_stand_in(lambda _, body: images(body, (32, 32))) as url:
-        options = ["OpenAIUser", "--headless", "--users", "1", "--run-time", "2s", "--openai-url", url]
+        options = ["OpenAIUser", "--headless", "--users", "1", "--run-time", "6s", "--openai-url", url]
         assert run_locust([*options, "--csv", str(tmp_path / "wrong")], timeout_s=60) == 1
     assert {row["Error"] for row in read_csv(tmp_path / "wrong", "failures")} == {WRONG_SIZE}
 
 
 def test_locust_fails_when_nobody_responds(tmp_path: Path) -> None:
     nobody = ["--http-url", "127.0.0.1:9", "--grpc-url", "127.0.0.1:9", "--openai-url", "http://127.0.0.1:9"]
-    options = ["--headless", "--users", "3", "--spawn-rate", "3", "--run-time", "2s", *nobody]
+    options = ["--headless", "--users", "3", "--spawn-rate", "3", "--run-time", "3s", *nobody]
     assert run_locust([*options, "--csv", str(tmp_path / "nobody")], timeout_s=60) == 1
     failures = read_csv(tmp_path / "nobody", "failures")
     assert {row["Method"] for row in failures} == {"HTTP", "gRPC", "OpenAI"}
