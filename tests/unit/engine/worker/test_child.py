@@ -6,6 +6,7 @@ import gc
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import psutil
 import pytest
@@ -45,7 +46,7 @@ def test_a_child_ends_with_its_parent_also_when_it_is_stopped(is_stopped: bool) 
 
 def test_what_was_imported_is_not_looked_through_for_garbage() -> None:
     frozen = gc.get_freeze_count()
-    kept = []
+    kept: list[Any] = []
     try:
         with importing():
             assert not gc.isenabled()
