@@ -120,6 +120,7 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def server(random_checkpoint: str) -> Iterator[EmbeddedServer]:
+    """Without a store."""
     parameters = {
         "image_preprocess.allow_private_addresses": "true",
         **PATIENT,

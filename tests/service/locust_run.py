@@ -12,13 +12,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_locust(options: Sequence[str], timeout_s: float | None = None) -> int:
-    """Run it in a process of its own, whose standard library gevent may change; its exit status."""
+def start_locust(options: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start it in a process of its own, whose standard library gevent may change. INT ends it in order."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "client")])
     command = [sys.executable, "-m", "locust", "-f", "perf/locustfile.py", *options]
-    return subprocess.run(
-        command, cwd=ROOT, stdout=sys.stderr, timeout=timeout_s, env={**os.environ, "PYTHONPATH": path}
-    ).returncode
+    return subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, env={**os.environ, "PYTHONPATH": path})
+
+
+def run_locust(options: Sequence[str], timeout_s: float | None = None) -> int:
+    """Run it until it ends by itself; its exit status."""
+    with start_locust(options) as process:
+        try:
+            return process.wait(timeout_s)
+        finally:
+            process.kill()
 
 
 def read_csv(prefix: Path, part: str) -> list[dict[str, str]]:

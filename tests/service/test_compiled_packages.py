@@ -26,17 +26,23 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setenv("TORCHINDUCTOR_VEC_ISA_OK", "1")  # without trying what the compiler can, which takes long
+    monkeypatch.setenv("AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL", "O0")
     yield
     torch.set_num_threads(threads)
 
 
+def flux() -> Any:
+    """With one block of each kind: the compiler takes its time for each."""
+    return tiny.flux(double_blocks=1)
+
+
 def test_mixed_batches_and_a_second_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    eager = Trial(tiny.flux(), tmp_path)
+    eager = Trial(flux(), tmp_path)
     changes = {"compile": "aot", "compile_cache": str(tmp_path / "packages"), "warmup_sizes": ("32x32",)}
     settings = eager.settings.model_copy(update=changes)
 
     def start(backend: Backend) -> Engine:
-        described = describe_pipelines(tiny.flux(), settings, torch.device("cpu"))
+        described = describe_pipelines(flux(), settings, torch.device("cpu"))
         return Engine(settings, pipelines=described, new_series=backend)
 
     with eager.engine:

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from imagegen.launch.child_process import ServerError
+from imagegen.api import errors
+from imagegen.engine import Engine
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen_client import ImageClient, NonFinite
@@ -79,8 +80,6 @@ def _metrics(server: EmbeddedServer) -> str:
 
 
 def test_with_a_warm_up_it_is_refused_at_load(damaged: Path) -> None:
-    with (
-        pytest.raises(ServerError, match=PROBLEM),
-        EmbeddedServer(MODEL_REPOSITORY, parameters=other_checkpoint(str(damaged))),
-    ):
-        pass
+    """What a server loads its model with; how it says why it cannot is in test_embedded_server.py."""
+    with Engine.load(damaged, cpu_threads=1) as engine, pytest.raises(errors.NonFinite, match=PROBLEM):
+        engine.warm_up()

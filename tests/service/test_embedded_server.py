@@ -59,7 +59,8 @@ def test_a_busy_port_is_named() -> None:
             pass
 
 
-def test_shared_memory_of_killed_launchers_is_removed_by_the_next_one() -> None:
+def test_shared_memory_of_killed_launchers_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / "image_postprocess").symlink_to(MODEL_REPOSITORY / "image_postprocess")  # one model starts soon
     with subprocess.Popen(["true"]) as ended:
         pass
     stale = Path("/dev/shm") / f"imagegen_{ended.pid}_1_left"
@@ -67,7 +68,7 @@ def test_shared_memory_of_killed_launchers_is_removed_by_the_next_one() -> None:
     for segment in (stale, mine):
         segment.touch()
     try:
-        with EmbeddedServer(MODEL_REPOSITORY, parameters={"diffusion.warmup_sizes": "none"}):
+        with EmbeddedServer(tmp_path):
             assert not stale.exists()
             assert mine.exists()
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from imagegen.launch.embedded_server import EmbeddedServer
@@ -25,6 +26,31 @@ LONG: dict[str, Any] = {
 def diffusion_inputs(**values: Any) -> list[Any]:
     """Inputs for the diffusion model itself: a cancel reaches it, but not through an ensemble on this release."""
     return list(tensors(triton_grpc, values))
+
+
+def test_metrics_count_what_was_generated(narrow: EmbeddedServer) -> None:
+    """The first test: what others have ended may be counted a while later."""
+    names = {"task": "text-to-image", "outcome": "ok"}
+
+    def images() -> float:
+        return metric(narrow, "imagegen_diffusion_images_total", **names)
+
+    def hits() -> float:
+        return metric(narrow, "imagegen_diffusion_cache_hits_total", cache="prompt")
+
+    with ImageClient(narrow.grpc_url) as client:
+        client.generate("a prompt to remember", num_inference_steps=1)
+        wait_until(lambda: active(narrow) == 0)
+        let_metrics_arrive(narrow)
+        images_before, hits_before, steps_before = images(), hits(), steps(narrow)
+        client.generate("a prompt to remember", n=3, num_inference_steps=5)
+    wait_until(lambda: images() == images_before + 3)
+    wait_until(lambda: steps(narrow) == steps_before + 15)
+    assert hits() > hits_before
+    assert metric(narrow, "imagegen_diffusion_stage_seconds_count", stage="denoise") > 0
+    assert metric(narrow, "imagegen_diffusion_forward_rows_count") == metric(
+        narrow, "imagegen_diffusion_forwards_total"
+    )
 
 
 @pytest.mark.parametrize("case", ["generating", "waiting"])
@@ -85,7 +111,7 @@ def test_a_deadline_ends_a_request_while_it_is_generated_and_while_it_waits_in_l
 def test_a_full_queue_refuses_at_once_with_503(narrow: EmbeddedServer) -> None:
     async def flood() -> list[Any]:
         async with AsyncImageClient(narrow.grpc_url) as client:
-            first = asyncio.create_task(client.generate("x", n=4, **LONG))
+            first = asyncio.create_task(client.generate("x", n=4, **LONG | {"num_inference_steps": 50}))
             await asyncio.to_thread(wait_until, lambda: active(narrow) == 1)
             in_execute = asyncio.create_task(client.generate("y", num_inference_steps=1))
             await asyncio.to_thread(wait_until, lambda: metric(narrow, "imagegen_diffusion_waiting_requests") == 1)
@@ -139,30 +165,6 @@ def test_500_in_flight_all_get_their_images_and_memory_returns(server: EmbeddedS
     assert stub.memory_info().rss < before + 64 * 2**20
 
 
-def test_metrics_count_what_was_generated(server: EmbeddedServer) -> None:
-    names = {"task": "text-to-image", "outcome": "ok"}
-
-    def images() -> float:
-        return metric(server, "imagegen_diffusion_images_total", **names)
-
-    def hits() -> float:
-        return metric(server, "imagegen_diffusion_cache_hits_total", cache="prompt")
-
-    with ImageClient(server.grpc_url) as client:
-        client.generate("a prompt to remember", num_inference_steps=1)
-        wait_until(lambda: active(server) == 0)
-        let_metrics_arrive(server)
-        images_before, hits_before, steps_before = images(), hits(), steps(server)
-        client.generate("a prompt to remember", n=3, num_inference_steps=5)
-    wait_until(lambda: images() == images_before + 3)
-    wait_until(lambda: steps(server) == steps_before + 15)
-    assert hits() > hits_before
-    assert metric(server, "imagegen_diffusion_stage_seconds_count", stage="denoise") > 0
-    assert metric(server, "imagegen_diffusion_forward_rows_count") == metric(
-        server, "imagegen_diffusion_forwards_total"
-    )
-
-
 def test_a_bad_request_is_refused_while_every_slot_is_taken(narrow: EmbeddedServer) -> None:
     with triton_grpc.InferenceServerClient(narrow.grpc_url) as client:
         first = client.async_infer(
@@ -173,3 +175,13 @@ def test_a_bad_request_is_refused_while_every_slot_is_taken(narrow: EmbeddedServ
             client.infer("image_generation", diffusion_inputs(prompt="x", n=99), client_timeout=10)
         first.cancel()
     wait_until(lambda: active(narrow) == 0)
+
+
+def test_without_a_store_the_edge_refuses_before_any_work(narrow: EmbeddedServer) -> None:
+    """Sent to the first step of the ensemble alone: the request does not get as far as the second one."""
+    with (
+        triton_http.InferenceServerClient(narrow.http_url) as client,
+        pytest.raises(InferenceServerException, match='response_format: "url" needs a result store') as refused,
+    ):
+        client.infer("image_preprocess", tensors(triton_http, {"prompt": "x", "response_format": "url"}))
+    assert refused.value.status() == "400"

@@ -1,4 +1,4 @@
-"""Running the frontend: keys, limits, ids, logs, health, a slow body, CORS, the drain, and `serve` with both."""
+"""Running the frontend: keys, limits, ids, logs, health, a slow body, CORS and the drain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
 from imagegen.launch.child_process import ServerError
@@ -215,26 +214,6 @@ def test_a_drain_is_bounded(openai_server: OpenAIServer) -> None:
             assert read_response(connection)[0] == 503
             assert b"event: error" in stream.recv(65536)
     wait_until(lambda: active(triton) == 0)
-
-
-def test_serve_starts_and_ends_both(random_checkpoint: str, tmp_path: Path) -> None:
-    port = free_port("OpenAI", 0)
-    command = [sys.executable, "-m", "imagegen.launch.serve", "--http-port=0", "--grpc-port=0", "--metrics-port=0"]
-    command += [f"--openai-port={port}", f"--model={random_checkpoint}", "--openai=log-prompts="]
-    command.append(f"--set=image_postprocess.output_url=file://{tmp_path}")
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("Ready"):
-                break
-        with openai.OpenAI(base_url=f"http://localhost:{port}/v1", api_key="none") as client:
-            made = client.images.generate(prompt="x", response_format="url", extra_body={"num_inference_steps": 1})
-        assert made.usage is not None
-        assert made.data is not None
-        assert get(str(made.data[0].url))[1].startswith(b"\x89PNG")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(40) == 0
-    assert not _live(f"http://127.0.0.1:{port}")
 
 
 def _with_key(request: bytes, key: str) -> bytes:

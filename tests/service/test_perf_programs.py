@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 import urllib.request
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from PIL import Image, ImageChops
 
 from imagegen.launch.embedded_server import EmbeddedServer
 from perf import __main__ as runner
-from perf import frontend, image_inputs, scaling, soak, stages
+from perf import frontend, scaling, soak, stages
 from perf.baselines.server import BaselineServer
 from perf.baselines.triton_server import PlainTritonServer
 from perf.engine_crashes.kinds import KINDS
@@ -44,12 +45,17 @@ _SMALL: dict[str, Any] = {
     "soak": soak.Settings(seconds=2.0, clients=2),
     "hostile": HostileSettings(requests=120, seed=1),
     "frontend": frontend.Settings(rounds=2, steps=1, streams=4, stream_steps=1),
-    "image_inputs": image_inputs.Settings(requests=2, side_px=64),
 }
+# What starts an ordinary server of its own, and does not end it: a running one will do.
+_ON_ANY_SERVER = {"stages": stages, "scaling": scaling, "soak": soak, "frontend": frontend}
 
 
 @pytest.mark.parametrize("part", _SMALL)
-def test_a_part_measures(part: str, random_checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_measures(
+    part: str, random_checkpoint: str, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if part in _ON_ANY_SERVER:
+        monkeypatch.setattr(_ON_ANY_SERVER[part], "own_server", lambda *_, **__: nullcontext(server))
     monkeypatch.setattr(scaling, "SERIES", {"n": (1, 2), "side_px": (64,), "num_inference_steps": (1,)})
     section = runner.PARTS[part].measure(_SMALL[part], Path(random_checkpoint))
     assert list(section.faults) == []

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
-import tritonclient.http as triton_http
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
@@ -133,17 +132,6 @@ def test_images_bytes_and_seconds_are_counted(gallery: Gallery) -> None:
             break
         threading.Event().wait(0.05)
     assert missing == []
-
-
-def test_without_a_store_the_edge_refuses_before_any_work(server: EmbeddedServer) -> None:
-    """Sent to the first step of the ensemble alone: the request does not get as far as the second one."""
-    with triton_http.InferenceServerClient(server.http_url) as client:
-        inputs = [triton_http.InferInput(name, [1], "BYTES") for name in ("prompt", "response_format")]
-        for tensor, text in zip(inputs, ("x", "url"), strict=True):
-            tensor.set_data_from_numpy(np.array([text.encode()], dtype=np.object_))
-        with pytest.raises(InferenceServerException, match='response_format: "url" needs a result store') as refused:
-            client.infer("image_preprocess", inputs)
-    assert refused.value.status() == "400"
 
 
 @pytest.fixture(scope="module")

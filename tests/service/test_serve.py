@@ -63,9 +63,11 @@ def _endpoints(process: subprocess.Popen[str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def serving(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+def serving(tmp_path: Path, random_checkpoint: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """A server on free ports without a frontend, ready, with the endpoints it printed."""
-    with _run("--http-port=0", "--grpc-port=0", "--metrics-port=0", "--openai-port=0", cwd=tmp_path) as process:
+    options = [f"--{name}-port=0" for name in ("http", "grpc", "metrics", "openai")]
+    options += [f"--model={random_checkpoint}", "--set=diffusion.warmup_sizes=none"]
+    with _run(*options, cwd=tmp_path) as process:
         yield process, _endpoints(process)
 
 
@@ -121,25 +123,7 @@ def test_it_ends_in_order_even_with_work_in_flight(
     assert _segments(process) == []
 
 
-def test_a_dead_worker_is_replaced_and_a_killed_launcher_takes_the_new_server_with_it(
-    serving: tuple[subprocess.Popen[str], dict[str, str]],
-) -> None:
-    process, endpoints = serving
-    family = _family(process)
-    next(child for child in family if "/image_postprocess/1/model.py" in " ".join(child.cmdline())).kill()
-    _, still_there = psutil.wait_procs(family, timeout=ENDS_WITHIN_S)
-    assert still_there == []
-    wait_long_until(lambda: _is_ready(f"{endpoints['HTTP']}/v2/health/ready"))
-    with ImageClient(endpoints["gRPC"]) as client:
-        client.generate("x", num_inference_steps=1)
-    family = _family(process)
-    assert len(family) == 8
-    process.kill()
-    _, still_there = psutil.wait_procs(family, timeout=ENDS_WITHIN_S)
-    assert still_there == []
-
-
-def test_a_model_process_that_dies_before_the_frontend_is_ready_is_noticed(
+def test_a_model_process_that_dies_before_the_frontend_is_ready_is_replaced_and_a_killed_launcher_takes_all_along(
     random_checkpoint: str, tmp_path: Path
 ) -> None:
     """The server was supervised only once the frontend was ready: until then requests hung for minutes."""
@@ -174,7 +158,10 @@ def test_a_model_process_that_dies_before_the_frontend_is_ready_is_noticed(
             thread.start()
         time.sleep(0.2)  # they are under way, and the frontend is not there yet
         assert not _is_ready(f"http://{openai}/health/ready")
-        (diffusion,) = (child for child in _family(process) if "/diffusion/1/model.py" in " ".join(child.cmdline()))
+        own = {"imagegen.launch.serve", "imagegen.openai"}
+        family = [child for child in _family(process) if own.isdisjoint(child.cmdline())]
+        assert len(family) == 8
+        (diffusion,) = (child for child in family if "/diffusion/1/model.py" in " ".join(child.cmdline()))
         diffusion.kill()
         for thread in threads:
             thread.join()
@@ -184,6 +171,13 @@ def test_a_model_process_that_dies_before_the_frontend_is_ready_is_noticed(
         assert _endpoints(process)["OpenAI"] == f"http://{openai}/v1,"
         assert post(f"http://{openai}", {"prompt": "x", "num_inference_steps": 1})[0] == 200
         assert grpc_client.generate("x", num_inference_steps=1).images
+        _, still_there = psutil.wait_procs(family, timeout=ENDS_WITHIN_S)
+        assert still_there == []
+        family = _family(process)
+        assert len(family) == 9  # with the frontend
+        process.kill()
+        _, still_there = psutil.wait_procs(family, timeout=ENDS_WITHIN_S)
+        assert still_there == []
 
 
 def test_a_busy_port_is_named_in_one_line(tmp_path: Path) -> None:
@@ -198,22 +192,14 @@ def test_a_busy_port_is_named_in_one_line(tmp_path: Path) -> None:
     assert ended.stderr == f"serve: http port {port} is not available: Address already in use; give another one\n"
 
 
-@pytest.mark.parametrize(
-    ("option", "named"),
-    [
-        ("diffusion.max_batch_rows=0", "max_batch_rows"),
-        ("diffusion.warmup_sizes=4096x4096", 'parameter warmup_sizes: .*"4096x4096" is not allowed'),
-        ("diffusion.warmup_sizes=large", "parameter warmup_sizes: 'large' is not WxH"),
-        ("diffusion.model=/no/such/folder", "parameter model: /no/such/folder is neither a folder"),
-    ],
-)
-def test_a_model_that_cannot_be_loaded_is_reported_in_its_own_words(option: str, named: str, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported_in_its_own_words(tmp_path: Path) -> None:
+    """By the engine's process, once it has the checkpoint; what Triton says by itself is in test_embedded_server.py."""
     ports = ["--http-port=0", "--grpc-port=0", "--metrics-port=0", "--openai-port=0"]
-    command = [*COMMAND, *ports, f"--set={option}"]
+    command = [*COMMAND, *ports, "--set=diffusion.warmup_sizes=4096x4096"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 1
     *_, last = ended.stderr.split("serve: ")
     assert last.startswith("the server ended by itself with status 1: model diffusion: ")
-    assert re.search(named, last)
+    assert re.search('parameter warmup_sizes: .*"4096x4096" is not allowed', last)
     assert "\x1b" not in ended.stderr
     assert "\r" not in ended.stderr

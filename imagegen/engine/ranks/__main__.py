@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from imagegen.engine.ranks.rank import Rank
-from imagegen.engine.worker.child import begin_child, end_child
+from imagegen.engine.worker.child import begin_child, end_child, importing
 from imagegen.engine.worker.connection import Connection
 
 
 def main() -> None:
     """Run forwards for as long as rank 0 lives, or until they cannot be loaded."""
+    with importing():
+        from imagegen.engine.ranks.rank import Rank
     begin_child()
     connection = Connection.worker(Path(sys.argv[1]))
     Rank(connection).run()

@@ -85,12 +85,12 @@ def sd3() -> Any:
     )
 
 
-def flux(guidance_embeds: bool = True, kind: Any = FluxPipeline) -> Any:
+def flux(guidance_embeds: bool = True, kind: Any = FluxPipeline, double_blocks: int = 2) -> Any:
     """Flux with distilled guidance (dev) or without (schnell)."""
     transformer = seeded(
         FluxTransformer2DModel,
         in_channels=16,
-        num_layers=2,
+        num_layers=double_blocks,
         num_single_layers=1,
         attention_head_dim=8,
         num_attention_heads=2,

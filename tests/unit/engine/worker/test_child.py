@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import psutil
 import pytest
 
+from imagegen.engine.worker.child import importing
 from tests.unit.tiny_engine import has_ended, wait_until
 
 CHILD = """
@@ -39,3 +42,18 @@ def test_a_child_ends_with_its_parent_also_when_it_is_stopped(is_stopped: bool) 
         assert child.is_running()
         parent.kill()
     wait_until(lambda: has_ended(child))
+
+
+def test_what_was_imported_is_not_looked_through_for_garbage() -> None:
+    frozen = gc.get_freeze_count()
+    kept: list[Any] = []
+    try:
+        with importing():
+            assert not gc.isenabled()
+            kept.append([kept])
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+        assert not any(found is kept for found in gc.get_objects())
+    finally:
+        gc.unfreeze()
+        gc.freeze()  # as tests/conftest.py leaves it

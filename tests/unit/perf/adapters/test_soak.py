@@ -14,11 +14,11 @@ from perf.adapters.soak_run import Tally
 from perf.adapters.watch import Gaps, Held
 from tests.unit import tiny_pipelines as tiny
 
-SHORT = Settings(requests=200, clients=18, staying=9, moving=3, known=16, side_px=32, max_loras=4)
+SHORT = Settings(requests=100, clients=18, staying=9, moving=3, known=16, side_px=32, max_loras=4)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's, about what a tiny pipeline has not
-def test_two_hundred_requests(tmp_path: Path) -> None:
+def test_a_hundred_requests(tmp_path: Path) -> None:
     tiny.sd().save_pretrained(tmp_path)
     found = soak.measure(SHORT, tmp_path)
     assert list(found.faults) == []

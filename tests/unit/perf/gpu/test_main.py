@@ -19,7 +19,7 @@ SMALL = Settings(
     correct_side_px=64,
     rows=16,
     forwards=forwards.Settings(sides_px=(64,), images=(1, 2), repeats=1),
-    engine=engine_points.Settings(side_px=128, clients=2, requests=4, rounds=1, long_steps=6, overhead_steps=2),
+    engine=engine_points.Settings(side_px=64, clients=2, requests=2, rounds=1, long_steps=6, overhead_steps=2),
 )
 
 
@@ -28,7 +28,7 @@ def test_all_is_measured_once(tmp_path: Path) -> None:
     assert outcome.section is not None
     assert outcome.section.faults == []
     text = "\n".join(outcome.section.paragraphs)
-    for part in ("Right or wrong", "| Flux, eager |", "| SDXL 128², diffusers, batches", "### Closed loops"):
+    for part in ("Right or wrong", "| Flux, eager |", "| SDXL 64², diffusers, batches", "### Closed loops"):
         assert part in text
     verdicts = {target.meaning: target.met for target in outcome.section.targets}
     assert verdicts["SDXL 64²: mixed, alone and by diffusers the same within 1 level on average"]
