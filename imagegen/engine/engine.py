@@ -95,8 +95,7 @@ class Engine(ImageGenerator[Generation]):
             raise ValueError("parameter devices: several need an engine in a process of its own, an EngineProcess")
         if pipelines is None:
             pipelines = load_pipelines(settings, folder, *rank_devices(settings, default_device()))
-        caches = Caches(ContentCache(settings.prompt_cache_bytes), ContentCache(settings.image_cache_bytes))
-        self._caches = caches
+        self._caches = caches = Caches(*map(ContentCache, (settings.prompt_cache_bytes, settings.image_cache_bytes)))
         super().__init__(settings, folder)
         self.pipelines = with_caches(with_preemption(pipelines), caches)
         self._metrics = EngineMetrics(new_series, self._caches_by_name, pipelines.device, ranks.count if ranks else 1)

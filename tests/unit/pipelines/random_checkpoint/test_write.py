@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from imagegen.engine import Engine
+from imagegen.engine.module_proxy import unwrapped
 from imagegen.pipelines.random_checkpoint.architecture import Architecture
 from imagegen.pipelines.random_checkpoint.write import RandomCheckpoint
 from tests.unit.pipelines.random_checkpoint.small_architectures import SMALL_ARCHITECTURES
@@ -55,8 +56,7 @@ def pipeline_of(engine: Engine) -> Any:
 
 
 def network_of(engine: Engine, component: str) -> Any:
-    network = getattr(pipeline_of(engine), component)
-    return getattr(network, "_module", network)  # some have a cache before them
+    return unwrapped(getattr(pipeline_of(engine), component))
 
 
 def test_diffusers_loads_all_weights_as_they_were_written(written: Written, engine: Engine) -> None:
