@@ -21,7 +21,7 @@ from imagegen.engine.device_clock import mark, wait_until
 from imagegen.engine.forward_costs import ForwardCosts
 from imagegen.engine.scheduler import Rest
 
-LONG_S = 0.05
+LONG_S = 0.02
 """Work that takes less is left alone."""
 
 SLICE_S = 0.01
