@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import locale
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the checkpoint."""
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")  # torch.compile reads its own files; a stub's Python has ASCII
         parameters = json.loads(args["model_config"])["parameters"]
         values = {name: parameters[name]["string_value"] for name in ("model", "compiled_px")}
         self._pipeline = BaselinePipeline(values["model"], values["compiled_px"])
