@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -164,9 +164,10 @@ class Scheduler(Generic[Run]):
         """
         if not self._waiting:
             return []
-        self._settle()
         alike, others = self._of_key(self._waiting[0].call.batch_key)
-        batch_key = self._next_key(others)
+        work_s = self._work_by_key() if others or self._owed_s else {}
+        self._settle(work_s)
+        batch_key = self._next_key(others, work_s)
         if batch_key != alike[0].call.batch_key:
             alike, others = self._of_key(batch_key)
         urgency = {run: self._urgency(run) for run in alike}
@@ -192,7 +193,7 @@ class Scheduler(Generic[Run]):
             (alike if run.call.batch_key == batch_key else others).append(run)
         return alike, others
 
-    def _next_key(self, others: Sequence[Run]) -> Hashable:
+    def _next_key(self, others: Sequence[Run], work_s: Mapping[Hashable, float]) -> Hashable:
         """The key that has used least of the device; of equal ones the first that waits, and if it is overdue."""
         first = self._waiting[0]
         if not others or self._forwards - first.waiting_since >= self.OVERDUE:
@@ -200,19 +201,15 @@ class Scheduler(Generic[Run]):
         calls = {run.call.batch_key: run.call for run in (first, *others)}
         if any(self._call_seconds(call, call.rows) is None for call in calls.values()):
             return first.call.batch_key
-        work_s = self._work_by_key()
         return min(calls, key=lambda key: (self._used(key), work_s[key]))
 
     def _used(self, batch_key: Hashable) -> float:
         return max(self._least_used_s, self._used_s.get(batch_key, 0.0))
 
-    def _settle(self) -> None:
+    def _settle(self, work_s: Mapping[Hashable, float]) -> None:
         """Note what batch keys have had of the device: more than they had, where others have less work left."""
         owed_s, self._owed_s = self._owed_s, {}
-        if not owed_s:
-            return
-        work_s = self._work_by_key()
-        least_s = min(work_s.values())
+        least_s = min(work_s.values(), default=0.0)
         for batch_key, seconds in owed_s.items():
             used_s = self._used(batch_key)
             self._least_used_s = used_s
