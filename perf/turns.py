@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,3 +56,8 @@ def take_turns(
                     turns[name].append(turn)
             progress.update(bar, advance=1, refresh=True)
     return turns
+
+
+def speedup(before: Sequence[Turn[Result]], after: Sequence[Turn[Result]]) -> float:
+    """How many times as fast one way is as another: the median of their rounds' ratios."""
+    return statistics.median(one.ms / other.ms for one, other in zip(before, after, strict=True))

@@ -17,6 +17,7 @@ from imagegen.engine.adapters.row_updates import use_slots
 from imagegen.engine.collate import DenoiserCall, describe, forward
 from perf.adapters.networks import TimedNetwork, random_adapter, timed_networks
 from perf.report import Section, Target, table
+from perf.torch_threads import torch_threads
 from perf.turns import Turn, take_turns
 
 IMAGES = 8
@@ -99,15 +100,8 @@ class Found:
 def measure(settings: Settings, checkpoint: Path) -> Section:
     """Time all ways in turns, network by network and rank by rank."""
     known = timed_networks(checkpoint)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            found = [
-                _measured(name, known[name], rank, settings) for name in settings.networks for rank in settings.ranks
-            ]
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(1), torch.no_grad():
+        found = [_measured(name, known[name], rank, settings) for name in settings.networks for rank in settings.ranks]
     return section(settings, found, {name: network.title for name, network in known.items()})
 
 

@@ -28,6 +28,7 @@ from perf.adapters.soak_run import Soak, Tally
 from perf.adapters.watch import Gaps, Held, Watch, gaps, resident_bytes, sampled
 from perf.progress import quiet_progress
 from perf.report import Section, Target, table
+from perf.torch_threads import torch_threads
 from tests.unit.engine.adapters.made import Reference
 
 MAX_RSS_GROWTH_PERCENT = 3.0
@@ -90,13 +91,8 @@ class Found:
 
 def measure(settings: Settings, checkpoint: Path) -> Section:
     """Write the files, have diffusers make the images that are known, and send the requests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with tempfile.TemporaryDirectory(prefix="imagegen-adapters-") as folder:
-            return section(settings, _soak(settings, checkpoint, Path(folder)))
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(1), tempfile.TemporaryDirectory(prefix="imagegen-adapters-") as folder:
+        return section(settings, _soak(settings, checkpoint, Path(folder)))
 
 
 def _soak(settings: Settings, checkpoint: Path, folder: Path) -> Found:

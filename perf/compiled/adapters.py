@@ -15,13 +15,13 @@ from imagegen.engine.adapters.adapter_table import Updates
 from imagegen.engine.collate import describe, forward
 from imagegen.engine.compiled.compiled_denoisers import CompiledDenoisers
 from perf.adapters.networks import TimedNetwork, random_adapter
-from perf.compiled.networks import networks
+from perf.compiled.networks import differences, networks
 from perf.report import Section, Target, table
-from perf.turns import take_turns
+from perf.torch_threads import torch_threads
+from perf.turns import speedup, take_turns
 
 EAGER, AOT, WITHOUT = "eager", "by a package", "by a package, without adapters"
 
-_FEW = 1e-3  # of the largest value of an output: what other orders of additions make in float32
 _LEAST_ROUNDS = 5
 
 
@@ -74,13 +74,8 @@ class Found:
 def measure(settings: Settings, checkpoint: Path) -> Section:
     """Build what is missing, then time all ways in turns, network by network."""
     known = networks(checkpoint)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
-    try:
-        with torch.no_grad():
-            found = [one for name in settings.networks for one in _measured(name, known[name], settings)]
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(settings.threads), torch.no_grad():
+        found = [one for name in settings.networks for one in _measured(name, known[name], settings)]
     return section(settings, found, {name: network.title for name, network in known.items()})
 
 
@@ -111,15 +106,8 @@ def _measured(name: str, network: TimedNetwork, settings: Settings) -> list[Foun
                 }
                 title = f"{network.title}, {rows} rows, {count} of rank {rank}"
                 turns = take_turns(title, ways, settings.rounds, settings.warmup)
-                speedups = {
-                    way: statistics.median(
-                        eager.ms / turn.ms for eager, turn in zip(turns[EAGER], turns[way], strict=True)
-                    )
-                    for way in (AOT, WITHOUT)
-                }
-                expected = turns[EAGER][-1].result
-                off = float((turns[AOT][-1].result - expected).abs().max() / expected.abs().max())
-                faults = [] if off <= _FEW else [f"{title}: differs by {off:.1e} of the largest value"]
+                speedups = {way: speedup(turns[EAGER], turns[way]) for way in (AOT, WITHOUT)}
+                faults = differences(title, turns[AOT][-1].result, turns[EAGER][-1].result)
                 eager_ms = statistics.median(turn.ms for turn in turns[EAGER])
                 found.append(Found(name, rows, count, rank, eager_ms, speedups, faults))
     bad = [f"{key} is {state}" for key, state in compiled.states().items() if state != "ready"]

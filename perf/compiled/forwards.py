@@ -16,15 +16,15 @@ from torch import nn
 from imagegen.engine.collate import describe, forward
 from imagegen.engine.compiled.compiled_denoisers import CompiledDenoisers
 from perf.adapters.networks import TimedNetwork
-from perf.compiled.networks import BUNDLED_UNET, TRANSFORMERS, networks
+from perf.compiled.networks import BUNDLED_UNET, TRANSFORMERS, differences, networks
 from perf.report import Section, Target, table
-from perf.turns import take_turns
+from perf.torch_threads import torch_threads
+from perf.turns import speedup, take_turns
 
 EAGER, AOT, TORCH = "eager", "aot", "torch"
 TARGETS = {**dict.fromkeys(TRANSFORMERS, 1.25), BUNDLED_UNET: 1.1}
 """Least speed-up over eager by a package, at every number of rows."""
 
-_FEW = 1e-3  # of the largest value of an output: what other orders of additions make in float32
 _LEAST_ROUNDS = 5
 
 
@@ -75,13 +75,8 @@ class Found:
 def measure(settings: Settings, checkpoint: Path) -> Section:
     """Build what is missing, then time all ways in turns, network by network."""
     known = networks(checkpoint)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
-    try:
-        with torch.no_grad():
-            found = [_measured(name, known[name], settings) for name in settings.networks]
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(settings.threads), torch.no_grad():
+        found = [_measured(name, known[name], settings) for name in settings.networks]
     return section(settings, found, {name: network.title for name, network in known.items()})
 
 
@@ -113,11 +108,8 @@ def _measured(name: str, network: TimedNetwork, settings: Settings) -> Found:
         eager_ms[rows] = statistics.median(turn.ms for turn in turns[EAGER])
         expected = turns[EAGER][-1].result
         for way in settings.ways:
-            ratios = [eager.ms / turn.ms for eager, turn in zip(turns[EAGER], turns[way], strict=True)]
-            speedups[way][rows] = statistics.median(ratios)
-            off = float((turns[way][-1].result - expected).abs().max() / expected.abs().max())
-            if not off <= _FEW:
-                faults.append(f"{name}, {rows} rows, {way}: differs by {off:.1e} of the largest value")
+            speedups[way][rows] = speedup(turns[EAGER], turns[way])
+            faults += differences(f"{name}, {rows} rows, {way}", turns[way][-1].result, expected)
     return Found(name, first_s, load_s, eager_ms, speedups, faults)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perf.turns import rotated, take_turns
+from perf.turns import Turn, rotated, speedup, take_turns
 
 
 def test_another_one_begins_in_each_round() -> None:
@@ -24,3 +24,8 @@ def test_warm_up_rounds_do_not_count() -> None:
         "b": ["b1", "b2"],
     }
     assert all(turn.ms >= 0 for ones in turns.values() for turn in ones)
+
+
+def test_a_speed_up_is_the_median_of_the_rounds() -> None:
+    before, after = [[Turn(ms, None) for ms in each] for each in ((10.0, 20.0, 90.0), (5.0, 5.0, 30.0))]
+    assert speedup(before, after) == 3.0
