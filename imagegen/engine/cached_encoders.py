@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,8 +62,7 @@ def with_caches(pipelines: Pipelines, caches: Caches) -> Pipelines:
     Returns:
         shallow copies that share all weights.
     """
-    tasks = {name: replace(task, pipeline=_cached(task.pipeline, caches)) for name, task in pipelines.tasks.items()}
-    return replace(pipelines, tasks=tasks)
+    return pipelines.with_pipelines(partial(_cached, caches=caches))
 
 
 def _cached(pipeline: Any, caches: Caches) -> Any:

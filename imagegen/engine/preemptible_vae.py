@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import greenlet
@@ -23,10 +23,7 @@ def with_preemption(pipelines: Pipelines) -> Pipelines:
         pipelines: the loaded checkpoint; stays as it is.
     """
     preemption = Preemption(ForwardCosts(pipelines.device), pipelines.device)
-    tasks = {
-        name: replace(task, pipeline=_preemptible(task.pipeline, preemption)) for name, task in pipelines.tasks.items()
-    }
-    return replace(pipelines, tasks=tasks)
+    return pipelines.with_pipelines(partial(_preemptible, preemption=preemption))
 
 
 def _preemptible(pipeline: Any, preemption: Preemption) -> Any:

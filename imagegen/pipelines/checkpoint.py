@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +98,11 @@ class Pipelines:
     upscaling: int = 1
     projection: Projection | None = None
     takes_loras: bool = False
+
+    def with_pipelines(self, change: Callable[[Any], Any]) -> Pipelines:
+        """The same checkpoint, each task with what `change` makes of its pipeline."""
+        tasks = {name: replace(task, pipeline=change(task.pipeline)) for name, task in self.tasks.items()}
+        return replace(self, tasks=tasks)
 
     def description(self) -> ModelDescription:
         """What whoever sends requests may know of it."""
