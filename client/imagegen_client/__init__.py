@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagegen_client.arguments import GenerateArguments, Image, StreamArguments
-    from imagegen_client.description import IMAGE_TO_IMAGE, INPAINTING, TASKS, TEXT_TO_IMAGE, ModelDescription
+    from imagegen_client.description import (
+        EDITING,
+        IMAGE_TO_IMAGE,
+        INPAINTING,
+        TASKS,
+        TEXT_TO_IMAGE,
+        ModelDescription,
+    )
     from imagegen_client.error_codes import (
         CANCELLED,
         DEADLINE_EXCEEDED,
@@ -48,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CANCELLED",
     "DEADLINE_EXCEEDED",
+    "EDITING",
     "ERROR_CODES",
     "IMAGE_REJECTED",
     "IMAGE_TO_IMAGE",
@@ -88,7 +96,7 @@ __all__ = [
 
 _NAMES_OF_MODULES = {
     "arguments": ("GenerateArguments", "Image", "StreamArguments"),
-    "description": ("IMAGE_TO_IMAGE", "INPAINTING", "TASKS", "TEXT_TO_IMAGE", "ModelDescription"),
+    "description": ("EDITING", "IMAGE_TO_IMAGE", "INPAINTING", "TASKS", "TEXT_TO_IMAGE", "ModelDescription"),
     "errors": (
         "Cancelled",
         "DeadlineExceeded",

@@ -24,6 +24,12 @@ DATA_TYPES = {
     "negative_prompt": "BYTES",
     "image": "BYTES",
     "mask": "BYTES",
+    "reference_image": "BYTES",
+    "control_image": "BYTES",
+    "control_type": "BYTES",
+    "control_scale": "FP32",
+    "control_end": "FP32",
+    "control_preprocess": "BOOL",
     "n": "INT32",
     "size": "BYTES",
     "num_inference_steps": "INT32",
@@ -62,6 +68,12 @@ class GenerateArguments:
         negative_prompt: what to stay away from.
         image: one image or several to start from; selects image-to-image.
         mask: which part of the image to repaint (transparent or white); selects inpainting.
+        reference_image: one image or several that all condition every image, for models that edit by references.
+        control_image: one image or several that the image follows, as edges or depth.
+        control_type: what each of them shows, as the model names it; may be left out where it has one type alone.
+        control_scale: how strongly each of them counts, 0..2, in the same order; 1 unless given.
+        control_end: until which part of the steps each of them counts, above 0, up to 1; 1 unless given.
+        control_preprocess: whether the server is to make the control images of plain ones.
         n: number of images.
         size: "WxH" in pixels, or "auto".
         num_inference_steps: denoising steps.
@@ -88,6 +100,12 @@ class GenerateArguments:
     negative_prompt: str | None = None
     image: Image | Sequence[Image] | None = None
     mask: Image | None = None
+    reference_image: Image | Sequence[Image] | None = None
+    control_image: Image | Sequence[Image] | None = None
+    control_type: str | Sequence[str] | None = None
+    control_scale: float | Sequence[float] | None = None
+    control_end: float | Sequence[float] | None = None
+    control_preprocess: bool | None = None
     n: int | None = None
     size: str | None = None
     num_inference_steps: int | None = None
@@ -161,6 +179,8 @@ def _array(name: str, data_type: str, value: Any) -> npt.NDArray[Any]:
         return np.array([_bytes(name, item) for item in values], dtype=np.object_)
     if data_type == "FP32":
         return np.array([_float(name, item) for item in values], dtype=np.float32)
+    if data_type == "BOOL":
+        return np.array([_flag(name, item) for item in values], dtype=np.bool_)
     dtype = _INTEGER_DTYPES[data_type]
     return np.array([_integer(name, item, np.iinfo(dtype)) for item in values], dtype=dtype)
 
@@ -178,6 +198,12 @@ def _bytes(name: str, value: Any) -> bytes:
         raise InvalidArgument("not valid Unicode text", name) from None
     except TypeError:
         raise InvalidArgument(f"{type(value).__name__} is not text, bytes or a Path", name) from None
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidArgument(f"{value!r} is not True or False", name)
+    return bool(value)
 
 
 def _integer(name: str, value: Any, limits: np.iinfo[Any]) -> int:

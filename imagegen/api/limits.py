@@ -21,6 +21,10 @@ MAX_PARTIAL_IMAGES = 3  # OpenAI's images API: partial_images is 0..3
 MAX_OUTPUT_COMPRESSION = 100  # OpenAI's images API: output_compression is 0..100
 MAX_LORA_SCALE = 4.0  # either way; beyond it an image is noise
 MAX_LORA_NAME_CHARACTERS = 256
+MAX_REFERENCES = 16
+MAX_CONTROLS = 4
+MAX_CONTROL_TYPE_CHARACTERS = 64
+MAX_CONTROL_SCALE = 2.0  # beyond it an image is its control image, painted over
 SLEEP_LEVELS = (1, 2)  # weights in the host's memory, or nowhere
 
 DEFAULT_MAX_IMAGE_BYTES = 50_000_000  # OpenAI's images API: an input image is less than 50 MB
@@ -41,6 +45,23 @@ class RequestLimits(BaseModel):
     )
 
 
+class Conditions(BaseModel):
+    """What a model takes of images that condition its own."""
+
+    model_config = SETTINGS_CONFIG
+
+    max_references: int = Field(default=0, description="most reference images of a request")
+    least_reference_px: int = Field(default=1, description="least side of a reference image, pixels")
+    size_of_reference: int = Field(default=0, description='whose size "auto" follows: 0 the first, -1 the last')
+    control_types: tuple[str, ...] = Field(default=(), description="what a control image may show")
+    max_controls: int = Field(default=0, description="most control images of a request")
+    control_tasks: tuple[str, ...] = Field(default=(), description="tasks that take control images")
+    has_control_end: bool = Field(default=True, description="whether a control may end before the last step")
+
+
+NO_CONDITIONS = Conditions()
+
+
 class RequestRules(BaseModel):
     """What the models behind the edge allow. The defaults hold for an edge that is served alone."""
 
@@ -52,6 +73,7 @@ class RequestRules(BaseModel):
     )
     model: str = Field(default="", description="name of the served checkpoint, for messages")
     tasks: tuple[str, ...] = Field(default=TASKS, description="what it does")
+    conditions: Conditions = Field(default=NO_CONDITIONS, description="what it takes of references and controls")
     has_store: bool = Field(default=False, description="whether a result store is configured, for response_format url")
 
 

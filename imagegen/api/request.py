@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass
 
 from imagegen.api import limits, tensors, values
+from imagegen.api.controls import ControlChoice, parse_controls
 from imagegen.api.errors import InvalidArgument
+from imagegen.api.input_images import InputImages
 from imagegen.api.limits import RequestLimits, check_size
 from imagegen.api.loras import LoraChoice, parse_loras
 from imagegen.api.tensors import Arrays
@@ -47,6 +49,10 @@ class ImageRequest:
         negative_prompt: 0..32000 characters.
         images: the encoded or referenced input images, still as bytes; empty for text-to-image.
         mask: the encoded or referenced mask, still as bytes.
+        references: the encoded or referenced reference images, still as bytes.
+        control_images: the encoded or referenced control images, still as bytes.
+        controls: what each control is; one for each control image.
+        control_preprocess: whether control images are yet to be made of the given ones.
         n: number of images, 1..10.
         size: (width, height) in pixels; None for "auto".
         num_inference_steps: 1 or more.
@@ -64,6 +70,10 @@ class ImageRequest:
     negative_prompt: str | None = None
     images: tuple[bytes, ...] = ()
     mask: bytes | None = None
+    references: tuple[bytes, ...] = ()
+    control_images: tuple[bytes, ...] = ()
+    controls: tuple[ControlChoice, ...] = ()
+    control_preprocess: bool = False
     n: int = 1
     size: tuple[int, int] | None = None
     num_inference_steps: int | None = None
@@ -103,7 +113,7 @@ def parse_request(
     request_limits: RequestLimits,
     *,
     granularity_px: int = 1,
-    has_images: bool | None = None,
+    given: InputImages | None = None,
     has_store: bool = False,
 ) -> ImageRequest:
     """Check every public input against its rule.
@@ -112,8 +122,7 @@ def parse_request(
         arrays: the inputs that are present, by public name; BYTES as object arrays of `bytes`.
         request_limits: the deployment's limits.
         granularity_px: both sides of `size` are multiples of this.
-        has_images: whether the request carries images, where that is known otherwise than from `image`
-            (the diffusion model receives pixels); None to go by `image`.
+        given: the input images, where they are decoded already; None to go by `image` and the other inputs.
         has_store: whether a result store is configured.
 
     Raises:
@@ -126,8 +135,15 @@ def parse_request(
     n = 1 if n is None else n
     images = _blobs(arrays, "image", limits.MAX_IMAGES)
     mask = _blobs(arrays, "mask", 1)
-    if has_images is None:
-        has_images = bool(images)
+    references = _blobs(arrays, "reference_image", limits.MAX_REFERENCES)
+    control_images = _blobs(arrays, "control_image", limits.MAX_CONTROLS)
+    has_images = bool(images) if given is None else given.images is not None
+    if has_images and (references if given is None else given.references):
+        raise InvalidArgument("reference_image", "given with image; give references, or an image to start from")
+    controls = parse_controls(arrays, len(control_images) if given is None else given.control_count)
+    preprocess = values.flag(arrays, "control_preprocess")
+    if preprocess and not controls:
+        raise InvalidArgument("control_preprocess", "given without control_image")
     strength = values.number(arrays, "strength", 0.0, 1.0, above_lowest=True)
     if mask and not has_images:
         raise InvalidArgument("mask", "given without image; a mask says which part of an image to repaint")
@@ -141,6 +157,10 @@ def parse_request(
         negative_prompt=values.text(arrays, "negative_prompt", 0, limits.MAX_PROMPT_CHARACTERS),
         images=images,
         mask=mask[0] if mask else None,
+        references=references,
+        control_images=control_images,
+        controls=controls,
+        control_preprocess=preprocess,
         n=n,
         size=_size(arrays, request_limits, granularity_px),
         num_inference_steps=values.integer(arrays, "num_inference_steps", 1, request_limits.max_num_inference_steps),

@@ -99,6 +99,53 @@ INPUTS = (
         " of the first image, if it has any; needs image; selects inpainting",
         readers=(),
     ),
+    PublicTensor(
+        "reference_image",
+        "STRING",
+        (-1,),
+        "none",
+        f"1..{limits.MAX_REFERENCES} images, as image; all of them condition every output image; only for models that"
+        " edit by references, as many as the model takes",
+        readers=(),
+    ),
+    PublicTensor(
+        "control_image",
+        "STRING",
+        (-1,),
+        "none",
+        f"1..{limits.MAX_CONTROLS} images, as image, which the output image follows; scaled to cover its size; only"
+        " for models with controls",
+        readers=(),
+    ),
+    PublicTensor(
+        "control_type",
+        "STRING",
+        (-1,),
+        "the model's only one",
+        "what each of control_image shows, of the types that the model offers, as canny or depth",
+    ),
+    PublicTensor(
+        "control_scale",
+        "FP32",
+        (-1,),
+        "1",
+        f"0..{limits.MAX_CONTROL_SCALE:g}, how strongly each of control_image counts, in its order",
+    ),
+    PublicTensor(
+        "control_end",
+        "FP32",
+        (-1,),
+        "1",
+        "above 0, up to 1: until which part of the steps each of control_image counts, in its order",
+    ),
+    PublicTensor(
+        "control_preprocess",
+        "BOOL",
+        (1,),
+        "false",
+        "true: control_image are plain images, of which the server makes what control_type says",
+        readers=(),
+    ),
     PublicTensor("n", "INT32", (1,), "1", f"1..{limits.MAX_N} images"),
     PublicTensor(
         "size", "STRING", (1,), '"auto"', '"WxH" in pixels, or "auto": the model\'s native size, or the input image\'s'
@@ -223,7 +270,9 @@ POSTPROCESS_INPUTS = tuple(tensor.name for tensor in INPUTS if "image_postproces
 OUTPUT_NAMES = tuple(tensor.name for tensor in OUTPUTS)
 
 # Between the models; see the models' config.pbtxt for types and shapes.
-PREPROCESS_OUTPUTS = ("pixels", "mask_pixels", "preprocess_report")
+IMAGE_TENSORS = ("pixels", "mask_pixels", "reference_pixels", "reference_sizes", "control_pixels")
+"""Decoded input images, see `imagegen.api.input_images`."""
+PREPROCESS_OUTPUTS = (*IMAGE_TENSORS, "preprocess_report")
 DESCRIPTION_OUTPUT = "model_description"
 """Output of `image_preprocess`, the edge, which has it of the model behind: asked for alone, it needs no input."""
 DIFFUSION_OUTPUTS = ("frames", "used_seed", "diffusion_report")

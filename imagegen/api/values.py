@@ -54,13 +54,16 @@ def texts(arrays: Arrays, name: str, most: int, longest: int) -> tuple[str, ...]
     return tuple(_text(value, name, 1, longest) for value in _several(arrays, name, most))
 
 
-def numbers(arrays: Arrays, name: str, most: int, lowest: float, highest: float) -> tuple[float, ...]:
+def numbers(
+    arrays: Arrays, name: str, most: int, lowest: float, highest: float, *, above_lowest: bool = False
+) -> tuple[float, ...]:
     """Up to `most` numbers within a range; none when the input is absent.
 
     Raises:
-        InvalidArgument: there are more, or one is outside or no number.
+        InvalidArgument: there are more, or one is outside or no number. With `above_lowest` the lowest is outside too.
     """
-    return tuple(_within(value, name, lowest, highest) for value in _several(arrays, name, most))
+    found = _several(arrays, name, most)
+    return tuple(_within(value, name, lowest, highest, above_lowest=above_lowest) for value in found)
 
 
 def number(arrays: Arrays, name: str, lowest: float, highest: float, *, above_lowest: bool = False) -> float | None:
@@ -128,6 +131,15 @@ def choice(arrays: Arrays, name: str, allowed: tuple[str, ...]) -> str | None:
     if found is not None and found not in allowed:
         raise InvalidArgument(name, f"{shown(found)} is not one of {', '.join(allowed)}")
     return found
+
+
+def flag(arrays: Arrays, name: str) -> bool:
+    """Whether it is said to be true; not when it is absent.
+
+    Raises:
+        InvalidArgument: it has another shape.
+    """
+    return bool(one(arrays, name))
 
 
 def integer(arrays: Arrays, name: str, lowest: int, highest: int) -> int | None:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from imagegen.api.errors import InvalidArgument, Unavailable
 from imagegen.api.events import Event
+from imagegen.api.input_images import NO_IMAGES, InputImages
 from imagegen.api.limits import check_sleep_level
 from imagegen.api.request import ImageRequest
-from imagegen.api.tensors import Pixels
 from imagegen.api.values import shown
 from imagegen.engine.adapters.adapter import AdapterError
 from imagegen.engine.adapters.adapter_table import Updates
@@ -169,19 +169,18 @@ class Engine(ImageGenerator[Generation]):
         if self.compiled is not None:
             self.compiled.learn(False)
 
-    def plan(self, request: ImageRequest, images: Pixels | None, mask: Pixels | None, previews: int = 0) -> Plan:
+    def plan(self, request: ImageRequest, images: InputImages = NO_IMAGES, previews: int = 0) -> Plan:
         """Resolve a request against the checkpoint.
 
         Args:
             request: the validated request.
-            images: uint8 [N, H, W, 3] or None.
-            mask: uint8 [1, H, W] or None.
+            images: its input images.
             previews: of each image that are asked for.
 
         Raises:
             InvalidArgument: the checkpoint cannot do what is asked.
         """
-        plan = make_plan(request, images, mask, self.pipelines, self.settings, self.catalog)
+        plan = make_plan(request, images, self.pipelines, self.settings, self.catalog)
         if self._ranks is not None:
             self._ranks.check_size(plan.size, self.granularity_px)
         if previews and self.pipelines.projection is None:
@@ -191,8 +190,7 @@ class Engine(ImageGenerator[Generation]):
     def new_request(
         self,
         asked: ImageRequest,
-        images: Pixels | None,
-        mask: Pixels | None,
+        images: InputImages,
         previews: int,
         respond: Respond,
         *,
@@ -204,7 +202,7 @@ class Engine(ImageGenerator[Generation]):
     ) -> Generation:
         """See `ImageGenerator`; `left` is that of `Generation`."""
         return Generation(
-            self.plan(asked, images, mask, previews),
+            self.plan(asked, images, previews),
             respond,
             token,
             arrived_s=time.monotonic() if arrived_s is None else arrived_s,

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar, Unpack
 
 from imagegen.api.events import Ended, Event, Preview, Progress
+from imagegen.api.input_images import InputImages
 from imagegen.api.request import ImageRequest
-from imagegen.api.tensors import Pixels
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.generation_result import GenerationResult
 from imagegen.engine.line import InLine, Line
@@ -85,8 +85,7 @@ class ImageGenerator(LoraOffer, Generic[Request]):
     def new_request(
         self,
         asked: ImageRequest,
-        images: Pixels | None,
-        mask: Pixels | None,
+        images: InputImages,
         previews: int,
         respond: Respond,
         *,
@@ -99,8 +98,7 @@ class ImageGenerator(LoraOffer, Generic[Request]):
 
         Args:
             asked: the validated request.
-            images: uint8 [N, H, W, 3] or None.
-            mask: uint8 [1, H, W] or None.
+            images: its input images.
             previews: of each image that are asked for.
             respond: called exactly once, from any thread, with the result or an error; never if submitting it raised.
             token: cancels it.
@@ -258,7 +256,7 @@ class ImageGenerator(LoraOffer, Generic[Request]):
         self, prompt: str, options: GenerationOptions, publish: Callable[[Event], None] | None = None
     ) -> tuple[Request, Future[GenerationResult]]:
         """A request of the library, and what its result will come in."""
-        parsed, images, mask, previews = parse_options(prompt, options, self.settings, self.granularity_px)
+        parsed, images, previews = parse_options(prompt, options, self.settings, self.granularity_px)
         future: Future[GenerationResult] = Future()
         future.set_running_or_notify_cancel()  # cancelling goes by the token: the future itself always gets its outcome
 
@@ -269,7 +267,7 @@ class ImageGenerator(LoraOffer, Generic[Request]):
                 future.set_exception(error)
 
         token = CancelToken(frozenset({options.get("request_id") or ""} - {""}))
-        return self.new_request(parsed, images, mask, previews, respond, token=token, publish=publish), future
+        return self.new_request(parsed, images, previews, respond, token=token, publish=publish), future
 
 
 class _AsyncEvents:

@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from imagegen.api.errors import InvalidArgument
+from imagegen.api.input_images import InputImages
 from imagegen.api.limits import RequestLimits
 from imagegen.api.request import ImageRequest, parse_partial_images, parse_request
 from imagegen.api.tensors import Pixels
 
+_TEXT_LISTS = ("lora", "control_type")
+_NUMBER_LISTS = ("lora_scale", "control_scale", "control_end")
 _TEXTS = ("prompt", "negative_prompt", "scheduler", "step_cache")
 _INTEGERS = ("n", "num_inference_steps", "timeout_ms", "partial_images")
 _NUMBERS = ("guidance_scale", "strength")
@@ -28,6 +31,11 @@ class GenerationOptions(TypedDict, total=False):
         negative_prompt: what shall not be in the image.
         images: uint8 RGB [H, W, 3] or [N, H, W, 3] to start from; N is 1 or n.
         mask: uint8 [H, W] of the images' size, 255 = repaint; needs images.
+        references: uint8 RGB [H, W, 3], one or a list of them, of any sizes; all of them condition every image.
+        controls: uint8 RGB [H, W, 3], or [C, H, W, 3] for several, which the image follows; scaled to its size.
+        control_type: what each control shows, of the types that the model offers; may be left out where it has one.
+        control_scale: how strongly each counts, 0..2; 1 unless given.
+        control_end: until which part of the steps each counts, above 0, up to 1; 1 unless given.
         n: number of images, 1 unless given.
         size: (width, height) in pixels, or "WxH"; the model's native size, or that of the images, unless given.
         num_inference_steps: the model's own unless given.
@@ -47,6 +55,11 @@ class GenerationOptions(TypedDict, total=False):
     negative_prompt: str | None
     images: Pixels | None
     mask: Pixels | None
+    references: Pixels | Sequence[Pixels] | None
+    controls: Pixels | None
+    control_type: str | Sequence[str] | None
+    control_scale: float | Sequence[float] | None
+    control_end: float | Sequence[float] | None
     n: int | None
     size: tuple[int, int] | str | None
     num_inference_steps: int | None
@@ -64,7 +77,7 @@ class GenerationOptions(TypedDict, total=False):
 
 def parse_options(
     prompt: str, options: GenerationOptions, limits: RequestLimits, granularity_px: int
-) -> tuple[ImageRequest, Pixels | None, Pixels | None, int]:
+) -> tuple[ImageRequest, InputImages, int]:
     """Check the arguments of a request.
 
     Args:
@@ -74,8 +87,7 @@ def parse_options(
         granularity_px: both sides of `size` are multiples of this.
 
     Returns:
-        the request, its images uint8 [N, H, W, 3] or None, its mask uint8 [1, H, W] or None, and how many previews of
-        each image are asked for.
+        the request, its input images, and how many previews of each image are asked for.
 
     Raises:
         InvalidArgument: names the argument, its value and what is allowed.
@@ -86,14 +98,18 @@ def parse_options(
                 name, "no such argument; arguments are " + ", ".join(GenerationOptions.__annotations__)
             )
     given = {"prompt": prompt} | {name: value for name, value in options.items() if value is not None}
-    images = _pixels("image", given.pop("images", None), 4)
-    mask = _pixels("mask", given.pop("mask", None), 3)
+    images = InputImages(
+        _pixels("image", given.pop("images", None), 4),
+        _pixels("mask", given.pop("mask", None), 3),
+        _references(given.pop("references", None)),
+        _pixels("control_image", given.pop("controls", None), 4),
+    )
     given.pop("request_id", None)
     arrays = {name: _array(name, value) for name, value in given.items()}
     previews = parse_partial_images(arrays)
     arrays.pop("partial_images", None)
-    request = parse_request(arrays, limits, granularity_px=granularity_px, has_images=images is not None)
-    return request, images, mask, previews
+    request = parse_request(arrays, limits, granularity_px=granularity_px, given=images)
+    return request, images, previews
 
 
 def _array(name: str, value: Any) -> npt.NDArray[Any]:
@@ -106,18 +122,27 @@ def _array(name: str, value: Any) -> npt.NDArray[Any]:
         value = _integer(name, value)
     if name in _NUMBERS:
         return np.array([_number(name, value)])
-    if name == "lora":
+    if name in _TEXT_LISTS:
         names = [value] if isinstance(value, str) else _items(name, value, "one name or several")
         if wrong := next((type(one).__name__ for one in names if not isinstance(one, str)), None):
             raise InvalidArgument(name, f"{wrong}; it is one name or several")
         return np.array(names, dtype=np.object_)
-    if name == "lora_scale":
+    if name in _NUMBER_LISTS:
         scales = [value] if isinstance(value, int | float | np.number) else _items(name, value, "one number or several")
         return np.array([_number(name, scale) for scale in scales])
     if name == "seed":
         seeds = [value] if isinstance(value, int | np.integer) else _items(name, value, "one whole number or several")
         return np.array([_integer(name, seed) for seed in seeds], dtype=np.object_)
     return np.array([value], dtype=np.object_)
+
+
+def _references(value: Any) -> tuple[Pixels, ...]:
+    """One reference or several, each uint8 [H, W, 3]."""
+    if value is None:
+        return ()
+    several = value if isinstance(value, (list, tuple)) or np.ndim(value) == 4 else [value]
+    found = tuple(_pixels("reference_image", each, 4) for each in several)
+    return tuple(pixels[0] for pixels in found if pixels is not None)
 
 
 def _items(name: str, value: Any, allowed: str) -> list[Any]:

@@ -20,6 +20,7 @@ from diffusers import (
     DiffusionPipeline,
 )
 
+from imagegen.api.limits import NO_CONDITIONS, Conditions
 from imagegen.file_names import native, with_plain_name
 from imagegen.pipelines.classes import (
     check_pipeline,
@@ -85,6 +86,7 @@ class Pipelines:
         granularity_px: both sides of an image are multiples of this.
         upscaling: how many times larger than its input image an image is; 1 unless the checkpoint is an upscaler.
         projection: makes previews; None where the checkpoint's latents are not understood.
+        conditions: what a request may bring of references and controls.
         takes_loras: whether requests may name LoRA adapters: diffusers knows how they are named for this pipeline.
     """
 
@@ -98,6 +100,7 @@ class Pipelines:
     upscaling: int = 1
     projection: Projection | None = None
     takes_loras: bool = False
+    conditions: Conditions = NO_CONDITIONS
 
     def with_pipelines(self, change: Callable[[Any], Any]) -> Pipelines:
         """The same checkpoint, each task with what `change` makes of its pipeline."""
@@ -117,6 +120,11 @@ class Pipelines:
             scheduler=self.scheduler_name,
             previews=self.projection is not None,
             takes_loras=self.takes_loras,
+            max_references=self.conditions.max_references,
+            least_reference_px=self.conditions.least_reference_px,
+            control_types=self.conditions.control_types,
+            max_controls=self.conditions.max_controls,
+            has_control_end=self.conditions.has_control_end,
         )
 
 

@@ -7,12 +7,12 @@ import secrets
 from dataclasses import dataclass
 
 from imagegen.api.errors import InvalidArgument
-from imagegen.api.limits import check_size, fit_within
+from imagegen.api.input_images import InputImages
 from imagegen.api.request import ImageRequest
-from imagegen.api.tasks import check_task, requested_task
 from imagegen.api.tensors import Pixels
 from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
 from imagegen.pipelines.lora_catalog import NO_LORAS, LoraCatalog
+from imagegen.pipelines.plan_images import PlannedControl, check_images, planned_controls, planned_size
 from imagegen.pipelines.scheduler_trial import can_be_tried, completes
 from imagegen.pipelines.settings import PipelineSettings
 from imagegen.pipelines.step_cache import obstacle
@@ -52,6 +52,8 @@ class Plan:
         seeds: one an image.
         images: uint8 [N, H, W, 3], N is 1 or the number of images, or None.
         mask: uint8 [H, W], 255 = repaint, or None.
+        references: uint8 [H, W, 3] each; all of them condition every image.
+        controls: which each image follows.
         timeout_ms: None for no deadline.
         loras: adapters, each name once.
         step_cache: one of `tensors.STEP_CACHES`, off where nothing can be left out.
@@ -71,6 +73,8 @@ class Plan:
     images: Pixels | None
     mask: Pixels | None
     timeout_ms: int | None
+    references: tuple[Pixels, ...] = ()
+    controls: tuple[PlannedControl, ...] = ()
     loras: tuple[PlannedLora, ...] = ()
     step_cache: str = "off"
     step_interval: int = 1
@@ -95,8 +99,7 @@ class Plan:
 
 def make_plan(
     request: ImageRequest,
-    images: Pixels | None,
-    mask: Pixels | None,
+    given: InputImages,
     pipelines: Pipelines,
     settings: PipelineSettings,
     catalog: LoraCatalog = NO_LORAS,
@@ -105,8 +108,7 @@ def make_plan(
 
     Args:
         request: the validated public request.
-        images: uint8 [N, H, W, 3] or None.
-        mask: uint8 [1, H, W] or None.
+        given: its input images.
         pipelines: the loaded checkpoint.
         settings: defaults and caps.
         catalog: of the adapters on offer.
@@ -114,17 +116,8 @@ def make_plan(
     Raises:
         InvalidArgument: the checkpoint cannot do what is asked.
     """
-    if mask is not None and images is None:
-        raise InvalidArgument("mask", "given without image; a mask says which part of an image to repaint")
-    if images is not None and not images.size:
-        raise InvalidArgument("image", f"shape {list(images.shape)} has no pixels; every side is 1 or more")
-    task = requested_task(has_image=images is not None, has_mask=mask is not None)
-    check_task(task, pipelines.tasks, pipelines.name)
+    task = check_images(request, given, pipelines)
     pipeline = pipelines.tasks[task]
-    if images is not None and len(images) not in (1, request.n):
-        raise InvalidArgument("image", f"{len(images)} images; give 1, or one for each of the n={request.n} images")
-    if mask is not None and images is not None and mask.shape[1:] != images.shape[1:3]:
-        raise InvalidArgument("mask", "its size differs from the image's; both must be the same")
     if request.negative_prompt and "negative_prompt" not in pipeline.accepts:
         raise InvalidArgument("negative_prompt", f"the model {pipelines.name} takes none")
     steps = _steps(request, pipeline, settings)
@@ -144,14 +137,16 @@ def make_plan(
         task=task,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
-        size=_size(request, images, pipelines, settings),
+        size=planned_size(request, given, pipelines, settings),
         num_inference_steps=steps,
         guidance_scale=guidance,
         strength=strength,
         scheduler=request.scheduler,
         seeds=_seeds(request),
-        images=images,
-        mask=None if mask is None else mask[0],
+        images=given.images,
+        mask=None if given.mask is None else given.mask[0],
+        references=given.references,
+        controls=planned_controls(request, given, pipelines),
         timeout_ms=request.timeout_ms,
         loras=_loras(request, pipelines, catalog),
         step_cache=step_cache,
@@ -244,20 +239,6 @@ def _strength(request: ImageRequest, pipeline: TaskPipeline, steps: int) -> floa
         least = math.ceil(1000 / steps) / 1000  # rounded up: 0.333 of 3 steps would again leave none
         raise InvalidArgument("strength", f"{strength:g} of {steps} steps leaves no step; use {least:g} or more")
     return strength
-
-
-def _size(
-    request: ImageRequest, images: Pixels | None, pipelines: Pipelines, settings: PipelineSettings
-) -> tuple[int, int]:
-    if request.size is not None:
-        return request.size
-    if images is None:
-        return pipelines.native_size
-    height, width = images.shape[1:3]
-    factor = pipelines.upscaling
-    size = fit_within((width * factor, height * factor), settings, pipelines.granularity_px)
-    check_size(size, settings, pipelines.granularity_px)
-    return size
 
 
 def _seeds(request: ImageRequest) -> tuple[int, ...]:

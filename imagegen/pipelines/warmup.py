@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from imagegen.api.errors import InvalidArgument
+from imagegen.api.input_images import InputImages
 from imagegen.api.limits import check_size
 from imagegen.api.request import ImageRequest
 from imagegen.api.tensors import Pixels
@@ -123,7 +124,7 @@ def _plan(task: str, size: tuple[int, int], pipelines: Pipelines, settings: Pipe
     strength = 1.0 if images is not None and "strength" in pipelines.tasks[task].accepts else None
     steps = few_steps(getattr(pipelines.tasks[task].pipeline, "scheduler", None), settings.max_num_inference_steps)
     request = ImageRequest(prompt="warmup", size=size, seeds=(0,), num_inference_steps=steps, strength=strength)
-    return make_plan(request, images, mask, pipelines, settings)
+    return make_plan(request, InputImages(images, mask), pipelines, settings)
 
 
 def _gradient(size: tuple[int, int]) -> Pixels:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.events import Event
+from imagegen.api.input_images import take_input_images
 from imagegen.api.reports import PreprocessReport
 from imagegen.api.request import parse_partial_images, parse_request
 from imagegen.api.tensors import Arrays
@@ -98,12 +99,10 @@ class Admission:
         arrays = request.arrays()
         stream_id, previews = _read_stream(arrays.pop("stream_id", None), arrays.pop("partial_images", None))
         upstream = _read_report(arrays.pop("preprocess_report", None), now_s)
-        pixels = arrays.pop("pixels", None)
-        mask = arrays.pop("mask_pixels", None)
+        images = take_input_images(arrays)
         return engine.new_request(
-            parse_request(arrays, engine.settings, granularity_px=engine.granularity_px, has_images=pixels is not None),
-            pixels,
-            mask,
+            parse_request(arrays, engine.settings, granularity_px=engine.granularity_px, given=images),
+            images,
             previews,
             partial(respond, request, upstream),
             token=CancelToken(frozenset({request.request_id, stream_id} - {""}), request.is_cancelled),

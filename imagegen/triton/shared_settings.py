@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from imagegen.api.errors import InvalidArgument
-from imagegen.api.limits import RequestLimits, RequestRules
+from imagegen.api.limits import Conditions, RequestLimits, RequestRules
 from imagegen.api.loras import LoraChoice
 from imagegen.pipelines.lora_catalog import NO_LORAS, LoraCatalog
 from imagegen_client import ModelDescription
@@ -42,6 +42,17 @@ class _StoreRules(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     has_store: bool
+
+
+def _conditions(description: ModelDescription) -> Conditions:
+    return Conditions.model_construct(
+        max_references=description.max_references,
+        least_reference_px=description.least_reference_px,
+        control_types=description.control_types,
+        max_controls=description.max_controls,
+        control_tasks=tuple(task for task, takes in description.tasks.items() if "control_image" in takes),
+        has_control_end=description.has_control_end,
+    )
 
 
 def publish_diffusion(
@@ -91,6 +102,7 @@ class SharedRules:
             granularity_px=description.granularity_px,
             model=description.model,
             tasks=tuple(description.tasks),
+            conditions=_conditions(description),
             has_store=store.has_store,
         )
 

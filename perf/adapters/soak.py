@@ -166,7 +166,7 @@ def _expected(
         for one in wanted:
             options: Any = one.options(side_px)
             asked, *_ = parse_options(one.prompt, options, engine.settings, engine.granularity_px)
-            images[one] = reference.image(offering.plan(asked, None, None))
+            images[one] = reference.image(offering.plan(asked))
             progress.update(bar, advance=1, refresh=True)
     return images
 

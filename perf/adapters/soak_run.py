@@ -178,10 +178,10 @@ class Soak:
         canceller = threading.Thread(target=self._cancel, args=(name, ask.cancel_after_s, came))
         canceller.start()
         try:
-            asked, images, mask, previews = parse_options(
+            asked, images, previews = parse_options(
                 ask.wanted.prompt, options, self._engine.settings, self._engine.granularity_px
             )
-            self._engine.submit(self._engine.new_request(asked, images, mask, previews, respond, token=token))
+            self._engine.submit(self._engine.new_request(asked, images, previews, respond, token=token))
         except BaseException as error:
             outcomes.append(error)
             came.set()

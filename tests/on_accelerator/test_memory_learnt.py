@@ -80,8 +80,8 @@ def peak_of(engine: Engine, **options: Any) -> int:
 def learnt(engine: Engine, **options: Any) -> int:
     """What the engine expects of such a request."""
     granularity_px = engine.pipelines.granularity_px
-    request, images, area, _ = parse_options("a red cat", options, engine.settings, granularity_px)  # type: ignore[arg-type]
-    expected_bytes = engine._runner._memory_costs.expected_bytes(engine.plan(request, images, area))
+    request, images, _ = parse_options("a red cat", options, engine.settings, granularity_px)  # type: ignore[arg-type]
+    expected_bytes = engine._runner._memory_costs.expected_bytes(engine.plan(request, images))
     assert expected_bytes is not None
     return expected_bytes
 

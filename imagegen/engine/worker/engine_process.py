@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 
 from imagegen.api.events import Event
+from imagegen.api.input_images import InputImages
 from imagegen.api.request import ImageRequest
-from imagegen.api.tensors import Pixels
 from imagegen.backoff import USUAL_BACKOFF
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.image_generator import ImageGenerator, Respond
@@ -129,8 +129,7 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
     def new_request(
         self,
         asked: ImageRequest,
-        images: Pixels | None,
-        mask: Pixels | None,
+        images: InputImages,
         previews: int,
         respond: Respond,
         *,
@@ -143,7 +142,6 @@ class EngineProcess(ImageGenerator[RemoteRequest]):
         return RemoteRequest(
             asked,
             images,
-            mask,
             respond,
             token,
             time.monotonic() if arrived_s is None else arrived_s,

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from imagegen.api.input_images import InputImages
 from imagegen.api.request import ImageRequest
 from imagegen_client import ModelDescription
 
@@ -44,14 +45,29 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     loras: dict[str, str] | None = None
 
 
+class ImageShapes(msgspec.Struct, frozen=True):
+    """Shapes of the input images of a request, as `imagegen.api.input_images.InputImages` has them.
+
+    Attributes:
+        images: of those to start from, or None.
+        mask: of the mask, or None.
+        references: of each reference.
+        controls: of the control images, or None.
+    """
+
+    images: Shape | None
+    mask: Shape | None
+    references: tuple[Shape, ...]
+    controls: Shape | None
+
+
 class Generate(msgspec.Struct, frozen=True, tag=True):
-    """To the worker: generate a request. Behind it the bytes of its images and its mask, those that there are.
+    """To the worker: generate a request. Behind it the bytes of its input images.
 
     Attributes:
         number: of the request, from here on.
         request: what is asked for.
-        images: shape of its images, uint8 [N, H, W, 3], or None.
-        mask: shape of its mask, uint8 [1, H, W], or None.
+        images: shapes of its input images.
         previews: of each image.
         streams: whether it wants events.
         arrived_s: when it came, on the clock of `time.monotonic`, which all processes of a host share.
@@ -59,8 +75,7 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
 
     number: int
     request: ImageRequest
-    images: Shape | None
-    mask: Shape | None
+    images: ImageShapes
     previews: int
     streams: bool
     arrived_s: float
@@ -247,6 +262,23 @@ def message_to_worker(header: Any) -> ToWorker:
 def message_from_worker(header: Any) -> FromWorker:
     """The message of a header that the server's process got."""
     return _from_worker.decode(header)
+
+
+def image_shapes(images: InputImages) -> ImageShapes:
+    """The shapes of input images, whose bytes follow as `InputImages.present` has them."""
+    single = (None if pixels is None else pixels.shape for pixels in (images.images, images.mask, images.controls))
+    start, mask, controls = single
+    return ImageShapes(start, mask, tuple(reference.shape for reference in images.references), controls)
+
+
+def input_images(frames: Sequence[Any], shapes: ImageShapes) -> InputImages:
+    """The input images of such shapes in frames, without a copy; read-only."""
+    left = iter(frames)
+    images, mask = (None if shape is None else array(next(left), shape) for shape in (shapes.images, shapes.mask))
+    references = tuple(array(next(left), shape) for shape in shapes.references)
+    return InputImages(
+        images, mask, references, None if shapes.controls is None else array(next(left), shapes.controls)
+    )
 
 
 def array(frame: Any, shape: Shape) -> npt.NDArray[np.uint8]:

@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from imagegen.api.errors import InvalidArgument
+from imagegen.api.input_images import InputImages
 from imagegen.api.request import ImageRequest
-from imagegen.api.tensors import Pixels
+from imagegen.engine.worker.messages import image_shapes
 
 _MOST_ENDS = 2  # a process may end without its requests' fault, hardly twice with the same one
 _FORGOTTEN_AFTER_S = 600.0
 _MOST_REMEMBERED = 1000
 
-Asked = tuple[ImageRequest, Pixels | None, Pixels | None]
-"""What a client asked for, with images and mask. A seed that the server draws is no part of it."""
+Asked = tuple[ImageRequest, InputImages]
+"""What a client asked for, with its input images. A seed that the server draws is no part of it."""
 
 
 class PoisonList:
@@ -83,10 +84,8 @@ class PoisonList:
 
 
 def _key(asked: Asked) -> bytes:
-    request, *arrays = asked
-    content = hashlib.blake2b(msgspec.msgpack.encode(request), digest_size=16)
-    for pixels in arrays:
-        content.update(b"-" if pixels is None else repr(pixels.shape).encode())
-        if pixels is not None:
-            content.update(pixels.tobytes())
+    request, images = asked
+    content = hashlib.blake2b(msgspec.msgpack.encode((request, image_shapes(images))), digest_size=16)
+    for pixels in images.present():
+        content.update(pixels.tobytes())
     return content.digest()

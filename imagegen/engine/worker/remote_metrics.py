@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from imagegen.api.errors import as_client_error
-from imagegen.api.tasks import requested_task
 from imagegen.engine.metric_families import FAMILIES, RESTARTS, NewSeries
 from imagegen.engine.worker.messages import Counted
 from imagegen.metrics import Metrics
@@ -62,7 +61,7 @@ class RemoteMetrics:
 
     def failed(self, request: RemoteRequest, error: BaseException) -> None:
         """Count a request that the engine's process never had, or had when it ended."""
-        task = requested_task(has_image=request.images is not None, has_mask=request.mask is not None)
+        task = request.images.task
         code = as_client_error(error).code
         self._metrics.add(_P + "images_total", request.asked.n, task=task, outcome=code)
         if code == "cancelled":

@@ -13,9 +13,9 @@ from typing import Any
 
 from imagegen.api.errors import Unavailable
 from imagegen.api.events import Ended, Event, decode_event
+from imagegen.api.input_images import InputImages
 from imagegen.api.reports import GenerationReport
 from imagegen.api.request import ImageRequest
-from imagegen.api.tensors import Pixels
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.generation_result import GenerationResult
 from imagegen.engine.image_generator import Respond
@@ -33,6 +33,7 @@ from imagegen.engine.worker.messages import (
     Waiting,
     array,
     frames_of,
+    image_shapes,
 )
 from imagegen.engine.worker.poison_list import Asked, PoisonList
 from imagegen.engine.worker.remote_metrics import RemoteMetrics
@@ -50,13 +51,11 @@ class RemoteRequest:
 
     Attributes:
         asked: what the client asked for.
-        images: uint8 [N, H, W, 3] or None.
-        mask: uint8 [1, H, W] or None.
+        images: its input images.
     """
 
     asked: ImageRequest
-    images: Pixels | None
-    mask: Pixels | None
+    images: InputImages
     respond: Respond
     token: CancelToken
     arrived_s: float
@@ -74,7 +73,7 @@ class RemoteRequest:
     @property
     def content(self) -> Asked:
         """What it asks for."""
-        return self.asked, self.images, self.mask
+        return self.asked, self.images
 
     def claim_response(self) -> bool:
         """Whether the caller is the one who responds; true for the first alone."""
@@ -226,17 +225,16 @@ class RemoteRequests:
         if asked.size is not None:
             pixels = asked.size[0] * asked.size[1]
         else:
-            pixels = self._native_px if request.images is None else request.images.shape[1] * request.images.shape[2]
+            pixels = request.images.auto_area_px or self._native_px
         return float(asked.n * pixels * (asked.num_inference_steps or _USUAL_STEPS))
 
     def _start(self, request: RemoteRequest, ticket: Ticket) -> None:
-        arrays = [pixels for pixels in (request.images, request.mask) if pixels is not None]
+        images = request.images
         number = next(self._numbers)
         message = Generate(
             number,
             request.asked,
-            None if request.images is None else request.images.shape,
-            None if request.mask is None else request.mask.shape,
+            image_shapes(images),
             previews=request.previews,
             streams=request.publish is not None,
             arrived_s=request.arrived_s,
@@ -245,7 +243,7 @@ class RemoteRequests:
             if self._send is None:  # it ended at this very moment
                 raise Unavailable("the engine's process has ended and is started again; send the request again")
             self._held[number] = _Held(request, ticket)
-            self._send(frames_of(message, *arrays))
+            self._send(frames_of(message, *images.present()))
         request.token.on_cancel(partial(self._cancelled, number, request))
 
     def _cancelled(self, number: int, request: RemoteRequest) -> None:

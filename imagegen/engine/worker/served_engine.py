@@ -46,8 +46,8 @@ from imagegen.engine.worker.messages import (
     UnloadLora,
     Waiting,
     Wake,
-    array,
     frames_of,
+    input_images,
     message_to_worker,
 )
 from imagegen.engine.worker.wire_errors import failed
@@ -192,14 +192,10 @@ class ServedEngine:
         number, token = message.number, CancelToken()
         self._tokens[number] = token
         try:
-            images, mask = (
-                None if shape is None else array(arrays.pop(0), shape) for shape in (message.images, message.mask)
-            )
             engine.submit(
                 engine.new_request(
                     message.request,
-                    images,
-                    mask,
+                    input_images(arrays, message.images),
                     message.previews,
                     partial(self._respond, number),
                     token=token,

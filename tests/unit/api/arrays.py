@@ -10,7 +10,13 @@ import numpy.typing as npt
 from imagegen.api import tensors
 
 Array = npt.NDArray[Any]
-DTYPES: dict[str, Any] = {"STRING": np.object_, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32}
+DTYPES: dict[str, Any] = {
+    "STRING": np.object_,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP32": np.float32,
+    "BOOL": np.bool_,
+}
 
 
 def tensor(name: str, values: Any) -> Array:

@@ -11,6 +11,7 @@ import pytest
 
 from imagegen.api import tensors
 from imagegen.api.errors import InvalidArgument
+from imagegen.api.input_images import InputImages
 from imagegen.api.limits import RequestLimits
 from imagegen.api.loras import LoraChoice
 from imagegen.api.request import (
@@ -227,9 +228,9 @@ def test_a_cap_that_float32_cannot_hold_is_itself_allowed() -> None:
 
 def test_a_model_behind_the_edge_says_itself_whether_there_are_images() -> None:
     arrays = {"prompt": tensor("prompt", ["a"]), "strength": tensor("strength", [0.5])}
-    assert parse_request(arrays, LIMITS, has_images=True).strength == 0.5
+    assert parse_request(arrays, LIMITS, given=InputImages(np.zeros((1, 8, 8, 3), np.uint8))).strength == 0.5
     with pytest.raises(InvalidArgument, match="strength: given without image"):
-        parse_request(arrays, LIMITS, has_images=False)
+        parse_request(arrays, LIMITS, given=InputImages())
 
 
 def test_urls_are_given_where_there_is_a_store() -> None:

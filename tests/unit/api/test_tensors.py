@@ -37,7 +37,7 @@ def test_names_are_unique_and_lower_case() -> None:
 
 
 def test_types_are_those_that_the_request_parser_reads() -> None:
-    assert {tensor.data_type for tensor in INPUTS} == {"STRING", "INT32", "INT64", "FP32"}
+    assert {tensor.data_type for tensor in INPUTS} == {"STRING", "INT32", "INT64", "FP32", "BOOL"}
     assert {tensor.dims for tensor in INPUTS + OUTPUTS} == {(1,), (-1,)}
 
 

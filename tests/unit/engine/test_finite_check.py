@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from imagegen.api.errors import NonFinite
+from imagegen.api.input_images import NO_IMAGES
 from imagegen.api.request import ImageRequest
 from imagegen.engine import Engine
 from imagegen.engine.collate import forward
@@ -165,7 +166,7 @@ class _Looks(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def looks(steps: int) -> int:
     request = ImageRequest(prompt="a red cat", seeds=(1,), num_inference_steps=steps)
-    plan = make_plan(request, None, None, pipelines(), SETTINGS)
+    plan = make_plan(request, NO_IMAGES, pipelines(), SETTINGS)
     counted: Any = _Looks()  # type: ignore[no-untyped-call]
     with torch.no_grad(), counted:
         generate_image(plan, 0, pipelines(), lambda call: forward([call])[0])

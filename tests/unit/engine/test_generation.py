@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from imagegen.api.input_images import NO_IMAGES
 from imagegen.api.request import ImageRequest
 from imagegen.engine.generation import Generation
 from imagegen.engine.pipeline_call import GeneratedImage
@@ -29,7 +30,7 @@ def generated(value: int, **seconds: float) -> GeneratedImage:
 
 def generation(timeout_ms: int | None = None) -> Generation:
     plan = make_plan(
-        ImageRequest("a red cat", seeds=(7,), n=2, timeout_ms=timeout_ms), None, None, pipelines(), SETTINGS
+        ImageRequest("a red cat", seeds=(7,), n=2, timeout_ms=timeout_ms), NO_IMAGES, pipelines(), SETTINGS
     )
     return Generation(plan, lambda result, error: None, arrived_s=10.0)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from imagegen.api.errors import Cancelled, DeadlineExceeded, ImageGenError, Unavailable
+from imagegen.api.input_images import InputImages
 from imagegen.api.request import ImageRequest
 from imagegen.engine import Engine, GenerationResult
 from imagegen.engine.cancellation import CancelToken
@@ -58,7 +59,7 @@ class Client:
 
 def generation_of(engine: Engine, client: Client, **request: Any) -> Generation:
     pixels = request.pop("pixels", None)
-    plan = engine.plan(ImageRequest(prompt="a red cat", **request), pixels, None)
+    plan = engine.plan(ImageRequest(prompt="a red cat", **request), InputImages(pixels))
     return Generation(plan, client.respond, CancelToken(is_disconnected=client.is_disconnected))
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from imagegen.api.errors import InvalidArgument
+from imagegen.api.input_images import NO_IMAGES
 from imagegen.api.request import ImageRequest
 from imagegen.engine.memory_costs import MemoryCost, MemoryCosts, tells_memory
 from imagegen.pipelines.checkpoint import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
@@ -19,7 +20,7 @@ ROOM = 10**9
 
 def plan(side: int, guidance: float = 5.0, task: str = TEXT_TO_IMAGE) -> Plan:
     request = ImageRequest("a cat", size=(side, side), guidance_scale=guidance)
-    return replace(make_plan(request, None, None, pipelines(), SETTINGS), task=task)
+    return replace(make_plan(request, NO_IMAGES, pipelines(), SETTINGS), task=task)
 
 
 def cost(side: int, attention: int = 0) -> MemoryCost:

@@ -96,9 +96,9 @@ def test_a_wrong_argument_is_named_with_what_is_allowed(options: dict[str, Any],
 
 
 def test_images_and_mask_may_come_without_their_first_dimension() -> None:
-    _, images, area, previews = parse_options(
+    _, images, previews = parse_options(
         "a red cat", {"images": image()[0], "mask": mask()[0], "partial_images": 2}, LIMITS, 8
     )
-    assert images is not None
-    assert area is not None
-    assert (images.shape, area.shape, previews) == ((1, 32, 32, 3), (1, 32, 32), 2)
+    assert images.images is not None
+    assert images.mask is not None
+    assert (images.images.shape, images.mask.shape, previews) == ((1, 32, 32, 3), (1, 32, 32), 2)

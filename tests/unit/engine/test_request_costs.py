@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from imagegen.api.errors import DeadlineExceeded, InvalidArgument
+from imagegen.api.input_images import NO_IMAGES
 from imagegen.api.request import ImageRequest
 from imagegen.engine.pipeline_call import GeneratedImage
 from imagegen.engine.request_costs import RequestCosts
@@ -20,7 +21,7 @@ def plan(side: int = 64, steps: int = 10, n: int = 1, guidance: float = 5.0, tim
     request = ImageRequest(
         "a cat", n=n, size=(side, side), num_inference_steps=steps, guidance_scale=guidance, timeout_ms=timeout_ms
     )
-    return make_plan(request, None, None, pipelines(), SETTINGS)
+    return make_plan(request, NO_IMAGES, pipelines(), SETTINGS)
 
 
 def seen(call_s: float | None, decode_s: float = 0.0, rows: int = 20, batch_rows: int = 20) -> GeneratedImage:

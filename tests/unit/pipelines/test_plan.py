@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from imagegen.api.errors import InvalidArgument
+from imagegen.api.input_images import InputImages
 from imagegen.api.request import ImageRequest
 from imagegen.api.tensors import Pixels
 from imagegen.pipelines.checkpoint import (
@@ -66,7 +67,7 @@ def plan(
     settings: PipelineSettings = SETTINGS,
     **request: Any,
 ) -> Plan:
-    return make_plan(ImageRequest(prompt="a cat", **request), images, mask, pipelines, settings)
+    return make_plan(ImageRequest(prompt="a cat", **request), InputImages(images, mask), pipelines, settings)
 
 
 def test_a_prompt_alone_gets_every_default_of_the_checkpoint() -> None:

@@ -91,8 +91,8 @@ class Trial:
         images = []
         for asked in requests:
             options = dict(asked)
-            parsed, pixels, area, _ = parse_options(options.pop("prompt"), options, self.settings, 1)  # type: ignore[arg-type]
-            images.append(reference.image(self.engine.plan(parsed, pixels, area)))
+            parsed, pixels, _ = parse_options(options.pop("prompt"), options, self.settings, 1)  # type: ignore[arg-type]
+            images.append(reference.image(self.engine.plan(parsed, pixels)))
         return images
 
 

@@ -19,6 +19,7 @@ from imagegen.engine.worker.messages import (
     Failed,
     Generate,
     Images,
+    ImageShapes,
     Left,
     Load,
     LoadFailed,
@@ -59,7 +60,9 @@ DESCRIPTION = ModelDescription(
     "message",
     [
         Load("{}", os.fsencode("/some\udcc3where é"), None),
-        Generate(3, REQUEST, (1, 8, 8, 3), None, previews=2, streams=True, arrived_s=12.5),
+        Generate(
+            3, REQUEST, ImageShapes((1, 8, 8, 3), None, ((4, 2, 3),), None), previews=2, streams=True, arrived_s=12.5
+        ),
         Cancel(4),
         Waiting(True),
         Sleep(),

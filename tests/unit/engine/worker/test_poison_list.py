@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imagegen.api.errors import InvalidArgument
+from imagegen.api.input_images import InputImages
 from imagegen.api.request import ImageRequest
 from imagegen.engine.worker.poison_list import Asked, PoisonList
 
@@ -29,7 +30,7 @@ def poison(clock: Clock) -> PoisonList:
 
 def asked(prompt: str = "a", pixel: int | None = None, **request: object) -> Asked:
     images = None if pixel is None else np.full((1, 8, 8, 3), pixel, np.uint8)
-    return ImageRequest(prompt=prompt, **request), images, None  # type: ignore[arg-type]
+    return ImageRequest(prompt=prompt, **request), InputImages(images)  # type: ignore[arg-type]
 
 
 def refused(poison: PoisonList, one: Asked) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from imagegen.api.errors import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
 from imagegen.api.events import Ended, Event, Progress, encode_event
+from imagegen.api.input_images import InputImages
 from imagegen.api.reports import GenerationReport
 from imagegen.api.request import ImageRequest
 from imagegen.engine.cancellation import CancelToken
@@ -23,6 +24,7 @@ from imagegen.engine.worker.messages import (
     Frames,
     Generate,
     Images,
+    ImageShapes,
     Left,
     Told,
     Waiting,
@@ -62,8 +64,7 @@ class Client:
         asked = ImageRequest(prompt=prompt, timeout_ms=timeout_ms)
         self.request = RemoteRequest(
             asked,
-            pixels,
-            None,
+            InputImages(pixels),
             lambda result, error: self.responses.append((result, error)),
             CancelToken(frozenset({prompt})),
             time.monotonic(),
@@ -152,7 +153,7 @@ def test_images_are_sent_as_they_are(requests: RemoteRequests) -> None:
     [(header, frame)] = sent
     message = message_to_worker(header)
     assert isinstance(message, Generate)
-    assert (message.images, message.mask) == (pixels.shape, None)
+    assert message.images == ImageShapes(pixels.shape, None, (), None)
     assert np.shares_memory(frame, pixels)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from imagegen.api.events import Ended, Preview, Progress, decode_event
+from imagegen.api.input_images import InputImages
 from imagegen.api.loras import LoraChoice
 from imagegen.api.reports import GenerationReport
 from imagegen.api.request import ImageRequest
@@ -41,6 +42,7 @@ from imagegen.engine.worker.messages import (
     Wake,
     array,
     frames_of,
+    image_shapes,
     message_from_worker,
 )
 from imagegen.engine.worker.served_engine import ServedEngine
@@ -118,9 +120,9 @@ def generate(number: int, images: Any = None, area: Any = None, **options: Any) 
     """The message of a request and its arrays."""
     streams, previews = options.pop("streams", False), options.pop("previews", 0)
     request = ImageRequest(**{"prompt": "a red cat", "seeds": (number,), **options})
-    shape, area_shape = (None if pixels is None else pixels.shape for pixels in (images, area))
-    message = Generate(number, request, shape, area_shape, previews, streams, time.monotonic())
-    return message, *(pixels for pixels in (images, area) if pixels is not None)
+    given = InputImages(images, area)
+    message = Generate(number, request, image_shapes(given), previews, streams, time.monotonic())
+    return message, *given.present()
 
 
 def test_the_images_are_those_of_an_engine_in_this_process(server: Server) -> None:
