@@ -52,7 +52,6 @@ class Conditions(BaseModel):
 
     max_references: int = Field(default=0, description="most reference images of a request")
     least_reference_px: int = Field(default=1, description="least side of a reference image, pixels")
-    size_of_reference: int = Field(default=0, description='whose size "auto" follows: 0 the first, -1 the last')
     control_types: tuple[str, ...] = Field(default=(), description="what a control image may show")
     max_controls: int = Field(default=0, description="most control images of a request")
     control_tasks: tuple[str, ...] = Field(default=(), description="tasks that take control images")

@@ -21,8 +21,8 @@ from imagegen.engine.adapters.adapter_table import AdapterTable, Updates, adapte
 from imagegen.engine.adapters.row_updates import applied, mixes_rows, rows_not_first
 from imagegen.engine.adapters.span_hooks import RowsNotFirstError
 from imagegen.engine.compiled.compiled_forward import compiled_forward
-from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE
-from imagegen.engine.merge_rules import MAIN, PER_ROW, CannotMergeError, MergeRule, merge, per_row, rule_of
+from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE, SCALE_DIMENSIONS
+from imagegen.engine.merge_rules import MAIN, PER_ROW, CannotMergeError, MergeRule, merge, per_row, rule_of, scale_a_row
 from imagegen.engine.transfer import to_device
 
 
@@ -82,7 +82,7 @@ def describe(
     rows = _rows(main)
     pixels = rows * pixels_per_row
     call = DenoiserCall(
-        module, tuple(args), kwargs, rows, pixels, _device(main), around=around or nullcontext, updates=updates
+        module, tuple(args), kwargs, rows, pixels, _first(main).device, around=around or nullcontext, updates=updates
     )
     if around is not None or main is None or len(args) > len(network.names):
         return call
@@ -94,6 +94,8 @@ def describe(
         for name, value in bound.items():
             if name in PER_ROW and value is not None:
                 bound[name] = value = per_row(value, rows)
+            elif name == "conditioning_scale" and family in SCALE_DIMENSIONS:
+                bound[name] = value = scale_a_row(value, rows, SCALE_DIMENSIONS[family], _first(main).dtype)
             rules.append((name, rule_of(name, value, rows, SAMPLE_LENGTH_MULTIPLE.get((family, name), 1))))
     except CannotMergeError:
         return call
@@ -265,10 +267,10 @@ def _rows(main: Any) -> int:
     return max(1, len(main)) if isinstance(main, (list, tuple)) else 1
 
 
-def _device(main: Any) -> torch.device:
-    """Where the main argument is, a tensor or a list of them; the host for anything else."""
+def _first(main: Any) -> torch.Tensor:
+    """The main argument, or the first of a list of them; an empty one on the host for anything else."""
     first = main[0] if isinstance(main, (list, tuple)) and main else main
-    return first.device if isinstance(first, torch.Tensor) else torch.device("cpu")
+    return first if isinstance(first, torch.Tensor) else torch.empty(0)
 
 
 def _split(output: Any, counts: Sequence[int], total: int, samples: bool) -> list[Any]:

@@ -176,14 +176,19 @@ def attach(
     attached = copy.copy(pipeline)
     for name, value in pipeline.__dict__.items():  # not setattr: it writes to the configuration, which is shared
         if name in DENOISERS and isinstance(value, torch.nn.Module):
-            attached.__dict__[name] = DenoiserProxy(
-                unwrapped(value),
-                run_call,
-                pixels_per_row,
-                swaps_attention=swaps_attention,
-                updates=updates.get(name, ()),
-                forecast=None if forecast is None else forecast.of_module(name, unwrapped(value)),
-            )
+
+            def proxy(module: Any, name: str = name) -> DenoiserProxy:
+                return DenoiserProxy(
+                    module,
+                    run_call,
+                    pixels_per_row,
+                    swaps_attention=swaps_attention,
+                    updates=updates.get(name, ()),
+                    forecast=None if forecast is None else forecast.of_module(name, module),
+                )
+
+            several = getattr(value, "nets", None)  # of ControlNets: each shares forwards on its own
+            attached.__dict__[name] = proxy(unwrapped(value)) if several is None else type(value)(map(proxy, several))
         elif name in updates:
             cached = issubclass(type(value), CachedEncoder)
             encoder = value if cached else CachedEncoder(value, ContentCache(0))

@@ -80,8 +80,8 @@ class DeviceMemory:
 def _modules(pipelines: Pipelines) -> Iterator[Any]:
     """Every network of every task once; tasks share most of them."""
     seen: set[int] = set()
-    for task in pipelines.tasks.values():
-        for component in map(unwrapped, vars(task.pipeline).values()):
+    for pipeline in pipelines.all_pipelines():
+        for component in map(unwrapped, vars(pipeline).values()):
             if isinstance(component, torch.nn.Module) and id(component) not in seen:
                 seen.add(id(component))
                 yield component

@@ -60,6 +60,16 @@ def pad_qwen_text(arguments: Arguments) -> Arguments:
     }
 
 
+SCALE_DIMENSIONS = {
+    "ControlNetModel": 4,
+    "ControlNetUnionModel": 4,
+    "FluxControlNetModel": 3,
+    "QwenImageControlNetModel": 3,
+    "SD3ControlNetModel": 3,
+    "ZImageControlNetModel": 3,
+}
+"""Dimensions of what a control network multiplies by its `conditioning_scale`, which then may be one value a row."""
+
 PREPARE: dict[str, Callable[[Arguments], Arguments]] = {
     "QwenImageTransformer2DModel": pad_qwen_text,
     "QwenImageControlNetModel": pad_qwen_text,

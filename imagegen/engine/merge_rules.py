@@ -26,14 +26,14 @@ MAIN = ("sample", "hidden_states", "x")  # whose batch dimension counts the rows
 PER_ROW = {"timestep", "timesteps", "t", "timestep_r", "timestep_ratio", "guidance"}  # one number a row, in any form
 _SAME_FOR_ALL = {  # no batch dimension: rope ids and tables, attention masks of IP-Adapters
     *("img_ids", "txt_ids", "image_rotary_emb", "rotary_emb", "freqs_cis", "freqs_cos", "freqs_sin"),
-    *("ip_adapter_masks", "skip_layers", "conditioning_scale", "control_type_idx"),
+    *("ip_adapter_masks", "skip_layers", "control_type_idx"),
 }
 _ONE_PER_ROW = {"img_shapes"}  # a list with an entry a row, although some pipelines pass fewer
 _SAMPLES = {"x", "cap_feats", "control_context"}  # may be a list of per-row tensors without batch dimension
 _LISTS_OF_BATCHES = {  # may be a list of tensors that each have the batch dimension
     *("down_block_additional_residuals", "down_intrablock_additional_residuals", "controlnet_block_samples"),
     *("controlnet_single_block_samples", "block_controlnet_hidden_states", "controlnet_cond", "image_embeds"),
-    *("ip_hidden_states", "ip_adapter_image_embeds"),
+    *("ip_hidden_states", "ip_adapter_image_embeds", "conditioning_scale"),
 }
 _NEVER_MERGED = {"encoder_hidden_states_llama3"}  # HiDream: [layers, B, L, D]
 
@@ -62,6 +62,19 @@ def per_row(value: Any, rows: int) -> Any:
     if isinstance(value, (int, float)):
         return torch.full((rows,), value, dtype=torch.float32)
     raise CannotMergeError
+
+
+def scale_a_row(value: Any, rows: int, dimensions: int, dtype: torch.dtype) -> Any:
+    """A scale a row, [B, 1, ...] on the host, in the form that the value has: a number, or a list of one number.
+
+    Lists of several stay as they are: a network of several types (ControlNetUnionModel) also multiplies sequences by
+    them, of fewer dimensions.
+    """
+    if isinstance(value, list):
+        return [scale_a_row(value[0], rows, dimensions, dtype)] if len(value) == 1 else value
+    if not isinstance(value, (int, float)):
+        return value
+    return torch.full((rows, *[1] * (dimensions - 1)), value, dtype=dtype)
 
 
 def rule_of(name: str, value: Any, rows: int, multiple: int = 1) -> MergeRule:

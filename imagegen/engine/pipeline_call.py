@@ -17,11 +17,19 @@ from imagegen.engine.collate import DenoiserCall
 from imagegen.engine.denoiser_proxy import RunCall, attach
 from imagegen.engine.device_clock import mark, seconds_between
 from imagegen.engine.finite_check import FiniteCheck
+from imagegen.engine.image_arguments import (
+    control_arguments,
+    image_on_device,
+    mask_on_host,
+    reference_argument,
+    with_control_networks,
+)
 from imagegen.engine.prompt_truncation import PromptTruncation
 from imagegen.engine.seeded_generator import seeded_generator
+from imagegen.engine.seeded_vae import SeededVae
 from imagegen.engine.step_forecast import StepForecast
 from imagegen.engine.transfer import receive, to_device
-from imagegen.pipelines.checkpoint import Pipelines
+from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
 from imagegen.pipelines.plan import Plan
 from imagegen.pipelines.steps import Step, followed
 
@@ -93,20 +101,18 @@ def generate_image(
     check = FiniteCheck(tolerate_non_finite)
     timer = _StageTimer(run_call, pipelines.device, check.called)
     width, height = plan.size
-    task = pipelines.tasks[plan.task]
+    task, base = _pipeline_of(plan, pipelines)
     truncation = PromptTruncation(plan.prompt, plan.negative_prompt, task.defaults.get("max_sequence_length"))
     scheduler = None if plan.scheduler is None else pipelines.schedulers[plan.scheduler]
     pixels = width * height
     forecast = None if plan.step_interval == 1 else StepForecast(plan.step_interval)
-    pipeline = attach(
-        task.pipeline, timer.run_call, pixels, check, truncation, scheduler, pipelines.device, updates, forecast
-    )
+    pipeline = attach(base, timer.run_call, pixels, check, truncation, scheduler, pipelines.device, updates, forecast)
     image = mask = None
     if plan.images is not None:
         input_size = width // pipelines.upscaling, height // pipelines.upscaling
-        image = _to_device(plan.images[index % len(plan.images)], input_size, pipelines.device)
+        image = image_on_device(plan.images[index % len(plan.images)], input_size, pipelines.device)
     if plan.mask is not None:
-        mask = _mask(plan.mask, plan.size)
+        mask = mask_on_host(plan.mask, plan.size)
         if image is not None and not mask.any():
             return timer.image(_received(image[0], check), (_REPAINTS_NOTHING,), ())
         mask = to_device(mask, pipelines.device)
@@ -122,9 +128,14 @@ def generate_image(
         "mask_image": mask,
         "generator": seeded_generator(plan.seeds[index]),
         "output_type": "pt",
-        "max_area": width * height,  # Flux Kontext takes no more than the sides' ratio from width and height
-        "use_resolution_binning": False,  # PixArt and Sana would generate another size and rescale
+        **({} if task.row.size is None else task.row.size(width, height)),
     }
+    if task.row.references is not None and plan.references:
+        asked["image"] = reference_argument(plan.references, task.row.references, plan.size, pipelines.device)
+    if task.row.control is not None:
+        asked |= control_arguments(
+            plan.controls, task.row.control, pipelines.controls.of(plan.control_types), plan.size, pipelines.device
+        )
     arguments = {name: value for name, value in asked.items() if value is not None and name in task.accepts}
     with nullcontext() if on_step is None else followed(getattr(pipeline, "scheduler", None), on_step):
         output = pipeline(**arguments)
@@ -140,6 +151,19 @@ def generate_image(
     if forecast is None:
         return replace(made, computed_steps=plan.steps_done)
     return replace(made, computed_steps=forecast.computed_steps, forecast_steps=forecast.forecast_steps)
+
+
+def _pipeline_of(plan: Plan, pipelines: Pipelines) -> tuple[TaskPipeline, Any]:
+    """What is known of the pipeline of a plan, and the pipeline with the control networks that the plan names."""
+    task = pipelines.pipeline_of(plan.task, plan.control_types)
+    assert task is not None, "a plan has a pipeline"
+    pipeline = task.pipeline
+    if task.row.control is not None:
+        types = pipelines.controls.of(plan.control_types)
+        pipeline = with_control_networks(pipeline, task.row.control, types)
+        if task.row.samples_unseeded:
+            pipeline.__dict__["vae"] = SeededVae(pipeline.vae)
+    return task, pipeline
 
 
 class _StageTimer:
@@ -190,16 +214,6 @@ class _StageTimer:
         )
 
 
-def _to_device(image: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:
-    """uint8 [H, W, 3] to float32 [1, 3, height, width] in 0..1."""
-    tensor: torch.Tensor = to_device(torch.from_numpy(image), device).permute(2, 0, 1)[None].float().div(255)
-    width, height = size
-    if tensor.shape[-2:] == (height, width):
-        return tensor
-    resized = torch.nn.functional.interpolate(tensor, (height, width), mode="bicubic", antialias=True)
-    return resized.clamp(0, 1)
-
-
 def _received(image: torch.Tensor, check: FiniteCheck) -> Pixels:
     """[3, H, W] in 0..1 to uint8 [H, W, 3] on the host, in one copy with what the check has found.
 
@@ -212,12 +226,3 @@ def _received(image: torch.Tensor, check: FiniteCheck) -> Pixels:
     check.read(received[: len(flags)])
     pixels: Pixels = received[len(flags) :].reshape(frame.shape).numpy()
     return pixels
-
-
-def _mask(mask: Pixels, size: tuple[int, int]) -> torch.Tensor:
-    """uint8 [H, W] to float32 [1, 1, height, width], 1 = repaint, nothing in between."""
-    tensor = torch.from_numpy(mask)[None, None].float().div(255)
-    width, height = size
-    if tensor.shape[-2:] != (height, width):
-        tensor = torch.nn.functional.interpolate(tensor, (height, width), mode="nearest")
-    return (tensor >= 0.5).float()

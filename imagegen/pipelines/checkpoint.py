@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -13,30 +12,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoPipelineForImage2Image,
-    AutoPipelineForInpainting,
-    AutoPipelineForText2Image,
-    DiffusionPipeline,
-)
+from diffusers import DiffusionPipeline
 
-from imagegen.api.limits import NO_CONDITIONS, Conditions
+from imagegen.api.limits import Conditions
 from imagegen.file_names import native, with_plain_name
-from imagegen.pipelines.classes import (
-    check_pipeline,
-    does_only_its_own_task,
-    own_task,
-    refines_only,
-    takes_its_own_scheduler_only,
-    upscaling,
-)
+from imagegen.pipelines.classes import check_pipeline, tasks_of
+from imagegen.pipelines.controls import NO_CONTROLS, Controls, load_controls
 from imagegen.pipelines.denoisers import DENOISERS
 from imagegen.pipelines.loading import load_base, load_networks, readable_size
 from imagegen.pipelines.previews import Projection, fit_projection
 from imagegen.pipelines.schedulers import fitting_schedulers
 from imagegen.pipelines.settings import PipelineSettings
+from imagegen.pipelines.task_pipeline import TaskPipeline as TaskPipeline
 from imagegen.pipelines.tuning import tune
 from imagegen.pipelines.variant import check_variant
+from imagegen_client import EDITING as EDITING
 from imagegen_client import IMAGE_TO_IMAGE as IMAGE_TO_IMAGE
 from imagegen_client import INPAINTING as INPAINTING
 from imagegen_client import TEXT_TO_IMAGE as TEXT_TO_IMAGE
@@ -44,32 +34,6 @@ from imagegen_client import ModelDescription
 
 _FALLBACK_NATIVE_SIDE_PX = 1024
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TaskPipeline:
-    """A pipeline for one task.
-
-    Attributes:
-        pipeline: the diffusers pipeline; never called itself, copied for each image.
-        accepts: the names of its call arguments.
-        defaults: its call's default values by name.
-        guidance_argument: the call argument that a request's guidance_scale is for.
-    """
-
-    pipeline: Any
-    accepts: frozenset[str]
-    defaults: dict[str, Any]
-    guidance_argument: str = "guidance_scale"
-
-    def takes(self) -> tuple[str, ...]:
-        """Those of the public inputs that not every pipeline takes."""
-        arguments = {
-            "negative_prompt": "negative_prompt",
-            "guidance_scale": self.guidance_argument,
-            "strength": "strength",
-        }
-        return tuple(public for public, argument in arguments.items() if argument in self.accepts)
 
 
 @dataclass(frozen=True)
@@ -86,7 +50,7 @@ class Pipelines:
         granularity_px: both sides of an image are multiples of this.
         upscaling: how many times larger than its input image an image is; 1 unless the checkpoint is an upscaler.
         projection: makes previews; None where the checkpoint's latents are not understood.
-        conditions: what a request may bring of references and controls.
+        controls: its control networks.
         takes_loras: whether requests may name LoRA adapters: diffusers knows how they are named for this pipeline.
     """
 
@@ -100,19 +64,44 @@ class Pipelines:
     upscaling: int = 1
     projection: Projection | None = None
     takes_loras: bool = False
-    conditions: Conditions = NO_CONDITIONS
+    controls: Controls = NO_CONTROLS
 
     def with_pipelines(self, change: Callable[[Any], Any]) -> Pipelines:
         """The same checkpoint, each task with what `change` makes of its pipeline."""
         tasks = {name: replace(task, pipeline=change(task.pipeline)) for name, task in self.tasks.items()}
-        return replace(self, tasks=tasks)
+        return replace(self, tasks=tasks, controls=self.controls.with_pipelines(change))
+
+    def all_pipelines(self) -> Iterator[Any]:
+        """The pipelines of all tasks, with controls and without; they share most components."""
+        for task in (*self.tasks.values(), *self.controls.pipelines.values()):
+            yield task.pipeline
+
+    def pipeline_of(self, task: str, control_types: tuple[str, ...] = ()) -> TaskPipeline | None:
+        """The pipeline of a task that it does; with controls, None where none takes all of these types together."""
+        return self.controls.pipeline_of(task, control_types) if control_types else self.tasks[task]
+
+    @property
+    def conditions(self) -> Conditions:
+        """What a request may bring of references and controls."""
+        references = self.tasks[EDITING].row.references if EDITING in self.tasks else None
+        conditions = self.controls.conditions()
+        if references is None:
+            return conditions
+        return conditions.model_copy(
+            update={"max_references": references.most, "least_reference_px": references.least_px}
+        )
 
     def description(self) -> ModelDescription:
         """What whoever sends requests may know of it."""
         width, height = self.native_size
+        conditions = self.conditions
+        controlled = conditions.control_tasks
         return ModelDescription(
             model=self.name,
-            tasks={task: pipeline.takes() for task, pipeline in self.tasks.items()},
+            tasks={
+                task: (*pipeline.takes(), *(("control_image",) if task in controlled else ()))
+                for task, pipeline in self.tasks.items()
+            },
             native_size=f"{width}x{height}",
             granularity_px=self.granularity_px,
             upscaling=self.upscaling,
@@ -147,7 +136,7 @@ def load_pipelines(settings: PipelineSettings, folder: Path, default_device: str
         base = load_base(source, variant=settings.variant, dtype=_dtype(settings.dtype, device), device=device)
     tune(base, settings, device)
     _log.info("loaded %s in %.1f s", type(base).__name__, time.monotonic() - started_s)
-    return replace(describe_pipelines(base, settings, device), projection=fit_projection(base))
+    return replace(describe_pipelines(base, settings, device, folder), projection=fit_projection(base))
 
 
 def load_denoisers(settings: PipelineSettings, folder: Path, device: torch.device) -> dict[str, Any]:
@@ -205,26 +194,36 @@ def _size_of(folder: Path) -> str:
     return f", {readable_size(size_bytes)}" if size_bytes else ""
 
 
-def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.device) -> Pipelines:
-    """Describe the loaded pipeline `base` as `settings` have it.
+def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.device, folder: Path = Path()) -> Pipelines:
+    """Describe the loaded pipeline `base` as `settings` have it, with the control networks that they name.
+
+    Args:
+        base: of diffusers.
+        settings: which controls, and what a request may ask for.
+        device: where it computes.
+        folder: where relative folders of control networks start.
 
     Raises:
-        ValueError: no request can use it; the message names its class and the reason.
+        OSError: there is no such control network.
+        ValueError: no request can use it; the message names its class and the reason. Or a control does not fit it.
     """
-    check_pipeline(base)
+    base.set_progress_bar_config(disable=True)
+    row = check_pipeline(base)
+    tasks = {task: TaskPipeline.of(pipeline, row) for task, (row, pipeline) in tasks_of(base).items()}
     schedulers = fitting_schedulers(base.scheduler, settings.max_num_inference_steps)
     own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]
     width, height = settings.native_size_px or _native_size_px(base)
-    factor = upscaling(base)
+    factor = 1 if row.upscaling is None else row.upscaling(base)
     return Pipelines(
         name=Path(settings.model).name,
         device=device,
-        tasks=_tasks(base),
-        schedulers={} if takes_its_own_scheduler_only(base) else schedulers,
+        tasks=tasks,
+        schedulers={} if row.own_scheduler_only else schedulers,
         scheduler_name=own[0] if own else type(base.scheduler).__name__,
         native_size=(width, height),
         granularity_px=_granularity_px(base) * factor,
         upscaling=factor,
+        controls=load_controls(base, row, tasks, settings, folder),
         takes_loras=hasattr(base, "lora_state_dict") and settings.max_loras_per_request > 0,
     )
 
@@ -235,39 +234,6 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     dtype = getattr(torch, name)
     assert isinstance(dtype, torch.dtype)
     return dtype
-
-
-def _tasks(base: Any) -> dict[str, TaskPipeline]:
-    base.set_progress_bar_config(disable=True)
-    tasks = {own_task(base): _task_pipeline(base)}
-    if does_only_its_own_task(base):
-        return tasks
-    for task, auto in (
-        (TEXT_TO_IMAGE, AutoPipelineForText2Image),
-        (IMAGE_TO_IMAGE, AutoPipelineForImage2Image),
-        (INPAINTING, AutoPipelineForInpainting),
-    ):
-        if task not in tasks and not (task == TEXT_TO_IMAGE and refines_only(base)):
-            try:
-                derived = auto.from_pipe(base)
-            except ValueError:
-                _log.info("%s does no %s", type(base).__name__, task)
-                continue
-            derived.set_progress_bar_config(disable=True)
-            tasks[task] = _task_pipeline(derived)
-    return tasks
-
-
-def _task_pipeline(pipeline: Any) -> TaskPipeline:
-    arguments = inspect.signature(pipeline.__call__).parameters
-    defaults = {name: a.default for name, a in arguments.items() if a.default is not inspect.Parameter.empty}
-    # Models that were not distilled with guidance ignore guidance_scale where there is a true_cfg_scale (Qwen-Image).
-    transformer = getattr(pipeline, "transformer", None)
-    distilled = transformer is not None and getattr(transformer.config, "guidance_embeds", False)
-    true_guidance = "true_cfg_scale" in arguments and not distilled
-    return TaskPipeline(
-        pipeline, frozenset(arguments), defaults, "true_cfg_scale" if true_guidance else "guidance_scale"
-    )
 
 
 def _granularity_px(pipeline: Any) -> int:

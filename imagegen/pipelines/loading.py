@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -65,6 +66,35 @@ def load_networks(
     with _ONE_AT_A_TIME:
         networks = [network for network in _networks(folder, variant) if network.name in names]
         return {name: network.to(device) for name, network in _load_networks(folder, networks, dtype, device).items()}
+
+
+def network_class(source: Path | str) -> str:
+    """The class of diffusers that a network was saved as.
+
+    Args:
+        source: its folder, or a hub id.
+
+    Raises:
+        OSError: there is no such network.
+    """
+    config = ModelMixin.load_config(str(source)) if isinstance(source, str) else _saved_config(source)
+    return str(config.get("_class_name"))
+
+
+def load_network(kind: str, source: Path | str, *, dtype: torch.dtype, device: torch.device) -> Any:
+    """A network of diffusers of class `kind`, see `network_class`, as `load_base` loads those of a checkpoint.
+
+    Raises:
+        OSError: files are missing or damaged.
+    """
+    with _ONE_AT_A_TIME, reading_in_pieces():
+        return getattr(diffusers, kind).from_pretrained(str(source), dtype=dtype).to(device)
+
+
+def _saved_config(folder: Path) -> dict[str, Any]:
+    """The configuration in the folder of a network."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config
 
 
 def _load_networks(

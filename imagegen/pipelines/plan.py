@@ -12,7 +12,13 @@ from imagegen.api.request import ImageRequest
 from imagegen.api.tensors import Pixels
 from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
 from imagegen.pipelines.lora_catalog import NO_LORAS, LoraCatalog
-from imagegen.pipelines.plan_images import PlannedControl, check_images, planned_controls, planned_size
+from imagegen.pipelines.plan_images import (
+    PlannedControl,
+    check_images,
+    controlled_pipeline,
+    planned_controls,
+    planned_size,
+)
 from imagegen.pipelines.scheduler_trial import can_be_tried, completes
 from imagegen.pipelines.settings import PipelineSettings
 from imagegen.pipelines.step_cache import obstacle
@@ -81,6 +87,11 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
     @property
+    def control_types(self) -> tuple[str, ...]:
+        """The type of each control."""
+        return tuple(control.type for control in self.controls)
+
+    @property
     def expected_calls(self) -> int:
         """Denoiser calls of an image, 1 or more; that some schedulers and pipelines make two a step is left out."""
         return computed_steps(self.steps_done, self.step_interval)
@@ -117,7 +128,8 @@ def make_plan(
         InvalidArgument: the checkpoint cannot do what is asked.
     """
     task = check_images(request, given, pipelines)
-    pipeline = pipelines.tasks[task]
+    controls = planned_controls(request, given, pipelines)
+    pipeline = controlled_pipeline(task, controls, pipelines)
     if request.negative_prompt and "negative_prompt" not in pipeline.accepts:
         raise InvalidArgument("negative_prompt", f"the model {pipelines.name} takes none")
     steps = _steps(request, pipeline, settings)
@@ -146,7 +158,7 @@ def make_plan(
         images=given.images,
         mask=None if given.mask is None else given.mask[0],
         references=given.references,
-        controls=planned_controls(request, given, pipelines),
+        controls=controls,
         timeout_ms=request.timeout_ms,
         loras=_loras(request, pipelines, catalog),
         step_cache=step_cache,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imagegen.api.conditions import check_controls, check_references
@@ -11,7 +13,7 @@ from imagegen.api.limits import check_size, fit_within
 from imagegen.api.request import ImageRequest
 from imagegen.api.tasks import check_task
 from imagegen.api.tensors import Pixels
-from imagegen.pipelines.checkpoint import Pipelines
+from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
 from imagegen.pipelines.settings import PipelineSettings
 
 
@@ -67,6 +69,34 @@ def planned_controls(request: ImageRequest, given: InputImages, pipelines: Pipel
     )
 
 
+def controlled_pipeline(task: str, controls: Sequence[PlannedControl], pipelines: Pipelines) -> TaskPipeline:
+    """The pipeline of a task that the checkpoint does, with these controls.
+
+    Raises:
+        InvalidArgument: no pipeline takes them together, or not so.
+    """
+    names = tuple(control.type for control in controls)
+    found = pipelines.pipeline_of(task, names)
+    if found is None:
+        kinds = {name: pipelines.controls.types[name].kind for name in names}
+        if len(set(kinds.values())) > 1:
+            said = ", ".join(f"{name} is a {kind}" for name, kind in kinds.items())
+            raise InvalidArgument("control_type", f"these cannot be combined: {said}; one kind a request is allowed")
+        raise InvalidArgument("control_type", f"the model {pipelines.name} takes no {names[0]} for {task}")
+    takes = found.row.control
+    if takes is None:
+        return found
+    if len(controls) > 1:
+        several = takes.several is not None or pipelines.controls.types[names[0]].mode is not None
+        if not several:
+            raise InvalidArgument("control_image", f"{len(controls)} images; {names[0]} is used alone")
+        if takes.end_for_all and len({control.end for control in controls}) > 1:
+            raise InvalidArgument("control_end", f"those of {' and '.join(names)} end together; give one value for all")
+    if takes.end is None and min(control.end for control in controls) < 1:
+        raise InvalidArgument("control_end", f"{names[0]} counts to the end")
+    return found
+
+
 def planned_size(
     request: ImageRequest, given: InputImages, pipelines: Pipelines, settings: PipelineSettings
 ) -> tuple[int, int]:
@@ -77,8 +107,11 @@ def planned_size(
     """
     if request.size is not None:
         return request.size
-    if given.references:
-        followed = given.references[pipelines.conditions.size_of_reference]
+    takes = pipelines.tasks[given.task].row.references
+    if takes is not None and given.references:
+        followed = given.references[takes.size_of]
+        if not takes.keeps_size:
+            return _at_native_area(followed.shape[1], followed.shape[0], pipelines, settings)
     elif given.images is not None:
         followed = given.images[0]
     elif given.controls is not None:
@@ -90,3 +123,12 @@ def planned_size(
     size = fit_within((width * factor, height * factor), settings, pipelines.granularity_px)
     check_size(size, settings, pipelines.granularity_px)
     return size
+
+
+def _at_native_area(width: int, height: int, pipelines: Pipelines, settings: PipelineSettings) -> tuple[int, int]:
+    """(width, height) in pixels of about the model's native area, and of these proportions."""
+    native_width, native_height = pipelines.native_size
+    scale = math.sqrt(native_width * native_height / (width * height))
+    grain = pipelines.granularity_px
+    sides = (max(grain, round(side * scale / grain) * grain) for side in (width, height))
+    return fit_within((next(sides), next(sides)), settings, grain)

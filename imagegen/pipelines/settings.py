@@ -75,6 +75,11 @@ class PipelineSettings(RequestLimits):
         description="a request may name a file or hub id that begins with one of these, as /adapters/,my-org/; empty"
         " for names on offer alone",
     )
+    controlnets: Annotated[tuple[str, ...], CommaSeparated] = Field(
+        default=(),
+        description="networks for control images, ControlNets and T2I-Adapters, as canny=FOLDER,depth=HUB_ID by the"
+        " type that requests name; union=FOLDER for one of several types (a relative folder starts at model.py's)",
+    )
     compile: Annotated[Literal["off", "aot", "torch"], BeforeValidator(_as_word)] = Field(
         default="off",
         description="how the denoiser is compiled: aot by packages that are built once, in the background of the first"
@@ -93,7 +98,7 @@ class PipelineSettings(RequestLimits):
         """One of so many steps runs the denoiser, by the name of a step cache; 1 for all."""
         return (1, *self.step_cache_intervals)[STEP_CACHES.index(step_cache)]
 
-    @field_validator("lora_modules")
+    @field_validator("lora_modules", "controlnets")
     @classmethod
     def _are_names_and_places(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
         names = [module.partition("=")[0] for module in modules]

@@ -1,0 +1,89 @@
+"""The images of a plan as arguments of a pipeline's call, on its device and in the form that its class takes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import diffusers
+import torch
+from PIL import Image
+
+from imagegen.api.tensors import Pixels
+from imagegen.engine.transfer import to_device
+from imagegen.pipelines.controls import ControlType
+from imagegen.pipelines.pipeline_class import Control, Form, References
+from imagegen.pipelines.plan_images import PlannedControl
+
+
+def image_on_device(image: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """uint8 [H, W, 3] to float32 [1, 3, height, width] in 0..1.
+
+    Args:
+        image: the pixels.
+        size: (width, height) that it is scaled to.
+        device: of the result.
+    """
+    tensor: torch.Tensor = to_device(torch.from_numpy(image), device).permute(2, 0, 1)[None].float().div(255)
+    width, height = size
+    if tensor.shape[-2:] == (height, width):
+        return tensor
+    resized = torch.nn.functional.interpolate(tensor, (height, width), mode="bicubic", antialias=True)
+    return resized.clamp(0, 1)
+
+
+def mask_on_host(mask: Pixels, size: tuple[int, int]) -> torch.Tensor:
+    """uint8 [H, W] to float32 [1, 1, height, width], 1 = repaint, nothing in between; `size` is (width, height)."""
+    tensor = torch.from_numpy(mask)[None, None].float().div(255)
+    width, height = size
+    if tensor.shape[-2:] != (height, width):
+        tensor = torch.nn.functional.interpolate(tensor, (height, width), mode="nearest")
+    return (tensor >= 0.5).float()
+
+
+def reference_argument(
+    references: Sequence[Pixels], takes: References, size: tuple[int, int], device: torch.device
+) -> Any:
+    """The references, uint8 [H, W, 3] each, in the form that the class takes; `size` is that of the image made."""
+    if takes.form is Form.TENSOR_AT_SIZE:
+        return image_on_device(references[0], size, device)
+    images = [Image.fromarray(reference) for reference in references]
+    return images if takes.form is Form.PIL_LIST else images[0]
+
+
+def with_control_networks(pipeline: Any, control: Control, types: Sequence[ControlType]) -> Any:
+    """A shallow copy of a pipeline that calls the networks of these types, one for each control of a request."""
+    network = types[0].network
+    if len(types) > 1 and control.several is not None:
+        network = getattr(diffusers, control.several)([each.network for each in types])
+    copied = copy.copy(pipeline)
+    copied.__dict__[control.component] = network  # not setattr: it writes to the configuration, which is shared
+    return copied
+
+
+def control_arguments(
+    controls: Sequence[PlannedControl],
+    control: Control,
+    types: Sequence[ControlType],
+    size: tuple[int, int],
+    device: torch.device,
+) -> dict[str, Any]:
+    """The arguments of a pipeline's call for its control images: plain values of one, lists of several.
+
+    Args:
+        controls: of the request.
+        control: what the pipeline's class takes.
+        types: of each control.
+        size: (width, height) of the image made.
+        device: of the images.
+    """
+    given: dict[str, list[Any]] = {
+        control.image: [image_on_device(each.image, size, device) for each in controls],
+        control.scale: [each.scale for each in controls],
+    }
+    if control.end is not None:
+        given[control.end] = [each.end for each in controls[: 1 if control.end_for_all else None]]
+    if control.mode is not None and types[0].mode is not None:
+        given[control.mode] = [each.mode for each in types]
+    return {name: values[0] if len(values) == 1 else values for name, values in given.items()}

@@ -1,0 +1,143 @@
+"""The control networks of a checkpoint, by the types that requests name, and the pipelines that call them.
+
+controlnets = canny=FOLDER,depth=HUB_ID,union=FOLDER ── load_controls ── Controls
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imagegen.api.limits import MAX_CONTROLS, NO_CONDITIONS, Conditions
+from imagegen.file_names import native
+from imagegen.pipelines.class_table import rows_of_weights
+from imagegen.pipelines.classes import derived
+from imagegen.pipelines.loading import load_network, network_class
+from imagegen.pipelines.pipeline_class import Control, PipelineClass
+from imagegen.pipelines.settings import PipelineSettings
+from imagegen.pipelines.task_pipeline import TaskPipeline
+
+_UNION = "union"
+
+
+@dataclass(frozen=True)
+class ControlType:
+    """What a control image may show, and who reads it.
+
+    Attributes:
+        network: that reads it; others may share it.
+        kind: name of the network's class.
+        mode: number of the type, of a network that knows several.
+    """
+
+    network: Any
+    kind: str
+    mode: int | None = None
+
+
+@dataclass(frozen=True)
+class Controls:
+    """All controls of a checkpoint.
+
+    Attributes:
+        types: by name.
+        pipelines: those that call the networks, by task and by name of the network's class.
+    """
+
+    types: Mapping[str, ControlType] = field(default_factory=dict)
+    pipelines: Mapping[tuple[str, str], TaskPipeline] = field(default_factory=dict)
+
+    def pipeline_of(self, task: str, types: tuple[str, ...]) -> TaskPipeline | None:
+        """The pipeline for a task with controls of these types; None where there is none for all of them together."""
+        kinds = {self.types[name].kind for name in types}
+        return self.pipelines.get((task, *kinds)) if len(kinds) == 1 else None  # type: ignore[arg-type]
+
+    def of(self, types: tuple[str, ...]) -> list[ControlType]:
+        """The types of these names."""
+        return [self.types[name] for name in types]
+
+    def with_pipelines(self, change: Callable[[Any], Any]) -> Controls:
+        """The same controls, each pipeline as `change` makes it."""
+        changed = {key: replace(task, pipeline=change(task.pipeline)) for key, task in self.pipelines.items()}
+        return replace(self, pipelines=changed)
+
+    def conditions(self) -> Conditions:
+        """What a request may bring of them."""
+        if not self.types:
+            return NO_CONDITIONS
+        controls = [task.row.control for task in self.pipelines.values() if task.row.control is not None]
+        several = any(control.several or control.mode for control in controls)
+        return Conditions(
+            control_types=tuple(self.types),
+            max_controls=MAX_CONTROLS if several else 1,
+            control_tasks=tuple(dict.fromkeys(task for task, _ in self.pipelines)),
+            has_control_end=any(control.end for control in controls),
+        )
+
+
+NO_CONTROLS = Controls()
+
+
+def load_controls(
+    base: Any, row: PipelineClass, tasks: Mapping[str, Any], settings: PipelineSettings, folder: Path
+) -> Controls:
+    """Load the control networks of `settings` for a loaded pipeline.
+
+    Args:
+        base: the loaded pipeline.
+        row: of its class.
+        tasks: that the checkpoint does.
+        settings: which networks.
+        folder: where relative folders start.
+
+    Raises:
+        OSError: there is no such network.
+        ValueError: one does not fit the checkpoint; it is named.
+    """
+    places = dict(each.partition("=")[::2] for each in settings.controlnets)
+    rows = [each for each in rows_of_weights(row.weights) if each.control is not None and set(each.tasks) & set(tasks)]
+    by_kind: dict[str, Control] = {each.control.network: each.control for each in rows if each.control is not None}
+    types: dict[str, ControlType] = {}
+    for name, place in places.items():
+        source = folder / native(place)
+        where = source if source.is_dir() else place
+        kind = network_class(where)
+        if kind not in by_kind:
+            fitting = " or ".join(by_kind) or "none"
+            raise ValueError(
+                f"parameter controlnets: {name} is of class {kind}; a {type(base).__name__} takes {fitting}"
+            )
+        network = load_network(kind, where, dtype=base.dtype, device=base.device)
+        types |= _types(name, network, kind, by_kind[kind])
+    pipelines = {}
+    for each in rows:
+        assert each.control is not None
+        network = next((one.network for one in types.values() if one.kind == each.control.network), None)
+        if network is not None:
+            made = TaskPipeline.of(derived(base, each, {each.control.component: network}), each)
+            pipelines.update({(task, each.control.network): made for task in each.tasks if task in tasks})
+    return Controls(types, pipelines)
+
+
+def _types(name: str, network: torch.nn.Module, kind: str, control: Control) -> dict[str, ControlType]:
+    """The types that a network gives, by name.
+
+    Raises:
+        ValueError: it knows several, and its name says one.
+    """
+    known = _modes(network, control)
+    if not known:
+        return {name: ControlType(network, kind)}
+    if name != _UNION:
+        raise ValueError(f"parameter controlnets: {name} knows several types, {', '.join(known)}; name it {_UNION}")
+    return {known_name: ControlType(network, kind, mode) for mode, known_name in enumerate(known)}
+
+
+def _modes(network: Any, control: Control) -> tuple[str, ...]:
+    """The types that a network of several knows, in the order of their numbers; empty for one of one type."""
+    count = getattr(network.config, "num_control_type", None) or getattr(network.config, "num_mode", None)
+    return control.modes[: int(count)] if count else ()
