@@ -102,7 +102,7 @@ def describe(
         if family in PREPARE:
             bound = PREPARE[family](bound)
         # Some pipelines say that there is nothing where others say nothing.
-        bound = {name: value for name, value in bound.items() if value is not None or name not in network.optional}
+        bound = {name: value for name, value in bound.items() if not (_is_nothing(value) and name in network.optional)}
         for name, value in bound.items():
             if name in PER_ROW and value is not None:
                 bound[name] = value = per_row(value, rows)
@@ -276,6 +276,10 @@ def _network(module: Any) -> _Network:
         optional = frozenset(p.name for p in parameters if p.default is None)
         network = _networks[module] = _Network(type(own).__name__, names, optional)
     return network
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (type(value) is dict and not value)
 
 
 def _rows(main: Any) -> int:
