@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,17 @@ def reference_argument(
     if takes.form is Form.TENSOR_AT_SIZE:
         return image_on_device(references[0], size, device)
     images = [Image.fromarray(reference) for reference in references]
+    if takes.form is Form.PIL_OF_AREA:
+        return _of_area(images[0], size[0] * size[1])
     return images if takes.form is Form.PIL_LIST else images[0]
+
+
+def _of_area(image: Image.Image, area_px: int) -> Image.Image:
+    """The image scaled to about so many pixels."""
+    scale = math.sqrt(area_px / (image.width * image.height))
+    return image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
+    )
 
 
 def with_control_networks(pipeline: Any, control: Control, types: Sequence[ControlType]) -> Any:

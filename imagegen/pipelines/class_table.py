@@ -15,8 +15,12 @@ _TEXT, _IMAGE, _MASK, _EDIT = (TEXT_TO_IMAGE,), (IMAGE_TO_IMAGE,), (INPAINTING,)
 
 
 def _area(width: int, height: int) -> dict[str, Any]:
-    """Else no more than the sides' ratio is taken from width and height, and the area is 1024 x 1024 (Flux Kontext)."""
-    return {"max_area": width * height}
+    """Flux Kontext takes the sides' ratio alone from width and height, unless it knows the area; 1024 x 1024 is its own.
+
+    It scales references to one of its sizes of training, of about that area, whatever the size of the image; here they
+    come with the area of the image, and keep their proportions.
+    """
+    return {"max_area": width * height, "_auto_resize": False}
 
 
 def _as_asked(width: int, height: int) -> dict[str, Any]:
@@ -106,9 +110,8 @@ _ROWS = (
     PipelineClass("FluxControlNetImg2ImgPipeline", "flux", _IMAGE, control=_FLUX_NET),
     PipelineClass("FluxControlNetInpaintPipeline", "flux", _MASK, control=_FLUX_NET),
     PipelineClass(
-        "FluxKontextPipeline", "flux-kontext", (*_TEXT, *_EDIT), references=References(1, Form.PIL), size=_area
+        "FluxKontextPipeline", "flux-kontext", (*_TEXT, *_EDIT), references=References(1, Form.PIL_OF_AREA), size=_area
     ),
-    PipelineClass("FluxKontextInpaintPipeline", "flux-kontext", _MASK, size=_area),
     PipelineClass(
         "Flux2Pipeline",
         "flux2",

@@ -49,7 +49,7 @@ class Controls:
     """
 
     types: Mapping[str, ControlType] = field(default_factory=dict)
-    pipelines: Mapping[tuple[str, str], TaskPipeline] = field(default_factory=dict)
+    pipelines: dict[tuple[str, str], TaskPipeline] = field(default_factory=dict)
 
     def pipeline_of(self, task: str, types: tuple[str, ...]) -> TaskPipeline | None:
         """The pipeline for a task with controls of these types; None where there is none for all of them together."""

@@ -15,6 +15,8 @@ class Form(Enum):
     """One float32 [1, 3, H, W] in 0..1, of the size of the image that is made."""
     PIL = auto()
     """One PIL image, of its own size."""
+    PIL_OF_AREA = auto()
+    """One PIL image of its own proportions, and about as many pixels as the image that is made has."""
     PIL_LIST = auto()
     """A list of PIL images, each of its own size."""
 

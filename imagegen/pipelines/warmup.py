@@ -13,12 +13,14 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from imagegen.api.controls import ControlChoice
 from imagegen.api.errors import InvalidArgument
 from imagegen.api.input_images import InputImages
 from imagegen.api.limits import check_size
 from imagegen.api.request import ImageRequest
 from imagegen.api.tensors import Pixels
-from imagegen.pipelines.checkpoint import INPAINTING, TEXT_TO_IMAGE, Pipelines
+from imagegen.pipelines.checkpoint import EDITING, IMAGE_TO_IMAGE, INPAINTING, Pipelines
+from imagegen.pipelines.controls import Controls
 from imagegen.pipelines.plan import Plan, make_plan
 from imagegen.pipelines.scheduler_trial import few_steps
 from imagegen.pipelines.settings import PipelineSettings
@@ -33,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 def warmup_plans(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequence[str]) -> Iterator[Plan]:
-    """A plan of one image for each size and the checkpoint's own task, then one for each other task.
+    """A plan of one image for each size and the checkpoint's own task, then one for each other task and each control.
 
     Args:
         pipelines: the loaded checkpoint.
@@ -47,8 +49,29 @@ def warmup_plans(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequen
     found = warmup_sizes(pipelines, settings, sizes)
     for size in found:
         yield _plan(own, size, pipelines, settings)
-    for task in others if found else ():
-        yield _plan(task, min(found), pipelines, settings)
+    if found:
+        smallest = min(found)
+        for task in others:
+            yield _plan(task, smallest, pipelines, settings)
+        for task, control in _controlled(pipelines.controls):
+            if (task, pipelines.controls.types[control].kind) in pipelines.controls.pipelines:
+                yield _plan(task, smallest, pipelines, settings, control)
+
+
+def _controlled(controls: Controls) -> Iterator[tuple[str, str]]:
+    """Tasks with a control type: every network once, for the first of its tasks, and one for each further task."""
+    seen: set[int] = set()
+    first: dict[str, str] = {}
+    for name, control in controls.types.items():
+        if id(control.network) not in seen:
+            seen.add(id(control.network))
+            first.setdefault(control.kind, name)
+            yield next(task for task, kind in controls.pipelines if kind == control.kind), name
+    begun: set[str] = set()
+    for task, kind in list(controls.pipelines):
+        if kind in begun:
+            yield task, first[kind]
+        begun.add(kind)
 
 
 @contextmanager
@@ -60,21 +83,38 @@ def dropping_what_fails(plan: Plan, pipelines: Pipelines) -> Iterator[None]:
 
     Args:
         plan: what is generated.
-        pipelines: a derived task that fails is taken out of its `tasks`.
+        pipelines: a derived task that fails is taken out of its `tasks`, or of those that take controls.
 
     Raises:
-        ValueError: the checkpoint's own task fails; the message names the pipeline's class and what it raised.
+        ValueError: the checkpoint's own task fails, or a control network for the first of its tasks; the message names
+            the pipeline's class and what it raised.
     """
     try:
         yield
     except _MISUNDERSTANDINGS as error:
         if isinstance(error, _DEVICE_ERRORS):
             raise
+        if plan.controls:
+            _drop_controlled(plan, pipelines, error)
+            return
         name = type(pipelines.tasks[plan.task].pipeline).__name__
         if plan.task == next(iter(pipelines.tasks)):
             raise ValueError(f"{name} is not served: its {plan.task} failed in the warm-up: {error!r}") from error
         _log.warning("no %s: %s failed in the warm-up", plan.task, name, exc_info=error)
         del pipelines.tasks[plan.task]
+
+
+def _drop_controlled(plan: Plan, pipelines: Pipelines, error: Exception) -> None:
+    """Offer no controls for a task that failed with one; see `dropping_what_fails`."""
+    (control,) = plan.controls
+    key = plan.task, pipelines.controls.types[control.type].kind
+    name = type(pipelines.controls.pipelines[key].pipeline).__name__
+    if key[0] == next(task for task, kind in pipelines.controls.pipelines if kind == key[1]):
+        raise ValueError(
+            f"parameter controlnets: {control.type} does not fit: {name} failed in the warm-up: {error!r}"
+        ) from error
+    _log.warning("no controls for %s: %s failed in the warm-up", plan.task, name, exc_info=error)
+    del pipelines.controls.pipelines[key]
 
 
 def warmup_sizes(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequence[str]) -> list[tuple[int, int]]:
@@ -115,16 +155,30 @@ def _smaller(pipelines: Pipelines, side_px: int) -> tuple[int, int]:
     return (side_px, side_px) if side_px**2 < width * height else (width, height)
 
 
-def _plan(task: str, size: tuple[int, int], pipelines: Pipelines, settings: PipelineSettings) -> Plan:
-    images = mask = None
-    if task != TEXT_TO_IMAGE:
-        images = _gradient(size)[None]
-    if task == INPAINTING:
-        mask = np.full((1, size[1], size[0]), 255, dtype=np.uint8)
-    strength = 1.0 if images is not None and "strength" in pipelines.tasks[task].accepts else None
-    steps = few_steps(getattr(pipelines.tasks[task].pipeline, "scheduler", None), settings.max_num_inference_steps)
-    request = ImageRequest(prompt="warmup", size=size, seeds=(0,), num_inference_steps=steps, strength=strength)
-    return make_plan(request, InputImages(images, mask), pipelines, settings)
+def _plan(
+    task: str, size: tuple[int, int], pipelines: Pipelines, settings: PipelineSettings, control: str | None = None
+) -> Plan:
+    pipeline = pipelines.tasks[task] if control is None else pipelines.pipeline_of(task, (control,))
+    assert pipeline is not None
+    takes = pipeline.row.references
+    reference_side_px = 0 if takes is None else takes.least_px
+    given = InputImages(
+        images=_gradient(size)[None] if task in (IMAGE_TO_IMAGE, INPAINTING) else None,
+        mask=np.full((1, size[1], size[0]), 255, dtype=np.uint8) if task == INPAINTING else None,
+        references=(_gradient((max(size[0], reference_side_px), max(size[1], reference_side_px))),)
+        if task == EDITING
+        else (),
+        controls=None if control is None else _gradient(size)[None],
+    )
+    request = ImageRequest(
+        prompt="warmup",
+        size=size,
+        seeds=(0,),
+        num_inference_steps=few_steps(getattr(pipeline.pipeline, "scheduler", None), settings.max_num_inference_steps),
+        strength=1.0 if given.images is not None and "strength" in pipeline.accepts else None,
+        controls=() if control is None else (ControlChoice(control),),
+    )
+    return make_plan(request, given, pipelines, settings)
 
 
 def _gradient(size: tuple[int, int]) -> Pixels:

@@ -12,6 +12,7 @@ from diffusers import DDPMPipeline, DiffusionPipeline
 
 from checkpoint.random_checkpoint import make_checkpoint
 from imagegen.pipelines.checkpoint import (
+    EDITING,
     IMAGE_TO_IMAGE,
     INPAINTING,
     TEXT_TO_IMAGE,
@@ -74,10 +75,10 @@ def test_a_denoiser_that_sees_the_mask_does_inpainting_alone() -> None:
     [
         (tiny.sd_upscale, {IMAGE_TO_IMAGE}),
         (tiny.sd_latent_upscale, {IMAGE_TO_IMAGE}),
-        (tiny.sd_instruct, {IMAGE_TO_IMAGE}),
-        (tiny.sdxl_instruct, {IMAGE_TO_IMAGE}),
+        (tiny.sd_instruct, {EDITING}),
+        (tiny.sdxl_instruct, {EDITING}),
         (tiny.sdxl_refiner, {IMAGE_TO_IMAGE, INPAINTING}),  # trained for the last steps: never from text
-        (tiny.flux_kontext, {TEXT_TO_IMAGE, IMAGE_TO_IMAGE}),  # its image may be left out
+        (tiny.flux_kontext, {TEXT_TO_IMAGE, EDITING}),  # its reference may be left out
     ],
 )
 def test_a_checkpoint_that_starts_from_images_does_no_more_than_it_can(make: Any, tasks: set[str]) -> None:
@@ -101,7 +102,7 @@ def test_the_description_is_what_requests_depend_on() -> None:
     assert (described_inpainting.model, described_inpainting.native_size) == ("tiny", "32x32")
     assert (described_inpainting.scheduler, described_inpainting.previews) == ("ddim", False)
     assert "euler" in described_inpainting.schedulers
-    assert described(tiny.sd_instruct()).description().tasks == {IMAGE_TO_IMAGE: ("negative_prompt", "guidance_scale")}
+    assert described(tiny.sd_instruct()).description().tasks == {EDITING: ("negative_prompt", "guidance_scale")}
     assert described(tiny.flux(guidance_embeds=False)).description().tasks[TEXT_TO_IMAGE] == (
         "negative_prompt",
         "guidance_scale",
@@ -209,7 +210,7 @@ def test_a_hub_id_is_downloaded_and_keeps_its_name(folder: Path, monkeypatch: py
 
 
 def test_a_pipeline_that_no_request_can_use_is_refused_by_its_class() -> None:
-    with pytest.raises(ValueError, match="StableDiffusionControlNetPipeline needs a control image"):
+    with pytest.raises(ValueError, match="StableDiffusionControlNetPipeline brings its own control network"):
         described(tiny.sd_controlnet())
     base = tiny.sd()
     unconditional = DDPMPipeline(unet=base.unet, scheduler=base.scheduler)

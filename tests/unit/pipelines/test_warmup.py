@@ -12,7 +12,14 @@ import torch
 
 from imagegen.api.errors import InvalidArgument
 from imagegen.engine import Engine, EngineSettings
-from imagegen.pipelines.checkpoint import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Pipelines, describe_pipelines
+from imagegen.pipelines.checkpoint import (
+    EDITING,
+    IMAGE_TO_IMAGE,
+    INPAINTING,
+    TEXT_TO_IMAGE,
+    Pipelines,
+    describe_pipelines,
+)
 from imagegen.pipelines.warmup import warmup_plans, warmup_sizes
 from tests.unit import tiny_pipelines as tiny
 from tests.unit.tiny_engine import SETTINGS, pipelines
@@ -23,12 +30,13 @@ FAMILIES: dict[str, tuple[Callable[[], Any], set[str]]] = {
     "sd inpainting, 9 channels": (lambda: tiny.sd_inpainting(9), {INPAINTING}),
     "sd upscaler": (tiny.sd_upscale, {IMAGE_TO_IMAGE}),
     "sd latent upscaler": (tiny.sd_latent_upscale, {IMAGE_TO_IMAGE}),
-    "sd instructions": (tiny.sd_instruct, {IMAGE_TO_IMAGE}),
+    "sd instructions": (tiny.sd_instruct, {EDITING}),
     "sdxl": (tiny.sdxl, ALL),
     "sdxl refiner": (tiny.sdxl_refiner, {IMAGE_TO_IMAGE, INPAINTING}),
-    "sdxl instructions": (tiny.sdxl_instruct, {IMAGE_TO_IMAGE}),
+    "sdxl instructions": (tiny.sdxl_instruct, {EDITING}),
     "sd3": (tiny.sd3, ALL),
     "flux": (tiny.flux, ALL),
+    "flux kontext": (tiny.flux_kontext, {TEXT_TO_IMAGE, EDITING}),
     "pixart-sigma": (tiny.pixart_sigma, {TEXT_TO_IMAGE}),
     "sana": (tiny.sana, {TEXT_TO_IMAGE}),
     "lumina2": (tiny.lumina2, {TEXT_TO_IMAGE}),
