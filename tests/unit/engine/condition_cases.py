@@ -167,10 +167,10 @@ CASES: dict[str, Case] = {
     ),
     "flux-kontext": Case(
         tiny.flux_kontext,
-        (TEXT, editing(ONE), editing(WIDE), MASK, editing(ONE), TEXT),
+        (TEXT, editing(ONE), editing(WIDE), editing(WIDE), editing(ONE), TEXT),
         12,
         18,
-        ("FluxKontextPipeline", "FluxKontextInpaintPipeline"),
+        ("FluxKontextPipeline",),
     ),
     "flux2": Case(tiny.flux2, MANY_REFERENCES, 12, 18, ("Flux2Pipeline",)),
     "flux2-klein": Case(tiny.flux2_klein, MANY_REFERENCES, 24, 36, ("Flux2KleinPipeline",)),

@@ -13,7 +13,6 @@ import diffusers
 import numpy as np
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from diffusers.pipelines.flux import pipeline_flux_kontext, pipeline_flux_kontext_inpaint
 from diffusers.pipelines.qwenimage import (
     pipeline_qwenimage_edit,
     pipeline_qwenimage_edit_inpaint,
@@ -105,6 +104,7 @@ def _arguments(name: str, pipelines: Pipelines, options: Mapping[str, Any]) -> d
         "strength": options.get("strength"),
         "output_type": "pt",
         "max_area": width * height,
+        "_auto_resize": False,
         "use_resolution_binning": False,
     }
     if "images" in options:
@@ -123,7 +123,11 @@ def _references(name: str, references: Sequence[Pixels]) -> Any:
     if "InstructPix2Pix" in name:
         return _tensor(references[0])
     images = [Image.fromarray(reference) for reference in references]
-    return images[0] if name in ("FluxKontextPipeline", "QwenImageEditPipeline") else images
+    if name == "FluxKontextPipeline":  # of the area of the image
+        width, height = images[0].size
+        scale = SIDE_PX / (width * height) ** 0.5
+        return images[0].resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+    return images[0] if name == "QwenImageEditPipeline" else images
 
 
 def _controls(name: str, pipelines: Pipelines, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,9 +159,6 @@ def small_inputs() -> Iterator[None]:
         for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_inpaint, pipeline_qwenimage_edit_plus):
             small = partial(_at_small_area, module.calculate_dimensions)
             stack.enter_context(mock.patch.object(module, "calculate_dimensions", small))
-        for module in (pipeline_flux_kontext, pipeline_flux_kontext_inpaint):
-            sizes = [(SIDE_PX, SIDE_PX), (2 * SIDE_PX, SIDE_PX)]
-            stack.enter_context(mock.patch.object(module, "PREFERRED_KONTEXT_RESOLUTIONS", sizes))
         for name in TABLE:
             if not name.startswith("Qwen"):  # its texts are as long as they are, and cut at this length
                 call = getattr(diffusers, name).__call__.__wrapped__
