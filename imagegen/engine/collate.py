@@ -22,7 +22,17 @@ from imagegen.engine.adapters.row_updates import applied, mixes_rows, rows_not_f
 from imagegen.engine.adapters.span_hooks import RowsNotFirstError
 from imagegen.engine.compiled.compiled_forward import compiled_forward
 from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE, SCALE_DIMENSIONS
-from imagegen.engine.merge_rules import MAIN, PER_ROW, CannotMergeError, MergeRule, merge, per_row, rule_of, scale_a_row
+from imagegen.engine.merge_rules import (
+    MAIN,
+    PER_ROW,
+    RESIDUALS,
+    CannotMergeError,
+    MergeRule,
+    merge,
+    per_row,
+    rule_of,
+    scale_a_row,
+)
 from imagegen.engine.transfer import to_device
 
 
@@ -91,11 +101,15 @@ def describe(
     try:
         if family in PREPARE:
             bound = PREPARE[family](bound)
+        # Some pipelines say that there is nothing where others say nothing.
+        bound = {name: value for name, value in bound.items() if not (_is_nothing(value) and name in network.optional)}
         for name, value in bound.items():
             if name in PER_ROW and value is not None:
                 bound[name] = value = per_row(value, rows)
             elif name == "conditioning_scale" and family in SCALE_DIMENSIONS:
                 bound[name] = value = scale_a_row(value, rows, SCALE_DIMENSIONS[family], _first(main).dtype)
+            elif name in RESIDUALS and type(value) is tuple:
+                bound[name] = value = list(value)  # one control network hands over a tuple, several a list
             rules.append((name, rule_of(name, value, rows, SAMPLE_LENGTH_MULTIPLE.get((family, name), 1))))
     except CannotMergeError:
         return call
@@ -231,10 +245,12 @@ class _Network:
     Attributes:
         family: the name of its class, before it was compiled.
         names: that positional arguments bind to.
+        optional: arguments that are None where they are not given.
     """
 
     family: str
     names: tuple[str, ...]
+    optional: frozenset[str]
 
     def bound(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """All arguments by name."""
@@ -257,8 +273,13 @@ def _network(module: Any) -> _Network:
         own = getattr(module, "_orig_mod", module)  # of a compiled module
         parameters = inspect.signature(own.forward).parameters.values()
         names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        network = _networks[module] = _Network(type(own).__name__, names)
+        optional = frozenset(p.name for p in parameters if p.default is None)
+        network = _networks[module] = _Network(type(own).__name__, names, optional)
     return network
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (type(value) is dict and not value)
 
 
 def _rows(main: Any) -> int:

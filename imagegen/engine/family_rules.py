@@ -60,6 +60,11 @@ def pad_qwen_text(arguments: Arguments) -> Arguments:
     }
 
 
+def as_tuple(arguments: Arguments) -> Arguments:
+    """Ask for a tuple: some pipelines of a model do and others do not, and all take its first element alone."""
+    return arguments | {"return_dict": False}
+
+
 SCALE_DIMENSIONS = {
     "ControlNetModel": 4,
     "ControlNetUnionModel": 4,
@@ -73,4 +78,5 @@ SCALE_DIMENSIONS = {
 PREPARE: dict[str, Callable[[Arguments], Arguments]] = {
     "QwenImageTransformer2DModel": pad_qwen_text,
     "QwenImageControlNetModel": pad_qwen_text,
+    "ZImageTransformer2DModel": as_tuple,
 }

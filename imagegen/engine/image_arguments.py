@@ -34,6 +34,14 @@ def image_on_device(image: Pixels, size: tuple[int, int], device: torch.device) 
     return resized.clamp(0, 1)
 
 
+def image_as_pil(image: Pixels, size: tuple[int, int]) -> Image.Image:
+    """uint8 [H, W, 3] to a PIL image of `size`, (width, height), scaled as `image_on_device` does it."""
+    if image.shape[1::-1] == size:
+        return Image.fromarray(image)
+    scaled = image_on_device(image, size, torch.device("cpu"))[0]
+    return Image.fromarray(scaled.mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+
+
 def mask_on_host(mask: Pixels, size: tuple[int, int]) -> torch.Tensor:
     """uint8 [H, W] to float32 [1, 1, height, width], 1 = repaint, nothing in between; `size` is (width, height)."""
     tensor = torch.from_numpy(mask)[None, None].float().div(255)
@@ -95,6 +103,7 @@ def control_arguments(
     }
     if control.end is not None:
         given[control.end] = [each.end for each in controls[: 1 if control.end_for_all else None]]
-    if control.mode is not None and types[0].mode is not None:
+    # Several of which none has a number are said so too: Flux's pipelines from an image count networks by their numbers.
+    if control.mode is not None and (len(types) > 1 or types[0].mode is not None):
         given[control.mode] = [each.mode for each in types]
     return {name: values[0] if len(values) == 1 else values for name, values in given.items()}

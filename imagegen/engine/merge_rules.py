@@ -30,10 +30,12 @@ _SAME_FOR_ALL = {  # no batch dimension: rope ids and tables, attention masks of
 }
 _ONE_PER_ROW = {"img_shapes"}  # a list with an entry a row, although some pipelines pass fewer
 _SAMPLES = {"x", "cap_feats", "control_context"}  # may be a list of per-row tensors without batch dimension
-_LISTS_OF_BATCHES = {  # may be a list of tensors that each have the batch dimension
+RESIDUALS = {  # what control networks hand over: lists or tuples of tensors that each have the batch dimension
     *("down_block_additional_residuals", "down_intrablock_additional_residuals", "controlnet_block_samples"),
-    *("controlnet_single_block_samples", "block_controlnet_hidden_states", "controlnet_cond", "image_embeds"),
-    *("ip_hidden_states", "ip_adapter_image_embeds", "conditioning_scale"),
+    *("controlnet_single_block_samples", "block_controlnet_hidden_states"),
+}
+_LISTS_OF_BATCHES = RESIDUALS | {
+    *("controlnet_cond", "image_embeds", "ip_hidden_states", "ip_adapter_image_embeds", "conditioning_scale"),
 }
 _NEVER_MERGED = {"encoder_hidden_states_llama3"}  # HiDream: [layers, B, L, D]
 

@@ -19,6 +19,7 @@ from imagegen.engine.device_clock import mark, seconds_between
 from imagegen.engine.finite_check import FiniteCheck
 from imagegen.engine.image_arguments import (
     control_arguments,
+    image_as_pil,
     image_on_device,
     mask_on_host,
     reference_argument,
@@ -30,6 +31,7 @@ from imagegen.engine.seeded_vae import SeededVae
 from imagegen.engine.step_forecast import StepForecast
 from imagegen.engine.transfer import receive, to_device
 from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
+from imagegen.pipelines.pipeline_class import Form
 from imagegen.pipelines.plan import Plan
 from imagegen.pipelines.steps import Step, followed
 
@@ -107,10 +109,13 @@ def generate_image(
     pixels = width * height
     forecast = None if plan.step_interval == 1 else StepForecast(plan.step_interval)
     pipeline = attach(base, timer.run_call, pixels, check, truncation, scheduler, pipelines.device, updates, forecast)
-    image = mask = None
+    image = argument = mask = None
     if plan.images is not None:
+        given = plan.images[index % len(plan.images)]
         input_size = width // pipelines.upscaling, height // pipelines.upscaling
-        image = image_on_device(plan.images[index % len(plan.images)], input_size, pipelines.device)
+        image = argument = image_on_device(given, input_size, pipelines.device)
+        if task.row.image is Form.PIL:
+            argument = image_as_pil(given, input_size)
     if plan.mask is not None:
         mask = mask_on_host(plan.mask, plan.size)
         if image is not None and not mask.any():
@@ -124,7 +129,7 @@ def generate_image(
         "num_inference_steps": plan.num_inference_steps,
         task.guidance_argument: plan.guidance_scale,
         "strength": plan.strength,
-        "image": image,
+        "image": argument,
         "mask_image": mask,
         "generator": seeded_generator(plan.seeds[index]),
         "output_type": "pt",
@@ -139,7 +144,7 @@ def generate_image(
     arguments = {name: value for name, value in asked.items() if value is not None and name in task.accepts}
     with nullcontext() if on_step is None else followed(getattr(pipeline, "scheduler", None), on_step):
         output = pipeline(**arguments)
-    sample = output.images[0]  # [3, H, W], 0..1
+    sample = _first_image(output.images)  # [3, H, W], 0..1
     check.finished(sample)
     if image is not None and mask is not None:
         sample = torch.where(mask[0] >= 0.5, sample.float(), image[0])
@@ -212,6 +217,14 @@ class _StageTimer:
             warnings=warnings,
             non_finite_stages=tuple(non_finite_stages),
         )
+
+
+def _first_image(images: Any) -> torch.Tensor:
+    """The first of the images that a pipeline was asked for as tensors, [3, H, W]."""
+    image: Any = images[0]
+    if isinstance(image, torch.Tensor):
+        return image
+    return torch.from_numpy(image).permute(2, 0, 1)  # of a pipeline that knows no tensors (T2I-Adapter of SD 1.5)
 
 
 def _received(image: torch.Tensor, check: FiniteCheck) -> Pixels:

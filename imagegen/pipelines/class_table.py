@@ -38,7 +38,7 @@ _NET_OF_TEXT = Control("ControlNetModel", several="MultiControlNetModel", image=
 _UNION = Control("ControlNetUnionModel", mode="control_mode", modes=_UNION_MODES)
 _FLUX_NET = Control("FluxControlNetModel", several="FluxMultiControlNetModel", mode="control_mode", modes=_FLUX_MODES)
 _SD3_NET = Control("SD3ControlNetModel", several="SD3MultiControlNetModel")
-_QWEN_NET = Control("QwenImageControlNetModel", several="QwenImageMultiControlNetModel")
+_QWEN_NET = Control("QwenImageControlNetModel")
 _Z_NET = Control("ZImageControlNetModel", end=None)
 _ADAPTER = Control("T2IAdapter", "adapter", "image", "adapter_conditioning_scale", end=None, several="MultiAdapter")
 _XL_ADAPTER = Control(
@@ -133,7 +133,7 @@ _ROWS = (
     PipelineClass("QwenImageInpaintPipeline", "qwen-image", _MASK),
     PipelineClass("QwenImageControlNetPipeline", "qwen-image", _TEXT, control=_QWEN_NET),
     PipelineClass("QwenImageEditPipeline", "qwen-image-edit", _EDIT, references=References(1, Form.PIL)),
-    PipelineClass("QwenImageEditInpaintPipeline", "qwen-image-edit", _MASK),
+    PipelineClass("QwenImageEditInpaintPipeline", "qwen-image-edit", _MASK, image=Form.PIL),
     PipelineClass(
         "QwenImageEditPlusPipeline", "qwen-image-edit-plus", _EDIT, references=References(16, Form.PIL_LIST, size_of=-1)
     ),

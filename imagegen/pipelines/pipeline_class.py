@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Form(Enum):
-    """How a pipeline takes its reference images."""
+    """How a pipeline takes its reference images, and the one that it starts from."""
 
     TENSOR_AT_SIZE = auto()
     """One float32 [1, 3, H, W] in 0..1, of the size of the image that is made."""
@@ -78,6 +78,7 @@ class PipelineClass:
         references: for the task of editing; None where it does not.
         control: its control images; None for a class that takes none.
         size: makes the arguments without which it does not keep to width and height, of these, in pixels.
+        image: how it takes the image that it starts from.
         upscaling: how many times larger than its input image an image is, by the pipeline; None for not at all.
         samples_unseeded: whether its call samples latents of a control image from the process's own random numbers, so
             that the seed does not settle the image.
@@ -90,6 +91,7 @@ class PipelineClass:
     references: References | None = None
     control: Control | None = None
     size: Callable[[int, int], dict[str, Any]] | None = None
+    image: Form = Form.TENSOR_AT_SIZE
     upscaling: Callable[[Any], int] | None = None
     samples_unseeded: bool = False
     own_scheduler_only: bool = False

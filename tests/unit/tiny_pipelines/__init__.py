@@ -1,19 +1,13 @@
 """Pipelines of many families with tiny random weights, built in memory: no files, no network, a second or less each."""
 
+from tests.unit.tiny_pipelines.flux import flux, flux2, flux2_klein, flux_kontext
 from tests.unit.tiny_pipelines.parts import SIDE_PX, WIDTH, WORDS, tokenizer
-from tests.unit.tiny_pipelines.transformers import (
-    flux,
-    flux_kontext,
-    lumina2,
-    pixart_sigma,
-    qwen_image,
-    sana,
-    sd3,
-    z_image,
-)
+from tests.unit.tiny_pipelines.qwen import qwen_edit, qwen_edit_plus, qwen_image
+from tests.unit.tiny_pipelines.transformers import lumina2, pixart_alpha, pixart_sigma, sana, sd3
 from tests.unit.tiny_pipelines.unets import (
     sd,
     sd_controlnet,
+    sd_for_adapters,
     sd_image_to_image,
     sd_inpainting,
     sd_instruct,
@@ -24,20 +18,27 @@ from tests.unit.tiny_pipelines.unets import (
     sdxl_instruct,
     sdxl_refiner,
 )
+from tests.unit.tiny_pipelines.z_image import z_image, z_image_omni
 
 __all__ = [
     "SIDE_PX",
     "WIDTH",
     "WORDS",
     "flux",
+    "flux2",
+    "flux2_klein",
     "flux_kontext",
     "lumina2",
+    "pixart_alpha",
     "pixart_sigma",
+    "qwen_edit",
+    "qwen_edit_plus",
     "qwen_image",
     "sana",
     "sd",
     "sd3",
     "sd_controlnet",
+    "sd_for_adapters",
     "sd_image_to_image",
     "sd_inpainting",
     "sd_instruct",
@@ -49,4 +50,5 @@ __all__ = [
     "sdxl_refiner",
     "tokenizer",
     "z_image",
+    "z_image_omni",
 ]

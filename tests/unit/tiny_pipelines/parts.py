@@ -32,7 +32,10 @@ def tokenizer(length: int = _TEXT_TOKENS) -> Any:
     tokenizer_type: Any = PreTrainedTokenizerFast
     made = tokenizer_type(tokenizer_object=backend, model_max_length=length, **special)
     made.padding_side = "right"
-    made.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    made.chat_template = (
+        "{% for message in messages %}{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+        "{{ message['content'][0]['text'] }}{% endif %}{% endfor %}"
+    )
     return made
 
 
@@ -72,12 +75,12 @@ def t5() -> Any:
     return seeded(T5EncoderModel, config=config)
 
 
-def decoder_text_model(model_type: Any, config_type: Any) -> Any:
+def decoder_text_model(model_type: Any, config_type: Any, layers: int = 2) -> Any:
     config = config_type(
         vocab_size=len(VOCABULARY),
         hidden_size=WIDTH,
         intermediate_size=WIDTH,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=8,

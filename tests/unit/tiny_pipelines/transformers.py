@@ -6,33 +6,22 @@ from typing import Any
 
 from diffusers import (
     AutoencoderDC,
-    AutoencoderKLQwenImage,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
-    FluxKontextPipeline,
-    FluxPipeline,
-    FluxTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
+    PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
-    QwenImagePipeline,
-    QwenImageTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
-    ZImagePipeline,
-    ZImageTransformer2DModel,
 )
 from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen3Config,
-    Qwen3Model,
     T5Config,
     T5EncoderModel,
 )
@@ -85,39 +74,7 @@ def sd3() -> Any:
     )
 
 
-def flux(guidance_embeds: bool = True, kind: Any = FluxPipeline, double_blocks: int = 2) -> Any:
-    """Flux with distilled guidance (dev) or without (schnell)."""
-    transformer = seeded(
-        FluxTransformer2DModel,
-        in_channels=16,
-        num_layers=double_blocks,
-        num_single_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=WIDTH,
-        pooled_projection_dim=WIDTH,
-        guidance_embeds=guidance_embeds,
-        axes_dims_rope=(4, 2, 2),
-    )
-    return quiet(
-        kind(
-            transformer=transformer,
-            scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-            vae=kl_autoencoder(),
-            text_encoder=clip(),
-            tokenizer=tokenizer(),
-            text_encoder_2=t5(),
-            tokenizer_2=tokenizer(),
-        )
-    )
-
-
-def flux_kontext() -> Any:
-    """Flux Kontext: edits an image by instruction, and generates without one too."""
-    return flux(kind=FluxKontextPipeline)
-
-
-def pixart_sigma() -> Any:
+def pixart_sigma(kind: Any = PixArtSigmaPipeline) -> Any:
     """PixArt-Sigma, with its usual multistep scheduler."""
     transformer = seeded(
         PixArtTransformer2DModel,
@@ -134,7 +91,7 @@ def pixart_sigma() -> Any:
         use_additional_conditions=False,
     )
     return quiet(
-        PixArtSigmaPipeline(
+        kind(
             transformer=transformer,
             scheduler=DPMSolverMultistepScheduler(),
             vae=kl_autoencoder(),
@@ -142,6 +99,11 @@ def pixart_sigma() -> Any:
             tokenizer=tokenizer(),
         )
     )
+
+
+def pixart_alpha() -> Any:
+    """PixArt-Alpha; that of 512 pixels, whose transformer is told no size."""
+    return pixart_sigma(PixArtAlphaPipeline)
 
 
 def sana() -> Any:
@@ -212,86 +174,6 @@ def lumina2() -> Any:
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
             vae=kl_autoencoder(),
             text_encoder=decoder_text_model(Gemma2Model, Gemma2Config),
-            tokenizer=tokenizer(),
-        )
-    )
-
-
-def qwen_image() -> Any:
-    """Qwen-Image: two transformer calls a step with guidance, text of the prompt's own length."""
-    transformer = seeded(
-        QwenImageTransformer2DModel,
-        patch_size=2,
-        in_channels=16,
-        out_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=WIDTH,
-        axes_dims_rope=(4, 2, 2),
-    )
-    vae = seeded(
-        AutoencoderKLQwenImage,
-        base_dim=8,
-        z_dim=4,
-        dim_mult=[1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False],
-        latents_mean=[0.0] * 4,
-        latents_std=[1.0] * 4,
-    )
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(VOCABULARY),
-            "hidden_size": WIDTH,
-            "intermediate_size": WIDTH,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
-            "pad_token_id": 0,
-            "bos_token_id": 1,
-            "eos_token_id": 2,
-        },
-        vision_config={
-            "depth": 1,
-            "hidden_size": WIDTH,
-            "intermediate_size": WIDTH,
-            "num_heads": 2,
-            "out_hidden_size": WIDTH,
-        },
-    )
-    return quiet(
-        QwenImagePipeline(
-            transformer=transformer,
-            scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-            vae=vae,
-            text_encoder=seeded(Qwen2_5_VLForConditionalGeneration, config=config),
-            tokenizer=tokenizer(length=128),
-        )
-    )
-
-
-def z_image() -> Any:
-    """Z-Image: lists of per-image tensors."""
-    transformer = seeded(
-        ZImageTransformer2DModel,
-        in_channels=4,
-        dim=16,
-        n_layers=1,
-        n_refiner_layers=1,
-        n_heads=2,
-        n_kv_heads=2,
-        cap_feat_dim=WIDTH,
-        axes_dims=[4, 2, 2],
-        axes_lens=[256, 32, 32],
-    )
-    return quiet(
-        ZImagePipeline(
-            transformer=transformer,
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-            vae=kl_autoencoder(),
-            text_encoder=decoder_text_model(Qwen3Model, Qwen3Config),
             tokenizer=tokenizer(),
         )
     )

@@ -65,6 +65,14 @@ def sd() -> Any:
     return quiet(StableDiffusionPipeline(**_sd_parts()))
 
 
+def sd_for_adapters() -> Any:
+    """Stable Diffusion 1.5 with attention in its first block, where a T2I-Adapter's features belong, as in the real."""
+    unet = _unet(
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")
+    )
+    return quiet(StableDiffusionPipeline(**_sd_parts() | {"unet": unet}))
+
+
 def sd_image_to_image() -> Any:
     """Stable Diffusion 1.5, image-to-image."""
     return quiet(StableDiffusionImg2ImgPipeline(**_sd_parts()))
