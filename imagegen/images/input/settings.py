@@ -93,6 +93,21 @@ class InputSettings(BaseModel):
         default=None,
         description="folder in which input images are kept as they came; empty for none, nothing is written",
     )
+    depth_model: str = Field(
+        default="",
+        description="folder or hub id of a Depth Anything model for transformers, with which `control_preprocess` makes"
+        " depth images, on the CPU; empty for none",
+    )
+    pose_model: str = Field(
+        default="",
+        description="folder or hub id of a ViTPose model for transformers, with which `control_preprocess` makes images"
+        " of poses, on the CPU; needs pose_detector; empty for none",
+    )
+    pose_detector: str = Field(
+        default="",
+        description="folder or hub id of a model for transformers that detects people for pose_model, such as RT-DETR;"
+        " empty for none",
+    )
 
     @model_validator(mode="before")
     @classmethod
