@@ -19,6 +19,7 @@ from imagegen.api.errors import ImageRejected
 from imagegen.api.limits import RequestRules
 from imagegen.images.input.load import ImageLoader
 from imagegen.images.input.settings import InputSettings
+from tests.unit.images.input.loading import load_images
 
 ANY_SIZE = RequestRules(granularity_px=1)
 
