@@ -34,7 +34,5 @@ def test_the_ends_of_the_ranges_are_allowed(scale: float, end: float) -> None:
 
 def test_types_are_given_for_all_or_none() -> None:
     """Scales have a default that fits any image, and types have not."""
-    with pytest.raises(
-        InvalidArgument, match=r"^invalid_argument: control_type: 1 for 2 in control_image; give"
-    ):
+    with pytest.raises(InvalidArgument, match=r"^invalid_argument: control_type: 1 for 2 in control_image; give"):
         parse_controls({"control_type": tensor("control_type", ["canny"])}, 2)
