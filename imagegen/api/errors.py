@@ -106,7 +106,7 @@ class NonFinite(ImageGenError):
     """The model computed values that are not finite numbers, from which no image can be made.
 
     Args:
-        stage: where: encode, denoise or decode.
+        stage: where: encode, denoise, decode or control_preprocess.
         cause: what it usually comes from.
     """
 

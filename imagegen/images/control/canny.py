@@ -21,5 +21,5 @@ def canny_edges(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     Returns:
         uint8 RGB [H, W, 3], each value 0 or 255.
     """
-    edges: npt.NDArray[np.uint8] = opencv().Canny(np.ascontiguousarray(pixels), _LOW, _HIGH)
+    edges: npt.NDArray[np.uint8] = opencv().Canny(pixels, _LOW, _HIGH)
     return np.repeat(edges[:, :, None], 3, axis=2)

@@ -25,6 +25,7 @@ class DepthEstimator:
 
     Raises:
         ValueError: it cannot be loaded, or is another model.
+        NonFinite: its weights are broken.
     """
 
     def __init__(self, source: str, executor: Executor) -> None:

@@ -30,6 +30,7 @@ class PoseEstimator:
 
     Raises:
         ValueError: one of them cannot be loaded, or is another model.
+        NonFinite: the weights of one are broken.
     """
 
     def __init__(self, pose_model: str, pose_detector: str, executor: Executor) -> None:

@@ -39,6 +39,7 @@ class ControlPreprocessors:
 
     Raises:
         ValueError: a model cannot be loaded. The message names its parameter and where it was to be.
+        NonFinite: the weights of one are broken. The message names its parameter.
     """
 
     def __init__(self, settings: InputSettings) -> None:

@@ -79,9 +79,7 @@ def depth_folder(tmp_path: Path) -> Callable[..., Path]:
         )
         model: Any = DepthAnythingForDepthEstimation(config)
         with torch.no_grad():
-            torch.nn.init.constant_(
-                model.head.conv3.bias, 1.0
-            )  # the last layer cuts off what is below 0, which all might be
+            model.head.conv3.bias.fill_(1.0)  # the last layer cuts off what is below 0, which all might be
         folder = Path(mkdtemp(prefix="depth", dir=tmp_path))
         model.save_pretrained(folder)
         size = {"height": 56, "width": 56}

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from transformers import DepthAnythingForDepthEstimation
+from transformers import DepthAnythingForDepthEstimation, GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessorPil
 
 from imagegen.api.errors import NonFinite
 from imagegen.images.control.depth import DepthEstimator, depth_image
@@ -95,6 +95,24 @@ def test_a_model_of_another_kind_is_refused_at_the_start(
     folder = detector_folder()
     with pytest.raises(ValueError, match=f"^parameter depth_model: {folder} cannot be loaded"):
         DepthEstimator(str(folder), executor)
+
+
+def test_depth_of_another_family_is_refused_for_it_may_mean_the_opposite(tmp_path: Path, executor: Executor) -> None:
+    config = GLPNConfig(
+        num_encoder_blocks=1,
+        depths=[1],
+        sr_ratios=[1],
+        hidden_sizes=[8],
+        patch_sizes=[7],
+        strides=[4],
+        num_attention_heads=[1],
+        mlp_ratios=[1],
+        decoder_hidden_size=8,
+    )
+    GLPNForDepthEstimation(config).save_pretrained(tmp_path)
+    GLPNImageProcessorPil().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is of the kind glpn; depth_anything is supported"):
+        DepthEstimator(str(tmp_path), executor)
 
 
 def test_weights_that_compute_no_numbers_are_an_error_that_names_them(

@@ -86,8 +86,9 @@ def test_with_all_models_every_type_is_made(
 
 
 @pytest.mark.parametrize("parameter", ["depth_model", "pose_detector"])
-def test_a_model_that_cannot_be_loaded_ends_the_start_with_its_name(parameter: str) -> None:
-    settings = InputSettings.model_validate({"pose_model": "no/where/at/all", parameter: "gone"})
+def test_a_model_that_cannot_be_loaded_ends_the_start_with_its_name(parameter: str, depth_folder: Write) -> None:
+    given = {"depth_model": str(depth_folder()), "pose_model": "no/where/at/all", "pose_detector": "nor/that/one"}
+    settings = InputSettings.model_validate(given | {parameter: "gone"})
     before = threading.active_count()
     with pytest.raises(
         ValueError, match=f"^parameter {parameter}: gone is neither a folder that is there nor a hub id"

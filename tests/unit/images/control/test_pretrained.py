@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import DepthAnythingForDepthEstimation
 
 from imagegen.images.control.pretrained import load_pretrained
 
@@ -16,8 +18,8 @@ DEPTH = "AutoModelForDepthEstimation"
 
 def test_a_model_runs_in_float32_without_dropout(depth_folder: Callable[..., Path]) -> None:
     folder = depth_folder()
-    half = {name: values.half() for name, values in load_file(folder / "model.safetensors").items()}
-    save_file(half, folder / "model.safetensors", {"format": "pt"})
+    half: Any = DepthAnythingForDepthEstimation.from_pretrained(folder)
+    half.half().save_pretrained(folder)
     processor, model = load_pretrained("depth_model", str(folder), DEPTH)
     assert (model.dtype, model.training) == (torch.float32, False)
     assert type(processor).__name__.endswith("Pil")
