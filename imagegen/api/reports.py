@@ -53,7 +53,7 @@ class GenerationReport(_Report):
     """What the diffusion model did with a request: the public metadata, but for the output format."""
 
     model: str = Field(description="name of the checkpoint")
-    task: str = Field(description="text-to-image, image-to-image or inpainting")
+    task: str = Field(description="text-to-image, image-to-image, inpainting or editing")
     size: str = Field(description='"WxH" in pixels')
     num_inference_steps: int = Field(description="steps of the whole denoising loop")
     computed_steps: int = Field(description="steps that ran the denoiser: those that were done, without forecast ones")
