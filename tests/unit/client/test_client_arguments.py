@@ -33,6 +33,13 @@ EVERYTHING: dict[str, Any] = {
     "negative_prompt": "",
     "image": [b"\x89PNG", "https://example.org/a.png"],
     "mask": b"\x00\xff",
+    "reference_image": b"\x89PNG",
+    "control_image": [b"\x89PNG", "https://example.org/edges.png"],
+    "control_type": ["canny", "depth"],
+    "control_scale": 0.6,
+    "control_end": [0.5, 1],
+    "control_preprocess": False,
+    "return_control": True,
     "n": 2,
     "size": "128x64",
     "num_inference_steps": 3,
@@ -91,9 +98,14 @@ def test_values_that_look_like_nothing_are_sent() -> None:
 
 def test_every_argument_becomes_a_tensor_of_its_type() -> None:
     arrays = GenerateArguments(**EVERYTHING).tensors()
-    kinds = {"BYTES": np.dtype(np.object_), "INT32": np.dtype("<i4"), "INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
+    kinds = {
+        "BYTES": np.dtype(np.object_),
+        "BOOL": np.dtype(np.bool_),
+        **{"INT32": np.dtype("<i4"), "INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")},
+    }
     assert {name: array.dtype for name, array in arrays.items()} == {n: kinds[t] for n, t in DATA_TYPES.items()}
     assert all(array.ndim == 1 for array in arrays.values())
+    assert (arrays["control_preprocess"].tolist(), arrays["return_control"].tolist()) == ([False], [True])
     assert arrays["prompt"].tolist() == ["ein roter Kreis ●".encode()]
     assert arrays["image"].tolist() == [b"\x89PNG", b"https://example.org/a.png"]
     assert arrays["seed"].tolist() == [0, 2**63 - 1]
@@ -110,7 +122,8 @@ def test_an_adapter_and_its_scale_may_be_several() -> None:
 def test_both_protocols_get_every_tensor_the_priority_and_the_id(kind: type[Any]) -> None:
     options = infer_options(kind, GenerateArguments(**EVERYTHING, priority=1, request_id="a"))
     sent = {tensor.name(): (tensor.datatype(), list(tensor.shape())) for tensor in options["inputs"]}
-    shapes = {name: [2] if name in ("image", "lora", "seed") else [1] for name in DATA_TYPES}
+    twice = {"image", "lora", "seed", "control_image", "control_type", "control_end"}
+    shapes = {name: [2] if name in twice else [1] for name in DATA_TYPES}
     assert sent == {name: (data_type, shapes[name]) for name, data_type in DATA_TYPES.items()}
     assert (options["priority"], options["request_id"]) == (1, "a")
 

@@ -20,7 +20,12 @@ DESCRIPTION = ModelDescription(
     previews=True,
 )
 
-REQUIRED = [name for name in asdict(DESCRIPTION) if name not in ("takes_loras", "loras", "quiet_s", "asleep")]
+ADDED_LATER = {
+    *("takes_loras", "loras", "quiet_s", "asleep"),
+    *("max_references", "least_reference_px", "control_types", "max_controls", "has_control_end"),
+    "control_preprocessors",
+}
+REQUIRED = [name for name in asdict(DESCRIPTION) if name not in ADDED_LATER]
 
 
 def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> None:
@@ -33,12 +38,25 @@ def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> Non
     assert ModelDescription.from_json(offering.to_json()) == offering
 
 
-def test_a_server_of_an_earlier_release_offers_no_adapters() -> None:
-    said = json.loads(DESCRIPTION.to_json())
-    for name in ("takes_loras", "loras"):
-        del said[name]
+def test_references_and_controls_are_the_same_after_the_wire() -> None:
+    takes = replace(
+        DESCRIPTION,
+        max_references=3,
+        least_reference_px=64,
+        control_types=("canny", "depth"),
+        max_controls=2,
+        has_control_end=False,
+        control_preprocessors=("canny",),
+    )
+    assert ModelDescription.from_json(takes.to_json()) == takes
+
+
+def test_a_server_of_an_earlier_release_offers_no_adapters_references_and_controls() -> None:
+    said = {name: value for name, value in json.loads(DESCRIPTION.to_json()).items() if name in REQUIRED}
     earlier = ModelDescription.from_json(json.dumps(said).encode())
+    assert earlier == DESCRIPTION
     assert (earlier.takes_loras, earlier.loras) == (False, ())
+    assert (earlier.max_references, earlier.control_types, earlier.max_controls) == (0, (), 0)
 
 
 @pytest.mark.parametrize(
