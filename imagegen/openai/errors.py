@@ -19,6 +19,7 @@ ApiError
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import imagegen_client
@@ -26,6 +27,7 @@ from imagegen_client import FailureKind, ImageGenerationError
 
 RETRY_AFTER_S = 2
 _SHOWN_CHARACTERS = 500
+_REFERENCES = "reference_image"
 
 
 class ApiError(Exception):
@@ -206,12 +208,19 @@ def shown(text: str) -> str:
     return clean if len(clean) <= _SHOWN_CHARACTERS else clean[:_SHOWN_CHARACTERS] + "…"
 
 
-def to_api_error(error: ImageGenerationError) -> ApiError:
-    """How to respond when Triton refused or failed a request."""
+def to_api_error(error: ImageGenerationError, references: str = _REFERENCES) -> ApiError:
+    """How to respond when Triton refused or failed a request.
+
+    Args:
+        error: as the client library raised it.
+        references: what the request calls its reference images, where it is not by the name of the tensor.
+    """
     problem, kind = error.problem, error.failure_kind
     if isinstance(error, imagegen_client.InvalidArgument):
         field = None if error.field is None else error.field.partition("[")[0]
         message = problem if error.field is None else f"{error.field}: {problem}"
+        if field == _REFERENCES:
+            field, message = references, re.sub(rf"\b{_REFERENCES}\b", references, message)
         if kind is FailureKind.IMAGE_TOO_LARGE:
             return TooLarge(message, field)
         return BadRequest(message, field, error.code if isinstance(error, imagegen_client.ImageRejected) else None)
