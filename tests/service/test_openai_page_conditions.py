@@ -192,6 +192,40 @@ def test_control_images_are_chosen_with_type_scale_and_end(chromium: Chrome, fil
         assert not {name for name in names(generate(chromium, bodies)) if "control" in name}
 
 
+def drop(page: Chrome, target: str, count: int) -> None:
+    """Drop so many images, and a text file, on an element."""
+    page.execute_async_script(
+        """
+        const [target, count, done] = arguments;
+        const canvas = Object.assign(document.createElement("canvas"), { width: 8, height: 8 });
+        canvas.getContext("2d").fillRect(0, 0, 8, 8);
+        canvas.toBlob((blob) => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File(["text"], "a.txt", { type: "text/plain" }));
+          for (let index = 0; index < count; index++) dataTransfer.items.add(new File([blob], "a.png", { type: "image/png" }));
+          document.getElementById(target).dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+          done();
+        });
+        """,
+        target,
+        count,
+    )
+
+
+def test_images_are_dropped_where_they_belong(chromium: Chrome) -> None:
+    with offer.frontend(described(3, CANNY, text_to_image=("control_image",), editing=("control_image",)), []) as url:
+        open_page(chromium, url)
+        drop(chromium, "prompt", 2)
+        thumbnails(chromium, count=2)
+        drop(chromium, "controls-field", 2)
+        thumbnails(chromium, "controls", 2)
+        assert len(thumbnails(chromium)) == 2
+    with offer.frontend(described(controls=CANNY, text_to_image=("control_image",)), []) as url:
+        open_page(chromium, url)
+        drop(chromium, "prompt", 1)  # it takes no other images
+        thumbnails(chromium, "controls", 1)
+
+
 def test_controls_beside_references_and_the_control_image_as_it_was_used(
     chromium: Chrome, files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
