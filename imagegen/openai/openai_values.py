@@ -53,10 +53,10 @@ RULES = (
     Rule("moderation", ("low",), Treatment.WARNED, "what is moderated is up to the deployment"),
     Rule("style", ("vivid", "natural"), Treatment.WARNED, "the style is what the prompt asks for"),
     Rule("complexity", ("low", "medium", "high"), Treatment.WARNED, "an image is not planned before it is generated"),
-    Rule("input_fidelity", ("low",), Treatment.HONOURED, _STRENGTH, with_references=False),
-    Rule("input_fidelity", ("high",), Treatment.REFUSED, _STRENGTH, with_references=False),
     Rule("input_fidelity", ("high",), Treatment.HONOURED, _REFERENCES, with_references=True),
     Rule("input_fidelity", ("low",), Treatment.REFUSED, _REFERENCES, with_references=True),
+    Rule("input_fidelity", ("low",), Treatment.HONOURED, _STRENGTH, with_references=False),
+    Rule("input_fidelity", ("high",), Treatment.REFUSED, _STRENGTH, with_references=False),
     Rule(
         "quality",
         ("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),

@@ -125,7 +125,7 @@ def test_references_are_taken_in_full() -> None:
     with pytest.raises(BadRequest, match="references takes them in full") as refused:
         warning_of("input_fidelity", "low", with_references=True)
     assert refused.value.param == "input_fidelity"
-    assert accepted_values("input_fidelity") == ("low", "high")
+    assert accepted_values("input_fidelity") == ("high", "low")
 
 
 def test_a_value_of_nobody_is_refused() -> None:
