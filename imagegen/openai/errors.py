@@ -28,6 +28,7 @@ from imagegen_client import FailureKind, ImageGenerationError
 RETRY_AFTER_S = 2
 _SHOWN_CHARACTERS = 500
 _REFERENCES = "reference_image"
+_REFERENCE = re.compile(rf"(?<![^ ]){_REFERENCES}(?=(\[[0-9]+\])?: )", re.ASCII)
 
 
 class ApiError(Exception):
@@ -217,10 +218,10 @@ def to_api_error(error: ImageGenerationError, references: str = _REFERENCES) -> 
     """
     problem, kind = error.problem, error.failure_kind
     if isinstance(error, imagegen_client.InvalidArgument):
+        # Of several bad images each is named, in front of what is wrong with it.
+        message = _REFERENCE.sub(references, problem if error.field is None else f"{error.field}: {problem}")
         field = None if error.field is None else error.field.partition("[")[0]
-        message = problem if error.field is None else f"{error.field}: {problem}"
-        if field == _REFERENCES:
-            field, message = references, re.sub(rf"\b{_REFERENCES}\b", references, message)
+        field = references if field == _REFERENCES else field
         if kind is FailureKind.IMAGE_TOO_LARGE:
             return TooLarge(message, field)
         return BadRequest(message, field, error.code if isinstance(error, imagegen_client.ImageRejected) else None)

@@ -49,7 +49,9 @@ def files(tmp_path: Path) -> list[str]:
 def described(
     max_references: int = 0, controls: dict[str, Any] | None = None, **tasks: tuple[str, ...]
 ) -> dict[str, Any]:
-    return offer.capabilities(**tasks) | {"max_references": max_references} | (controls or {"control_types": []})
+    capabilities = offer.capabilities()
+    capabilities["tasks"] = {name.replace("_to_", "-to-"): takes for name, takes in tasks.items()}
+    return capabilities | {"max_references": max_references} | (controls or {"control_types": []})
 
 
 def choose(page: Chrome, name: str, *paths: str) -> None:
@@ -148,8 +150,8 @@ def test_a_chosen_image_becomes_a_reference_when_the_server_turns_out_to_edit(
         open_page(chromium, url)
         choose(chromium, "file", files[0])
         WebDriverWait(chromium, 30).until(lambda _: part(chromium, "paint").is_displayed())
-        for tasks, count in (({"editing": []}, 1), ({"image-to-image": []}, 0)):
-            model |= {"tasks": tasks, "max_references": 2}
+        for task, count in (("editing", 1), ("image-to-image", 0)):
+            model |= {"tasks": {task: []}, "max_references": 2}
             chromium.execute_async_script("const [done] = arguments; ask_what_it_does().then(done);")
             thumbnails(chromium, count=count)
             assert part(chromium, "paint").is_displayed() == (count == 0)
@@ -202,8 +204,10 @@ def drop(page: Chrome, target: str, count: int) -> None:
         canvas.toBlob((blob) => {
           const dataTransfer = new DataTransfer();
           dataTransfer.items.add(new File(["text"], "a.txt", { type: "text/plain" }));
-          for (let index = 0; index < count; index++) dataTransfer.items.add(new File([blob], "a.png", { type: "image/png" }));
-          document.getElementById(target).dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+          const image = () => new File([blob], "a.png", { type: "image/png" });
+          for (let index = 0; index < count; index++) dataTransfer.items.add(image());
+          const event = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+          document.getElementById(target).dispatchEvent(event);
           done();
         });
         """,

@@ -56,6 +56,10 @@ def test_references_are_named_as_the_request_has_them() -> None:
     error = to_api_error(refused, "image")
     assert (error.param, str(error)) == ("image", "image[0]: is damaged; image[2]: is damaged")
     assert to_api_error(refused).param == "reference_image"
+    mixed = "image_rejected: control_image[0]: is damaged; reference_image[2]: https://a/reference_image: status 404"
+    error = to_api_error(client_error(InferenceServerException(msg=mixed)), "images")
+    assert error.param == "control_image"
+    assert str(error) == "control_image[0]: is damaged; images[2]: https://a/reference_image: status 404"
     other = client_error(InferenceServerException(msg="invalid_argument: prompt: 'reference_image' is too long"))
     assert str(to_api_error(other, "image")) == "prompt: 'reference_image' is too long"
 

@@ -81,8 +81,8 @@ def test_control_images_come_back_only_where_they_are_asked_for(asked: bool | No
 
     async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
         sent.append(request)
-        done = {"event": ["completed"], "generated_image": ["QUJD"], "used_seed": [7], "metadata": ["{}"]}
-        yield message(**done, **({"used_control_image": ["QQ==", "Qg=="]} if asked else {}))
+        used = {"used_control_image": ["QQ==", "Qg=="]} if asked else {}
+        yield message(event=["completed"], generated_image=["QUJD"], used_seed=[7], metadata=["{}"], **used)
 
     (done,) = generate(behave, values=VALUES | {"control_image": [b"a", b"b"], "return_control": asked})
     assert isinstance(done, Completed)
