@@ -74,7 +74,7 @@ def fit_controls(fields: Any) -> None:
         return
     count = len(_several(fields["control_image"])) if fields.get("control_image") is not None else 0
     for name in ("control_type", "control_scale", "control_end", "control_preprocess", "return_control"):
-        given = len(_several(fields.get(name))) if isinstance(fields.get(name), list) else 1
+        given = len(_several(fields.get(name)))
         if not count or given > count or (name == "control_type" and given < count):
             fields.pop(name, None)
 
