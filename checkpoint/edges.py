@@ -60,7 +60,7 @@ def canny(image: NDArray[np.uint8], low: int = LOW, high: int = HIGH) -> NDArray
 
 def drawn(edges: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """White lines on black, as control models take them: uint8 [height, width, 3]."""
-    return np.repeat(edges[..., None], 3, axis=2).astype(np.uint8) * 255
+    return np.repeat(edges[..., None], 3, axis=2).astype(np.uint8) * np.uint8(255)
 
 
 def overlap(found: NDArray[np.bool_], given: NDArray[np.bool_], tolerance_px: float = 2.0) -> float:
