@@ -36,7 +36,7 @@ def test_what_is_painted_is_what_the_caption_says() -> None:
     rng = Random(1)
     shown = [scattered(128, rng) for _ in range(30)]
     verdicts = [measure.judge(each.image, each.scene) for each in shown]
-    assert np.mean([verdict.background for verdict in verdicts]) > 0.95
+    assert np.mean([bool(verdict.background) for verdict in verdicts]) > 0.95
     assert np.mean([right for verdict in verdicts for _, right in verdict.shapes]) > 0.95
 
 
