@@ -109,7 +109,10 @@ def test_a_derived_pipeline_has_the_components_and_leaves_their_dtype_alone() ->
 
 @pytest.mark.parametrize(
     ("make", "factor"),
-    [(tiny.sd_upscale, 2), (tiny.sd_latent_upscale, 2)],  # the VAE's factor of the tiny one, 4 of the real one; always 2
+    [
+        (tiny.sd_upscale, 2),
+        (tiny.sd_latent_upscale, 2),
+    ],  # the VAE's factor of the tiny one, 4 of the real one; always 2
 )
 def test_upscalers_say_how_much_larger_their_images_are(make: Any, factor: int) -> None:
     pipeline = make()
