@@ -17,6 +17,7 @@ usage: ./build.sh VERB [options]
   demo [--out DIR]     install, start a Triton server, make images through it, stop it
   serve [--http-port P] [--grpc-port Q] [--metrics-port R] [--openai-port S] [--model FOLDER_OR_HUB_ID]
         [--lora-modules NAME=PATH_OR_HUB_ID ...] [--lora-folder DIR]
+        [--controlnets TYPE=PATH_OR_HUB_ID ...]
                        install and run a Triton server, OpenAI's images API and a web page on loopback until Ctrl-C
   bench [options]      measure, as perf/README.md says
   perf_analyzer        install NVIDIA's load generator in .perf_analyzer

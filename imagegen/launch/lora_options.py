@@ -15,7 +15,7 @@ def add_lora_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lora-modules",
         metavar="NAME=PATH_OR_HUB_ID",
-        type=lora_module,
+        type=named_place,
         nargs="+",
         action="extend",
         default=[],
@@ -29,7 +29,7 @@ def add_lora_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def lora_module(text: str) -> tuple[str, str]:
+def named_place(text: str) -> tuple[str, str]:
     """Name and place of `NAME=PATH_OR_HUB_ID`, or of a JSON object with `name` and `path`; a local path is absolute.
 
     Raises:
@@ -52,7 +52,7 @@ def lora_parameters(modules: Sequence[tuple[str, str]], folder: Path | None) -> 
     """The parameters that offer these adapters.
 
     Args:
-        modules: pairs of name and place, as `lora_module` gives them.
+        modules: pairs of name and place, as `named_place` gives them.
         folder: as `--lora-folder` gives it.
 
     Returns:

@@ -16,7 +16,7 @@ BUNDLED_CHECKPOINT = MODEL_REPOSITORY / "diffusion" / "1" / "checkpoint"
 
 def other_checkpoint(model: str) -> dict[str, str]:
     """Parameters that serve `model`, a folder or hub id, with its pipeline's own default steps and guidance, the usual
-    limits of its size, and none of the bundled checkpoint's LoRA adapters.
+    limits of its size, and none of the bundled checkpoint's adapters and controls.
 
     Returns:
         `{"model.parameter": value}`, as `EmbeddedServer` takes them.
@@ -28,4 +28,5 @@ def other_checkpoint(model: str) -> dict[str, str]:
         "diffusion.default_guidance_scale": "",
         "diffusion.max_area_px": "",
         "diffusion.lora_folder": "",
+        "diffusion.controlnets": "",
     }

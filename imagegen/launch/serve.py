@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.command_line import add_parameters, assignment, port
+from imagegen.launch.control_options import add_control_options, control_parameters
 from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.lora_options import add_lora_options, lora_parameters
@@ -44,6 +45,7 @@ def main(argv: list[str]) -> int:
     parameters: dict[str, str] = other_checkpoint(given.model) if given.model else {}
     try:
         parameters |= lora_parameters(given.lora_modules, given.lora_folder)
+        parameters |= control_parameters(given.controlnets)
     except ValueError as error:
         command_line.error(str(error))
     parameters |= dict(given.set)
@@ -219,6 +221,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", help="folder of a diffusers checkpoint, or hub id; default: the bundled one")
     add_lora_options(parser)
+    add_control_options(parser)
     add_parameters(parser)
     parser.add_argument("--log-file", type=Path, help="where the server's log goes; default: a temporary file")
     return parser

@@ -15,7 +15,7 @@ _TEXT, _IMAGE, _MASK, _EDIT = (TEXT_TO_IMAGE,), (IMAGE_TO_IMAGE,), (INPAINTING,)
 
 
 def _area(width: int, height: int) -> dict[str, Any]:
-    """Flux Kontext takes the sides' ratio alone from width and height, unless it knows the area; 1024 x 1024 is its own.
+    """Flux Kontext takes no more than the sides' ratio from width and height, unless it is told the area.
 
     It scales references to one of its sizes of training, of about that area, whatever the size of the image; here they
     come with the area of the image, and keep their proportions.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imagegen.launch.lora_options import add_lora_options, lora_module, lora_parameters
+from imagegen.launch.lora_options import add_lora_options, lora_parameters, named_place
 
 
 def parsed(*argv: str) -> dict[str, str]:
@@ -60,12 +60,12 @@ def test_a_folder_by_its_absolute_path(here: Path) -> None:
 )
 def test_a_name_and_a_place(here: Path, text: str, name: str, place: str) -> None:
     text, place = (part.replace("{here}", str(here)).replace("{folder}", here.name) for part in (text, place))
-    assert lora_module(text) == (name, place)
+    assert named_place(text) == (name, place)
 
 
 def test_the_home_folder_by_its_sign(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(here))
-    assert lora_module("a=~/dusk") == ("a", f"{here}/dusk")
+    assert named_place("a=~/dusk") == ("a", f"{here}/dusk")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_home_folder_by_its_sign(here: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_the_parameter_cannot_hold_is_refused_in_words(here: Path, text: str, problem: str) -> None:
     (here / "with,comma").touch()
     with pytest.raises(argparse.ArgumentTypeError) as refused:
-        lora_module(text)
+        named_place(text)
     assert problem in str(refused.value)
 
 

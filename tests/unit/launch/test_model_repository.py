@@ -36,6 +36,7 @@ def test_another_checkpoint_is_a_hub_id_or_a_folder_by_its_whole_path(tmp_path: 
         "diffusion.default_guidance_scale": "",
         "diffusion.max_area_px": "",
         "diffusion.lora_folder": "",
+        "diffusion.controlnets": "",
     }
     (tmp_path / "here").mkdir()
     assert other_checkpoint(f"{tmp_path}/here/../here")["diffusion.model"] == str(tmp_path / "here")
