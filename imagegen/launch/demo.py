@@ -41,6 +41,7 @@ from imagegen_client import (
 _STAGES = ("preprocess", "queue", "encode", "denoise", "decode", "postprocess")
 _BORDER = 6  # of an image's side, the part at each end that inpainting keeps
 _PROMPT = "a large red heart in the center on a blue background"
+_CONTROLLED_PROMPT = "a large green heart on a yellow background"
 _BUNDLED = {"num_inference_steps": 20, "guidance_scale": 5.0}  # what suits the bundled checkpoint
 
 
@@ -110,6 +111,7 @@ def _generate(
     if TEXT_TO_IMAGE in model.tasks:
         first = generate(TEXT_TO_IMAGE, prompt=_PROMPT, n=2)
         _generate_with_adapters(client, model.loras, folder, console, settings)
+        _generate_with_control(client, model, first, folder, console, settings)
     else:
         first = _disc(model)
     if IMAGE_TO_IMAGE in model.tasks:
@@ -152,6 +154,34 @@ def _generate_with_adapters(
             path.write_bytes(result.images[0])
             rows = result.metadata["mean_batch_rows"]
             console.print(f"{'LoRA':15} {path}, in forwards of {rows:g} rows, shared with the others", soft_wrap=True)
+
+
+def _generate_with_control(
+    client: ImageClient,
+    model: ModelDescription,
+    first: bytes,
+    folder: Path,
+    console: Console,
+    settings: Mapping[str, Any],
+) -> None:
+    """Another image that follows the first one, by a control image that the server can make of it."""
+    if "control_image" not in model.tasks[TEXT_TO_IMAGE] or not model.control_preprocessors:
+        return
+    kind = model.control_preprocessors[0]
+    with console.status(f"Generating: control by {kind} …"):
+        result = client.generate(
+            _CONTROLLED_PROMPT,
+            control_image=first,
+            control_type=kind,
+            control_preprocess=True,
+            return_control=True,
+            seed=7,
+            **settings,
+        )
+    for name, image in ((f"control-{kind}", result.used_control_images[0]), ("controlled", result.images[0])):
+        path = folder / f"{name}.png"
+        path.write_bytes(image)
+        console.print(f"{'control':15} {path}", soft_wrap=True)
 
 
 def _table(results: dict[str, GenerateResult]) -> Table:
