@@ -105,3 +105,26 @@ def test_a_control_image_is_followed_and_comes_back_as_it_was_used(tmp_path: Pat
         image, used_path = (line.partition("  ")[0] for line in ended.stdout.splitlines())
         assert used_path == image.removesuffix("-0.png") + "-control-0.png"
         assert size_of(used_path) == size_of(image)
+
+
+def test_several_references_condition_an_image_and_their_order_counts(tmp_path: Path) -> None:
+    tiny.flux2_klein().save_pretrained(tmp_path / "klein")
+    blue = png(Image.new("RGB", (80, 64), "blue"))
+    red = png(Image.new("RGB", (64, 64), "red"))
+    options = {"num_inference_steps": 2, "seed": 5}
+
+    def edited(client: OpenAI, *images: bytes, **more: Any) -> bytes:
+        made = client.images.edit(image=list(images), prompt="a cat", size="64x64", extra_body=options, **more)
+        assert made.data is not None
+        assert made.model_dump()["metadata"]["references"] == len(images)
+        return base64.b64decode(made.data[0].b64_json or "")
+
+    with served(tmp_path / "klein", diffusion__max_area_px="65536", diffusion__native_size_px="64,64") as (client, _):
+        assert capabilities(client)["max_references"] == 16
+        one, both, other_way = edited(client, red), edited(client, red, blue), edited(client, blue, red)
+        assert edited(client, red, blue) == both
+        assert len({one, both, other_way}) == 3
+        with pytest.raises(BadRequestError, match=r"image\[1\]: .*48x64 pixels; each side is 64 or more"):
+            edited(client, red, png(Image.new("RGB", (48, 64))))
+        with pytest.raises(BadRequestError, match=r"image: .*17 .*16"):
+            edited(client, *[red] * 17)
