@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from imagegen.engine.family_rules import NEGATED
 from imagegen.engine.forecast_line import ForecastLine, mapped, shapes_of
 from imagegen.engine.noise_place import Place, first_index, place_of
@@ -153,14 +155,25 @@ class ControlForecast:
         self._number = 0
 
     def output(self, name: str, sample: Any, compute: Callable[[], Any]) -> Any:
-        """The output of a call, or zeros of its shapes that take no memory; arguments as of `CallForecast.output`."""
+        """The output of a call, or zeros of its shapes; arguments as of `CallForecast.output`.
+
+        The zeros of lists take no memory. Those outside can be written to: MultiControlNetModel adds what further
+        networks hand over to the first one's middle block.
+        """
         number, shapes = self._number, shapes_of(sample)
         self._number += 1
         known = self._zeros.get(number)
         if known is not None and known[0] == shapes and self._image.leaves_out():
             self._image.left_out(control=True)
-            return known[1]
+            return _writable(known[1])
         output = compute()
         if known is None or known[0] != shapes:
             self._zeros[number] = shapes, mapped(output, lambda tensor: tensor.new_zeros(()).expand(tensor.shape))
         return output
+
+
+def _writable(zeros: Any) -> Any:
+    """The zeros of an output; those that are in no list or tuple of it as tensors of their own."""
+    if not isinstance(zeros, tuple):
+        return zeros
+    return tuple(torch.zeros_like(each) if isinstance(each, torch.Tensor) else each for each in zeros)

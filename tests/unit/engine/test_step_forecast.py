@@ -203,8 +203,24 @@ def test_a_controlnets_zeros_take_no_memory() -> None:
     (down,), middle = made[-1]
     assert (down.shape, middle.shape) == ((2, 4), (2, 8))
     assert not down.any()
-    assert middle.untyped_storage().nbytes() == 4
+    assert down.untyped_storage().nbytes() == 4
     assert made[-2][1].all()
+
+
+def test_a_controlnets_zeros_can_be_added_to() -> None:
+    """MultiControlNetModel adds in place; requests with two controls and a step cache ended in a RuntimeError."""
+    forecast = StepForecast(2)
+    control, denoiser = forecast.of_module("controlnet", None), forecast.of_module("unet", None)
+    scheduler = DDIMScheduler()
+    scheduler.set_timesteps(10)
+    sample, middles = torch.ones(2, 4), []
+    for timestep in scheduler.timesteps[:6]:
+        _, middle = control.output("", sample, lambda: ([torch.ones(2, 4)], torch.ones(2, 8)))
+        middles.append(middle.clone())
+        middle += 1
+        denoiser.output("", sample, lambda: torch.ones(2, 4))
+        forecast.stepped(scheduler, timestep)
+    assert [bool(middle.any()) for middle in middles].count(False) == forecast.forecast_steps > 0
 
 
 def loop(forecast: StepForecast, scheduler: Any, call: Callable[[int], None], steps: int = STEPS) -> None:
