@@ -54,7 +54,8 @@ def warmup_plans(pipelines: Pipelines, settings: PipelineSettings, sizes: Sequen
         for task in others:
             yield _plan(task, smallest, pipelines, settings)
         for task, control in _controlled(pipelines.controls):
-            if (task, pipelines.controls.types[control].kind) in pipelines.controls.pipelines:
+            kind = pipelines.controls.types[control].kind
+            if task in pipelines.tasks and (task, kind) in pipelines.controls.pipelines:
                 yield _plan(task, smallest, pipelines, settings, control)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from imagegen.pipelines.checkpoint import (
 from imagegen.pipelines.warmup import warmup_plans, warmup_sizes
 from tests.unit import tiny_pipelines as tiny
 from tests.unit.tiny_engine import SETTINGS, pipelines
+from tests.unit.tiny_pipelines.control_networks import sd_net
 
 ALL = {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
 FAMILIES: dict[str, tuple[Callable[[], Any], set[str]]] = {
@@ -78,6 +80,19 @@ def test_a_derived_task_that_cannot_be_done_is_not_offered(caplog: pytest.LogCap
         with pytest.raises(InvalidArgument, match="does no image-to-image"):
             engine.generate("x", images=np.zeros((32, 32, 3), np.uint8))
     assert "no image-to-image: FailingPipeline failed in the warm-up" in caplog.text
+
+
+def test_a_task_that_is_not_offered_is_not_warmed_up_with_controls_either(tmp_path: Path) -> None:
+    """It ended the start: the plan of the dropped task was refused as a request would be."""
+    sd_net().save_pretrained(tmp_path / "canny")
+    settings = EngineSettings(model="tiny", controlnets=("canny=canny",))
+    described = describe_pipelines(tiny.sd(), settings, torch.device("cpu"), tmp_path)
+    fails(described.tasks[INPAINTING].pipeline, TypeError("image has to be a PIL image"))
+    with Engine(settings, pipelines=described) as engine:
+        engine.warm_up()
+        tasks = engine.pipelines.description().tasks
+        assert set(tasks) == {TEXT_TO_IMAGE, IMAGE_TO_IMAGE}
+        assert all("control_image" in takes for takes in tasks.values())
 
 
 def test_a_checkpoint_whose_own_task_fails_is_refused_by_its_class() -> None:
