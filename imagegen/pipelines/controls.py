@@ -5,7 +5,8 @@ controlnets = canny=FOLDER,depth=HUB_ID,union=FOLDER ── load_controls ──
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,8 @@ def load_controls(
         folder: where relative folders start.
 
     Raises:
-        OSError: there is no such network.
-        ValueError: one does not fit the checkpoint; it is named.
+        OSError: there is no such network; it is named.
+        ValueError: one does not fit the checkpoint, or gives a type that another one gives too; it is named.
     """
     places = dict(each.partition("=")[::2] for each in settings.controlnets)
     rows = [each for each in rows_of_weights(row.weights) if each.control is not None and set(each.tasks) & set(tasks)]
@@ -105,14 +106,23 @@ def load_controls(
     for name, place in places.items():
         source = folder / native(place)
         where = source if source.is_dir() else place
-        kind = network_class(where)
+        if isinstance(where, str) and (where.startswith("/") or where.count("/") > 1):
+            raise OSError(f"parameter controlnets: {name}={place} is neither a folder that is there nor a hub id")
+        with _named(f"parameter controlnets: {name}={place}"):
+            kind = network_class(where)
         if kind not in by_kind:
             fitting = " or ".join(by_kind) or "none"
             raise ValueError(
                 f"parameter controlnets: {name} is of class {kind}; a {type(base).__name__} takes {fitting}"
             )
-        network = load_network(kind, where, dtype=base.dtype, device=base.device)
-        types |= _types(name, network, kind, by_kind[kind])
+        with _named(f"parameter controlnets: {name}={place}"):
+            network = load_network(kind, where, dtype=base.dtype, device=base.device)
+        given = _types(name, network, kind, by_kind[kind])
+        if twice := given.keys() & types.keys():
+            raise ValueError(
+                f"parameter controlnets: {', '.join(sorted(twice))} of {name} is there already; name it once"
+            )
+        types |= given
     pipelines = {}
     for each in rows:
         assert each.control is not None
@@ -121,6 +131,21 @@ def load_controls(
             made = TaskPipeline.of(derived(base, each, {each.control.component: network}), each)
             pipelines.update({(task, each.control.network): made for task in each.tasks if task in tasks})
     return Controls(types, pipelines)
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Errors of files within the block say whose they are.
+
+    Raises:
+        OSError, ValueError: as the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{what}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
 def _types(name: str, network: torch.nn.Module, kind: str, control: Control) -> dict[str, ControlType]:

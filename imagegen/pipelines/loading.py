@@ -76,6 +76,7 @@ def network_class(source: Path | str) -> str:
 
     Raises:
         OSError: there is no such network.
+        ValueError: its configuration is not one.
     """
     config = _NetworkConfig.load_config(source) if isinstance(source, str) else _saved_config(source)
     return str(config.get("_class_name"))
@@ -99,7 +100,9 @@ class _NetworkConfig(ConfigMixin):
 
 def _saved_config(folder: Path) -> dict[str, Any]:
     """The configuration in the folder of a network."""
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
+    if not isinstance(config, dict):
+        raise ValueError("config.json holds no object")
     return config
 
 

@@ -79,11 +79,37 @@ def test_a_network_that_does_not_fit_is_named(base: Any, networks: Any, message:
         loaded(tmp_path, base(), **networks)
 
 
-def test_a_network_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="nowhere"):
-        describe_pipelines(
-            tiny.sd(), PipelineSettings(controlnets=("canny=no/nowhere/at/all",)), torch.device("cpu"), tmp_path
-        )
+@pytest.mark.parametrize(
+    ("place", "kind", "message"),
+    [
+        ("no/nowhere/at/all", OSError, "is neither a folder that is there nor a hub id"),
+        ("/nowhere", OSError, "is neither a folder that is there nor a hub id"),
+        ("empty", OSError, ".*config.json"),
+        ("torn", ValueError, ".*line 1 column 2"),
+        ("list", ValueError, "config.json holds no object"),
+        ("weightless", OSError, ".*diffusion_pytorch_model"),
+    ],
+)
+def test_a_network_that_cannot_be_read_ends_the_start_by_its_name(
+    place: str, kind: type[Exception], message: str, tmp_path: Path
+) -> None:
+    """The hub was asked for folders that are not there, for 40 s; no message said which parameter was meant."""
+    contents = {"empty": None, "torn": "{", "list": "[]", "weightless": '{"_class_name": "ControlNetModel"}'}
+    for name, config in contents.items():
+        (tmp_path / name).mkdir()
+        if config is not None:
+            (tmp_path / name / "config.json").write_text(config)
+    settings = PipelineSettings(controlnets=(f"canny={place}",))
+    with pytest.raises(kind, match=f"^parameter controlnets: canny={place}:? {message}"):
+        describe_pipelines(tiny.sd(), settings, torch.device("cpu"), tmp_path)
+
+
+@pytest.mark.parametrize("names", [("canny", "union"), ("union", "canny")])
+def test_a_type_of_two_networks_is_refused(names: tuple[str, str], tmp_path: Path) -> None:
+    """One of them was loaded and never used, by the order in which they were named."""
+    networks = {"canny": nets.sdxl_net, "union": nets.sdxl_union}
+    with pytest.raises(ValueError, match=f"parameter controlnets: canny of {names[1]} is there already"):
+        loaded(tmp_path, tiny.sdxl(), **{name: networks[name] for name in names})
 
 
 def test_changed_pipelines_are_those_of_the_controls_too(tmp_path: Path) -> None:
