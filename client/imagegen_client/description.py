@@ -33,6 +33,7 @@ class ModelDescription:
         loras: those that they may name, by name.
         max_references: reference images that a request may have; 0 for a model that does not edit by them.
         least_reference_px: least side of a reference image, in pixels.
+        max_reference_ratio: how many times as long as the other a side of a reference image may be; None for any.
         control_types: what a control image may show, as canny or depth; none without control models.
         max_controls: control images that a request may have.
         has_control_end: whether a control may end before the last step, `control_end`.
@@ -55,6 +56,7 @@ class ModelDescription:
     loras: tuple[str, ...] = ()
     max_references: int = 0
     least_reference_px: int = 1
+    max_reference_ratio: int | None = None
     control_types: tuple[str, ...] = ()
     max_controls: int = 0
     has_control_end: bool = True
@@ -88,6 +90,7 @@ class ModelDescription:
                 loras=tuple(map(str, given.get("loras", ()))),
                 max_references=int(given.get("max_references", 0)),
                 least_reference_px=int(given.get("least_reference_px", 1)),
+                max_reference_ratio=int(given.get("max_reference_ratio") or 0) or None,
                 control_types=tuple(map(str, given.get("control_types", ()))),
                 max_controls=int(given.get("max_controls", 0)),
                 has_control_end=bool(given.get("has_control_end", True)),

@@ -22,13 +22,18 @@ def check_references(sizes: Sequence[tuple[int, ...]], takes: Conditions, model:
         InvalidArgument: names the field and the limit.
     """
     check_reference_count(len(sizes), takes, model)
-    least = takes.least_reference_px
     for index, size in enumerate(sizes):
-        if min(size) < least:
-            raise InvalidArgument(
-                f"reference_image[{index}]",
-                f"{size[0]}x{size[1]} pixels; each side is {least} or more for the model {model}",
-            )
+        if refusal := reference_refusal(size, takes, model):
+            raise InvalidArgument(f"reference_image[{index}]", f"{size[0]}x{size[1]} pixels; {refusal}")
+
+
+def reference_refusal(size: tuple[int, ...], takes: Conditions, model: str) -> str | None:
+    """What a reference of this size, (width, height) in pixels, should be for the model; None where it takes it."""
+    if min(size) < takes.least_reference_px:
+        return f"each side is {takes.least_reference_px} or more for the model {model}"
+    if takes.max_reference_ratio is not None and max(size) > takes.max_reference_ratio * min(size):
+        return f"no side is over {takes.max_reference_ratio} times as long as the other for the model {model}"
+    return None
 
 
 def check_reference_count(count: int, takes: Conditions, model: str) -> None:

@@ -52,6 +52,9 @@ class Conditions(BaseModel):
 
     max_references: int = Field(default=0, description="most reference images of a request")
     least_reference_px: int = Field(default=1, description="least side of a reference image, pixels")
+    max_reference_ratio: int | None = Field(
+        default=None, description="how many times as long as the other a side of a reference may be; None for any"
+    )
     control_types: tuple[str, ...] = Field(default=(), description="what a control image may show")
     max_controls: int = Field(default=0, description="most control images of a request")
     control_tasks: tuple[str, ...] = Field(default=(), description="tasks that take control images")

@@ -52,22 +52,31 @@ def mask_on_host(mask: Pixels, size: tuple[int, int]) -> torch.Tensor:
 
 
 def reference_argument(
-    references: Sequence[Pixels], takes: References, size: tuple[int, int], device: torch.device
+    references: Sequence[Pixels], takes: References, size: tuple[int, int], device: torch.device, least_px: int = 1
 ) -> Any:
-    """The references, uint8 [H, W, 3] each, in the form that the class takes; `size` is that of the image made."""
+    """The references in the form that the class takes.
+
+    Args:
+        references: uint8 [H, W, 3] each.
+        takes: how.
+        size: (width, height) of the image made.
+        device: of tensors.
+        least_px: least side of one that is scaled: a pipeline that rounds sides down to this would be left with none.
+    """
     if takes.form is Form.TENSOR_AT_SIZE:
         return image_on_device(references[0], size, device)
     images = [Image.fromarray(reference) for reference in references]
     if takes.form is Form.PIL_OF_AREA:
-        return _of_area(images[0], size[0] * size[1])
+        return _of_area(images[0], size[0] * size[1], least_px)
     return images if takes.form is Form.PIL_LIST else images[0]
 
 
-def _of_area(image: Image.Image, area_px: int) -> Image.Image:
-    """The image scaled to about so many pixels."""
+def _of_area(image: Image.Image, area_px: int, least_px: int) -> Image.Image:
+    """The image scaled to about so many pixels, no side shorter than `least_px`."""
     scale = math.sqrt(area_px / (image.width * image.height))
     return image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
+        (max(least_px, round(image.width * scale)), max(least_px, round(image.height * scale))),
+        Image.Resampling.LANCZOS,
     )
 
 

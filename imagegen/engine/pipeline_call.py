@@ -137,7 +137,9 @@ def generate_image(
         **({} if task.row.size is None else task.row.size(width, height)),
     }
     if task.row.references is not None and plan.references:
-        asked["image"] = reference_argument(plan.references, task.row.references, plan.size, pipelines.device)
+        asked["image"] = reference_argument(
+            plan.references, task.row.references, plan.size, pipelines.device, pipelines.granularity_px
+        )
     if task.row.control is not None:
         asked |= control_arguments(
             plan.controls, task.row.control, pipelines.controls.of(plan.control_types), plan.size, pipelines.device

@@ -116,6 +116,7 @@ class Capabilities(BaseModel):
     loras: list[str]
     max_references: int
     least_reference_px: int
+    max_reference_ratio: int | None
     control_types: list[str]
     max_controls: int
     has_control_end: bool

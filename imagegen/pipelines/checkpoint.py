@@ -88,7 +88,11 @@ class Pipelines:
         if references is None:
             return conditions
         return conditions.model_copy(
-            update={"max_references": references.most, "least_reference_px": references.least_px}
+            update={
+                "max_references": references.most,
+                "least_reference_px": references.least_px,
+                "max_reference_ratio": references.max_ratio,
+            }
         )
 
     def description(self) -> ModelDescription:
@@ -109,11 +113,12 @@ class Pipelines:
             scheduler=self.scheduler_name,
             previews=self.projection is not None,
             takes_loras=self.takes_loras,
-            max_references=self.conditions.max_references,
-            least_reference_px=self.conditions.least_reference_px,
-            control_types=self.conditions.control_types,
-            max_controls=self.conditions.max_controls,
-            has_control_end=self.conditions.has_control_end,
+            max_references=conditions.max_references,
+            least_reference_px=conditions.least_reference_px,
+            max_reference_ratio=conditions.max_reference_ratio,
+            control_types=conditions.control_types,
+            max_controls=conditions.max_controls,
+            has_control_end=conditions.has_control_end,
         )
 
 

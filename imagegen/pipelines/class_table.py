@@ -33,6 +33,9 @@ _UNION_MODES = ("pose", "depth", "scribble", "canny", "normal", "segment", "tile
 # The card of InstantX's and Shakker Labs' FLUX.1-dev-Controlnet-Union.
 _FLUX_MODES = ("canny", "tile", "depth", "blur", "pose", "gray", "lq")
 
+# Qwen's processor refuses more than 200, after the pipeline has rounded both sides to 32 pixels.
+_QWEN_RATIO = 100
+
 _NET = Control("ControlNetModel", several="MultiControlNetModel")
 _NET_OF_TEXT = Control("ControlNetModel", several="MultiControlNetModel", image="image")
 _UNION = Control("ControlNetUnionModel", mode="control_mode", modes=_UNION_MODES)
@@ -116,13 +119,13 @@ _ROWS = (
         "Flux2Pipeline",
         "flux2",
         (*_TEXT, *_EDIT),
-        references=References(16, Form.PIL_LIST, least_px=64, keeps_size=True),
+        references=References(16, Form.PIL_LIST, least_px=64, max_ratio=8, keeps_size=True),
     ),
     PipelineClass(
         "Flux2KleinPipeline",
         "flux2-klein",
         (*_TEXT, *_EDIT),
-        references=References(16, Form.PIL_LIST, least_px=64, keeps_size=True),
+        references=References(16, Form.PIL_LIST, least_px=64, max_ratio=8, keeps_size=True),
     ),
     PipelineClass("PixArtSigmaPipeline", "pixart-sigma", _TEXT, size=_as_asked),
     # In a single step it takes a second result of the scheduler, which none but a few have.
@@ -133,16 +136,26 @@ _ROWS = (
     PipelineClass("QwenImageImg2ImgPipeline", "qwen-image", _IMAGE),
     PipelineClass("QwenImageInpaintPipeline", "qwen-image", _MASK),
     PipelineClass("QwenImageControlNetPipeline", "qwen-image", _TEXT, control=_QWEN_NET),
-    PipelineClass("QwenImageEditPipeline", "qwen-image-edit", _EDIT, references=References(1, Form.PIL)),
+    PipelineClass(
+        "QwenImageEditPipeline", "qwen-image-edit", _EDIT, references=References(1, Form.PIL, max_ratio=_QWEN_RATIO)
+    ),
     PipelineClass("QwenImageEditInpaintPipeline", "qwen-image-edit", _MASK, image=Form.PIL),
     PipelineClass(
-        "QwenImageEditPlusPipeline", "qwen-image-edit-plus", _EDIT, references=References(16, Form.PIL_LIST, size_of=-1)
+        "QwenImageEditPlusPipeline",
+        "qwen-image-edit-plus",
+        _EDIT,
+        references=References(16, Form.PIL_LIST, max_ratio=_QWEN_RATIO, size_of=-1),
     ),
     PipelineClass("ZImagePipeline", "z-image", _TEXT),
     PipelineClass("ZImageImg2ImgPipeline", "z-image", _IMAGE),
     PipelineClass("ZImageInpaintPipeline", "z-image", _MASK),
     PipelineClass("ZImageControlNetPipeline", "z-image", _TEXT, control=_Z_NET),
-    PipelineClass("ZImageOmniPipeline", "z-image-omni", (*_TEXT, *_EDIT), references=References(16, Form.PIL_LIST)),
+    PipelineClass(
+        "ZImageOmniPipeline",
+        "z-image-omni",
+        (*_TEXT, *_EDIT),
+        references=References(16, Form.PIL_LIST, least_px=64, max_ratio=8),
+    ),
 )
 
 TABLE = {row.name: row for row in _ROWS}

@@ -29,6 +29,7 @@ class References:
         most: how many a call takes.
         form: how.
         least_px: least side of one, in pixels.
+        max_ratio: how many times as long as the other a side of one may be; None for any.
         size_of: whose proportions an image of size "auto" gets: 0 the first one's, -1 the last one's.
         keeps_size: whether it gets its size too; else the model's native area.
     """
@@ -36,6 +37,7 @@ class References:
     most: int
     form: Form
     least_px: int = 1
+    max_ratio: int | None = None
     size_of: int = 0
     keeps_size: bool = False
 

@@ -48,6 +48,7 @@ def _conditions(description: ModelDescription) -> Conditions:
     return Conditions.model_construct(
         max_references=description.max_references,
         least_reference_px=description.least_reference_px,
+        max_reference_ratio=description.max_reference_ratio,
         control_types=description.control_types,
         max_controls=description.max_controls,
         control_tasks=tuple(task for task, takes in description.tasks.items() if "control_image" in takes),

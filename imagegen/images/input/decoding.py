@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagegen.api.conditions import reference_refusal
 from imagegen.api.limits import RequestRules, fit_within
 from imagegen.api.tensors import Pixels
 from imagegen.file_names import native
@@ -116,10 +117,8 @@ class Decoders:
 
 def _reference_size(original: tuple[int, int], rules: RequestRules) -> tuple[int, int]:
     size = fit_within(original, rules.limits)
-    least = 1 if rules.conditions is None else rules.conditions.least_reference_px
-    if min(size) < least:
+    refusal = None if rules.conditions is None else reference_refusal(size, rules.conditions, rules.model)
+    if refusal is not None:
         within = "" if size == original else f", within the limits {size[0]}x{size[1]}"
-        raise ImageError(
-            f"has {original[0]}x{original[1]} pixels{within}; each side is {least} or more for the model {rules.model}"
-        )
+        raise ImageError(f"has {original[0]}x{original[1]} pixels{within}; {refusal}")
     return size

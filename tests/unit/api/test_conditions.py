@@ -12,13 +12,13 @@ from imagegen.api.errors import InvalidArgument
 from imagegen.api.limits import NO_CONDITIONS, Conditions
 from imagegen_client import INPAINTING, TEXT_TO_IMAGE
 
-EDITS = Conditions(max_references=3, least_reference_px=64)
+EDITS = Conditions(max_references=3, least_reference_px=64, max_reference_ratio=8)
 CANNY = Conditions(control_types=("canny",), max_controls=1, control_tasks=(TEXT_TO_IMAGE,), has_control_end=False)
 SEVERAL = Conditions(control_types=("canny", "depth"), max_controls=2, control_tasks=(TEXT_TO_IMAGE,))
 
 
 def test_references_within_the_limits_are_taken() -> None:
-    check_references([(64, 64), (64, 2000), (100, 80)], EDITS, "toy")
+    check_references([(64, 64), (64, 512), (100, 80)], EDITS, "toy")
     check_references([], NO_CONDITIONS, "toy")
 
 
@@ -39,6 +39,14 @@ def test_more_references_than_the_model_takes_are_refused(takes: Conditions, cou
 def test_a_reference_that_is_too_small_is_named() -> None:
     with pytest.raises(InvalidArgument, match="63x64 pixels; each side is 64 or more for the model toy") as refused:
         check_references([(64, 64), (63, 64)], EDITS, "toy")
+    assert refused.value.field == "reference_image[1]"
+
+
+@pytest.mark.parametrize("size", [(64, 513), (800, 99)])
+def test_a_reference_that_is_too_long_is_named(size: tuple[int, int]) -> None:
+    """Flux.2 ended such a request in a ValueError, after all work before the denoiser."""
+    with pytest.raises(InvalidArgument, match=r"no side is over 8 times as long as the other") as refused:
+        check_references([(64, 64), size], EDITS, "toy")
     assert refused.value.field == "reference_image[1]"
 
 

@@ -25,6 +25,7 @@ LATER = {
     "loras": (),
     "max_references": 0,
     "least_reference_px": 1,
+    "max_reference_ratio": None,
     "control_types": (),
     "max_controls": 0,
     "has_control_end": True,
@@ -45,6 +46,7 @@ def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> Non
     offering = replace(DESCRIPTION, takes_loras=True, loras=("dusk", "outline"))
     assert ModelDescription.from_json(offering.to_json()) == offering
     edits = replace(DESCRIPTION, tasks={EDITING: ("control_image",)}, max_references=3, least_reference_px=64)
+    edits = replace(edits, max_reference_ratio=8)
     assert ModelDescription.from_json(edits.to_json()) == edits
     controlled = replace(
         DESCRIPTION,

@@ -77,6 +77,13 @@ def test_a_reference_of_the_area_of_the_image_keeps_its_proportions() -> None:
     assert made.size == (32, 128)
 
 
+def test_no_side_of_such_a_reference_is_shorter_than_what_is_left_of_it() -> None:
+    """Flux Kontext rounds sides down to 16 pixels; of 4000x1 nothing was left, which ended in a ZeroDivisionError."""
+    long = image(1, height=1, width=4000)[0]
+    made = reference_argument((long,), References(1, Form.PIL_OF_AREA), (64, 64), CPU, 16)
+    assert made.size == (4048, 16)
+
+
 def test_one_control_is_plain_values_and_several_are_lists() -> None:
     one = arguments_of("StableDiffusionControlNetImg2ImgPipeline", (0.5, 0.8))
     assert one.pop("control_image").shape == (1, 3, 32, 48)

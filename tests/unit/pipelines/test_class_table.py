@@ -7,6 +7,7 @@ from typing import Any
 
 import diffusers
 import pytest
+from diffusers.pipelines.flux2.image_processor import Flux2ImageProcessor
 
 from imagegen.pipelines.class_table import TABLE, row_of, rows_of_weights
 from imagegen.pipelines.denoisers import DENOISERS
@@ -105,3 +106,12 @@ def test_a_class_has_the_row_of_the_nearest_that_it_is_derived_from() -> None:
     derived = type("OwnPipeline", (diffusers.StableDiffusionXLImg2ImgPipeline,), {})
     assert row_of(derived) is TABLE["StableDiffusionXLImg2ImgPipeline"]
     assert row_of(diffusers.CogVideoXPipeline) is None
+
+
+@pytest.mark.parametrize("name", ["Flux2Pipeline", "Flux2KleinPipeline", "ZImageOmniPipeline"])
+def test_references_have_the_limits_of_the_processor_that_checks_them(name: str) -> None:
+    takes = TABLE[name].references
+    assert takes is not None
+    processor = inspect.signature(Flux2ImageProcessor.check_image_input).parameters
+    assert takes.least_px == processor["min_side_length"].default
+    assert takes.max_ratio == processor["max_aspect_ratio"].default

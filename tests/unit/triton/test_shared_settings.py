@@ -52,6 +52,7 @@ def test_what_the_model_takes_of_references_and_controls_is_of_its_description(f
         tasks={"editing": (), "text-to-image": ("guidance_scale", "control_image")},
         max_references=3,
         least_reference_px=64,
+        max_reference_ratio=8,
         control_types=("canny", "depth"),
         max_controls=2,
         has_control_end=False,
@@ -60,6 +61,7 @@ def test_what_the_model_takes_of_references_and_controls_is_of_its_description(f
     assert rules().conditions == Conditions(
         max_references=3,
         least_reference_px=64,
+        max_reference_ratio=8,
         control_types=("canny", "depth"),
         max_controls=2,
         control_tasks=("text-to-image",),

@@ -16,7 +16,10 @@ from imagegen.images.input.source import Encoded
 
 Write = Callable[..., bytes]
 RULES = RequestRules(
-    limits=RequestLimits(max_side_px=64), granularity_px=8, model="toy", conditions=Conditions(least_reference_px=16)
+    limits=RequestLimits(max_side_px=64),
+    granularity_px=8,
+    model="toy",
+    conditions=Conditions(least_reference_px=16, max_reference_ratio=3),
 )
 
 
@@ -73,9 +76,10 @@ def test_a_reference_is_scaled_and_never_cropped(decoders: Decoders, encoded: Wr
     [
         ((40, 15), "has 40x15 pixels; each side is 16 or more for the model toy"),
         ((256, 32), "has 256x32 pixels, within the limits 64x8; each side is 16 or more for the model toy"),
+        ((64, 20), "has 64x20 pixels; no side is over 3 times as long as the other for the model toy"),
     ],
 )
-def test_a_reference_below_the_least_side_is_refused_by_what_would_be_used(
+def test_a_reference_that_the_model_cannot_use_is_refused_by_what_would_be_used(
     decoders: Decoders, encoded: Write, size: tuple[int, int], says: str
 ) -> None:
     data = encoded(Image.new("RGB", size))
