@@ -195,7 +195,9 @@ def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: PipelineSett
     if request.num_inference_steps is not None:
         least = pipeline.row.least_steps
         if request.num_inference_steps < least:
-            raise InvalidArgument("num_inference_steps", f"{request.num_inference_steps}; {least} is this model's least")
+            raise InvalidArgument(
+                "num_inference_steps", f"{request.num_inference_steps}; {least} is this model's least"
+            )
         return request.num_inference_steps
     if settings.default_num_inference_steps is not None:
         return settings.default_num_inference_steps
