@@ -16,8 +16,9 @@ import torch
 from imagegen.engine.adapters.adapter_table import Updates
 from imagegen.engine.attention_swap import AttentionSwap
 from imagegen.engine.cached_encoders import CachedEncoder
-from imagegen.engine.collate import DenoiserCall, describe, main_argument
+from imagegen.engine.collate import DenoiserCall, describe
 from imagegen.engine.content_cache import ContentCache
+from imagegen.engine.denoiser_arguments import main_argument
 from imagegen.engine.family_rules import SAME_AT_EVERY_STEP
 from imagegen.engine.finite_check import CheckedVae, FiniteCheck
 from imagegen.engine.host_scheduler import own_scheduler

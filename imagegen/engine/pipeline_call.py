@@ -109,7 +109,8 @@ def generate_image(
     pixels = width * height
     forecast = None if plan.step_interval == 1 else StepForecast(plan.step_interval)
     pipeline = attach(base, timer.run_call, pixels, check, truncation, scheduler, pipelines.device, updates, forecast)
-    image = argument = mask = mask_argument = None
+    image = mask = mask_argument = None
+    argument: Any = None
     if plan.images is not None:
         given = plan.images[index % len(plan.images)]
         input_size = width // pipelines.upscaling, height // pipelines.upscaling
