@@ -19,7 +19,6 @@ from imagegen.engine.adapters.adapter_table import AdapterTable, Updates, adapte
 from imagegen.engine.adapters.row_updates import applied, mixes_rows, rows_not_first
 from imagegen.engine.adapters.span_hooks import RowsNotFirstError
 from imagegen.engine.compiled.compiled_forward import compiled_forward
-from imagegen.engine.denoiser_arguments import first_tensor, is_nothing, network_of, rows_of
 from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE, SCALE_DIMENSIONS
 from imagegen.engine.merge_rules import (
     PER_ROW,
@@ -31,6 +30,7 @@ from imagegen.engine.merge_rules import (
     rule_of,
     scale_a_row,
 )
+from imagegen.engine.signature import first_tensor, rows_of, signature_of
 from imagegen.engine.transfer import to_device
 
 
@@ -84,9 +84,9 @@ def describe(
         updates: what adapters add to the module. Calls of different updates share a forward wherever the module's
             layers tell rows apart.
     """
-    network = network_of(module)
-    bound = network.bound(args, kwargs)
-    main = network.main_argument(bound)
+    signature = signature_of(module)
+    bound = signature.bound(args, kwargs)
+    main = signature.main_argument(bound)
     rows = rows_of(main)
     pixels = rows * pixels_per_row
     call = DenoiserCall(
@@ -99,15 +99,17 @@ def describe(
         around=around or nullcontext,
         updates=updates,
     )
-    if around is not None or main is None or len(args) > len(network.names):
+    if around is not None or main is None or len(args) > len(signature.names):
         return call
     rules = []
-    family = network.family
+    family = signature.family
     try:
         if family in PREPARE:
             bound = PREPARE[family](bound)
         # Some pipelines say that there is nothing where others say nothing.
-        bound = {name: value for name, value in bound.items() if not (is_nothing(value) and name in network.optional)}
+        bound = {
+            name: value for name, value in bound.items() if not (_is_nothing(value) and name in signature.optional)
+        }
         for name, value in bound.items():
             if name in PER_ROW and value is not None:
                 bound[name] = value = per_row(value, rows)
@@ -235,6 +237,10 @@ def _run_alone(call: DenoiserCall, ranks: Ranks | None) -> Any:
         with call.around(), applied(call.module, table):
             return call.module(*args, **given)
     return ranks.run(call.module, args, given, None, call.rows, table)
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (type(value) is dict and not value)
 
 
 def _split(output: Any, counts: Sequence[int], total: int, samples: bool) -> list[Any]:

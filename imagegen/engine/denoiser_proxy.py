@@ -18,13 +18,13 @@ from imagegen.engine.attention_swap import AttentionSwap
 from imagegen.engine.cached_encoders import CachedEncoder
 from imagegen.engine.collate import DenoiserCall, describe
 from imagegen.engine.content_cache import ContentCache
-from imagegen.engine.denoiser_arguments import main_argument
 from imagegen.engine.family_rules import SAME_AT_EVERY_STEP
 from imagegen.engine.finite_check import CheckedVae, FiniteCheck
 from imagegen.engine.host_scheduler import own_scheduler
 from imagegen.engine.module_proxy import ModuleProxy, unwrapped
 from imagegen.engine.prompt_truncation import PromptTruncation, WatchedTokenizer
 from imagegen.engine.shared_step import watch_steps
+from imagegen.engine.signature import main_argument
 from imagegen.engine.step_forecast import CallForecast, ControlForecast, StepForecast
 from imagegen.pipelines.classes import SWAPS_ATTENTION
 from imagegen.pipelines.denoisers import DENOISERS

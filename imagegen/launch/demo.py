@@ -1,6 +1,7 @@
 """`imagegen demo`: a real Triton server makes images of every task that its model does, and shows where the time went.
 
-From text, with LoRA adapters, from an image URL, and by inpainting; what the model does not do is named.
+From text, with LoRA adapters, from an image URL, by inpainting, and from a reference; what the model does not do is
+named.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.image_host import image_host
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen_client import (
+    EDITING,
     IMAGE_TO_IMAGE,
     INPAINTING,
     TASKS,
@@ -39,6 +41,7 @@ from imagegen_client import (
 _STAGES = ("preprocess", "queue", "encode", "denoise", "decode", "postprocess")
 _BORDER = 6  # of an image's side, the part at each end that inpainting keeps
 _PROMPT = "a large red heart in the center on a blue background"
+_CONTROLLED_PROMPT = "a large green heart on a yellow background"
 _BUNDLED = {"num_inference_steps": 20, "guidance_scale": 5.0}  # what suits the bundled checkpoint
 
 
@@ -108,6 +111,7 @@ def _generate(
     if TEXT_TO_IMAGE in model.tasks:
         first = generate(TEXT_TO_IMAGE, prompt=_PROMPT, n=2)
         _generate_with_adapters(client, model.loras, folder, console, settings)
+        _generate_with_control(client, model, first, folder, console, settings)
     else:
         first = _disc(model)
     if IMAGE_TO_IMAGE in model.tasks:
@@ -127,6 +131,9 @@ def _generate(
             mask=base64.b64encode(_middle(Image.open(io.BytesIO(first)).size)).decode(),
             strength=1.0,
         )
+    if EDITING in model.tasks:
+        reference = _large_enough(first, model.least_reference_px)
+        generate(EDITING, prompt="the same picture on a green background", reference_image=reference)
     return results
 
 
@@ -147,6 +154,34 @@ def _generate_with_adapters(
             path.write_bytes(result.images[0])
             rows = result.metadata["mean_batch_rows"]
             console.print(f"{'LoRA':15} {path}, in forwards of {rows:g} rows, shared with the others", soft_wrap=True)
+
+
+def _generate_with_control(
+    client: ImageClient,
+    model: ModelDescription,
+    first: bytes,
+    folder: Path,
+    console: Console,
+    settings: Mapping[str, Any],
+) -> None:
+    """Another image that follows the first one, by a control image that the server can make of it."""
+    if "control_image" not in model.tasks[TEXT_TO_IMAGE] or not model.control_preprocessors:
+        return
+    kind = model.control_preprocessors[0]
+    with console.status(f"Generating: control by {kind} …"):
+        result = client.generate(
+            _CONTROLLED_PROMPT,
+            control_image=first,
+            control_type=kind,
+            control_preprocess=True,
+            return_control=True,
+            seed=7,
+            **settings,
+        )
+    for name, image in ((f"control-{kind}", result.used_control_images[0]), ("controlled", result.images[0])):
+        path = folder / f"{name}.png"
+        path.write_bytes(image)
+        console.print(f"{'control':15} {path}", soft_wrap=True)
 
 
 def _table(results: dict[str, GenerateResult]) -> Table:
@@ -177,6 +212,13 @@ def _disc(model: ModelDescription) -> bytes:
     image = Image.new("RGB", (width, height), (40, 70, 200))
     ImageDraw.Draw(image).ellipse((width // 4, height // 4, width * 3 // 4, height * 3 // 4), fill=(210, 30, 40))
     return _png(image)
+
+
+def _large_enough(image: bytes, least_px: int) -> bytes:
+    """The image, or where a side is shorter than `least_px`, a larger one of it."""
+    picture = Image.open(io.BytesIO(image))
+    factor = -(-least_px // min(picture.size))
+    return image if factor <= 1 else _png(picture.resize((picture.width * factor, picture.height * factor)))
 
 
 def _png(image: Image.Image) -> bytes:

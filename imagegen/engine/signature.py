@@ -1,4 +1,4 @@
-"""The arguments of a denoiser's call by name, whatever its class and however the pipeline gave them."""
+"""What the arguments of a denoiser's forward are, read once a module: their names, and which of them it denoises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imagegen.engine.merge_rules import MAIN
 
 
 @dataclass(frozen=True)
-class Network:
+class Signature:
     """What all calls of a module have in common.
 
     Attributes:
@@ -39,28 +39,29 @@ class Network:
         return None
 
 
-_networks: WeakKeyDictionary[Any, Network] = WeakKeyDictionary()
+_signatures: WeakKeyDictionary[Any, Signature] = WeakKeyDictionary()
 
 
-def network_of(module: Any) -> Network:
-    """What is known of a module, compiled or not; remembered."""
-    network = _networks.get(module)
-    if network is None:
-        own = getattr(module, "_orig_mod", module)  # of a compiled module
+def signature_of(module: Any) -> Signature:
+    """The signature of a module's forward; a compiled module has that of its own."""
+    signature = _signatures.get(module)
+    if signature is None:
+        own = getattr(module, "_orig_mod", module)
         parameters = inspect.signature(own.forward).parameters.values()
         names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         optional = frozenset(p.name for p in parameters if p.default is None)
-        network = _networks[module] = Network(type(own).__name__, names, optional)
-    return network
+        signature = _signatures[module] = Signature(type(own).__name__, names, optional)
+    return signature
 
 
-def is_nothing(value: Any) -> bool:
-    """Whether an argument says as much as one that is left out, where that is None."""
-    return value is None or (type(value) is dict and not value)
+def main_argument(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """What a denoiser is to denoise in a call: a tensor, or a list of one a row; None where that is not known."""
+    signature = signature_of(module)
+    return signature.main_argument(signature.bound(args, kwargs))
 
 
 def rows_of(main: Any) -> int:
-    """Length of the batch dimension of a main argument, 1 or more."""
+    """Rows of a call with this main argument, 1 or more."""
     if isinstance(main, torch.Tensor) and main.ndim:
         return max(1, main.shape[0])
     return max(1, len(main)) if isinstance(main, (list, tuple)) else 1
@@ -71,9 +72,3 @@ def first_tensor(main: Any) -> torch.Tensor:
     while isinstance(main, (list, tuple)) and main:
         main = main[0]
     return main if isinstance(main, torch.Tensor) else torch.empty(0)
-
-
-def main_argument(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """What a denoiser is to denoise in a call: a tensor, or a list of one a row; None where that is not known."""
-    network = network_of(module)
-    return network.main_argument(network.bound(args, kwargs))
