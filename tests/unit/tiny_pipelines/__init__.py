@@ -1,10 +1,11 @@
 """Pipelines of many families with tiny random weights, built in memory: no files, no network, a second or less each."""
 
-from tests.unit.tiny_pipelines.flux import flux, flux2, flux2_klein, flux_kontext
+from tests.unit.tiny_pipelines.flux import flux, flux2, flux2_klein, flux_fill, flux_kontext
 from tests.unit.tiny_pipelines.parts import SIDE_PX, WIDTH, WORDS, tokenizer
 from tests.unit.tiny_pipelines.qwen import qwen_edit, qwen_edit_plus, qwen_image
 from tests.unit.tiny_pipelines.transformers import lumina2, pixart_alpha, pixart_sigma, sana, sd3
 from tests.unit.tiny_pipelines.unets import (
+    latent_consistency,
     sd,
     sd_controlnet,
     sd_for_adapters,
@@ -27,7 +28,9 @@ __all__ = [
     "flux",
     "flux2",
     "flux2_klein",
+    "flux_fill",
     "flux_kontext",
+    "latent_consistency",
     "lumina2",
     "pixart_alpha",
     "pixart_sigma",

@@ -10,6 +10,7 @@ from diffusers import (
     Flux2KleinPipeline,
     Flux2Pipeline,
     Flux2Transformer2DModel,
+    FluxFillPipeline,
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
@@ -63,6 +64,11 @@ def flux(guidance_embeds: bool = True, kind: Any = FluxPipeline, double_blocks: 
 def flux_kontext() -> Any:
     """Flux Kontext: edits an image by instruction, and generates without one too."""
     return flux(kind=FluxKontextPipeline)
+
+
+def flux_fill() -> Any:
+    """Flux Fill: latents of the image and the mask lie beside those that are denoised."""
+    return flux(kind=FluxFillPipeline, channels=3 * 16)
 
 
 def flux2() -> Any:
