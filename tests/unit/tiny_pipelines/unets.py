@@ -21,6 +21,7 @@ from diffusers import (
     StableDiffusionUpscalePipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInstructPix2PixPipeline,
+    StableDiffusionXLPAGPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -164,6 +165,11 @@ def _sdxl_parts() -> dict[str, Any]:
 def sdxl() -> Any:
     """Stable Diffusion XL: two text encoders, size conditioning."""
     return quiet(StableDiffusionXLPipeline(**_sdxl_parts()))
+
+
+def sdxl_pag() -> Any:
+    """Stable Diffusion XL with perturbed attention guidance."""
+    return quiet(StableDiffusionXLPAGPipeline(**_sdxl_parts(), pag_applied_layers=["mid"]))
 
 
 def sdxl_refiner() -> Any:
