@@ -22,7 +22,7 @@ class ByName(torch.nn.Module):
 
 def test_names_and_what_may_be_left_out() -> None:
     signature = signature_of(ByPosition())
-    assert (signature.family, signature.names, signature.optional) == ("ByPosition", ("latents", "t"), {"t"})
+    assert (signature.family, signature.names, signature.optional) == ("ByPosition", ("latents", "t"), frozenset({"t"}))
     assert signature.bound([1], {"t": 2}) == {"latents": 1, "t": 2}
 
 
