@@ -102,6 +102,7 @@ def load_controls(
     rows = [each for each in rows_of_weights(row.weights) if each.control is not None and set(each.tasks) & set(tasks)]
     by_kind: dict[str, Control] = {each.control.network: each.control for each in rows if each.control is not None}
     types: dict[str, ControlType] = {}
+    loaded: dict[str, Any] = {}  # a network may have several names
     for name, place in places.items():
         source = folder / native(place)
         where = source if source.is_dir() else place
@@ -111,8 +112,9 @@ def load_controls(
             raise ValueError(
                 f"parameter controlnets: {name} is of class {kind}; a {type(base).__name__} takes {fitting}"
             )
-        network = load_network(kind, where, dtype=base.dtype, device=base.device)
-        types |= _types(name, network, kind, by_kind[kind])
+        if place not in loaded:
+            loaded[place] = load_network(kind, where, dtype=base.dtype, device=base.device)
+        types |= _types(name, loaded[place], kind, by_kind[kind])
     pipelines = {}
     for each in rows:
         assert each.control is not None

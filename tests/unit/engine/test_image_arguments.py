@@ -123,3 +123,16 @@ def test_the_networks_of_a_request_take_their_place_in_a_copy() -> None:
     assert isinstance(several, MultiControlNetModel)
     assert list(several.nets) == [canny.network, depth.network]
     assert pipeline.controlnet is own
+
+
+def test_a_reference_that_is_made_of_the_images_size_is_cut_and_not_bent() -> None:
+    left_red = np.zeros((32, 64, 3), np.uint8)
+    left_red[:, :16] = (255, 0, 0)
+    made = reference_argument((left_red,), References(1, Form.TENSOR_AT_SIZE), (32, 32), CPU)
+    assert made.shape == (1, 3, 32, 32)
+    assert made.max() == 0  # the middle half, with nothing of the outer quarter
+
+
+def test_of_a_thin_reference_a_few_tokens_are_left() -> None:
+    made = reference_argument((image(1, height=2, width=800)[0],), References(1, Form.PIL_OF_AREA), (64, 64), CPU)
+    assert min(made.size) == 32
