@@ -17,7 +17,6 @@ from imagegen.pipelines.controls import ControlType
 from imagegen.pipelines.pipeline_class import Control, Form, References
 from imagegen.pipelines.plan_images import PlannedControl
 
-
 _LEAST_SIDE_PX = 32  # pipelines round sides down to whole tokens, of up to 16 pixels
 
 
