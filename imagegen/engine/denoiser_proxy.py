@@ -18,6 +18,7 @@ from imagegen.engine.attention_swap import AttentionSwap
 from imagegen.engine.cached_encoders import CachedEncoder
 from imagegen.engine.collate import DenoiserCall, describe
 from imagegen.engine.content_cache import ContentCache
+from imagegen.engine.family_rules import SAME_AT_EVERY_STEP
 from imagegen.engine.finite_check import CheckedVae, FiniteCheck
 from imagegen.engine.host_scheduler import own_scheduler
 from imagegen.engine.module_proxy import ModuleProxy, unwrapped
@@ -58,7 +59,7 @@ class DenoiserProxy(ModuleProxy):
     """
 
     __slots__ = (
-        *("_context", "_forecast", "_pixels_per_row", "_run_call", "_state_managers"),
+        *("_context", "_first", "_forecast", "_pixels_per_row", "_run_call", "_state_managers"),
         *("_suffix", "_swap", "_updates", "_used"),
     )
 
@@ -80,6 +81,7 @@ class DenoiserProxy(ModuleProxy):
         self._state_managers = _state_managers(module)
         self._suffix = f"@{next(_run_numbers)}"
         self._context: tuple[str, dict[str, Any]] = ("", {})
+        self._first: dict[Any, torch.Tensor] = {}  # of the arguments that are the same at every step, by name and shape
         self._used: set[str] = set()  # names of this image's cache contexts
         self._swap = AttentionSwap(module) if swaps_attention else None
         if self._state_managers:  # also for an image that fails
@@ -101,6 +103,9 @@ class DenoiserProxy(ModuleProxy):
             self._swap.suspend()
         alone = self._swap is not None or bool(self._state_managers)
         around = self._around() if alone else None
+        for name in SAME_AT_EVERY_STEP.get(type(self._module).__name__, ()):  # else their content is read each time
+            if name in kwargs:
+                kwargs[name] = self._first.setdefault((name, kwargs[name].shape), kwargs[name])
         return self._run_call(describe(self._module, args, kwargs, self._pixels_per_row, around, self._updates))
 
     @contextmanager

@@ -65,6 +65,9 @@ def as_tuple(arguments: Arguments) -> Arguments:
     return arguments | {"return_dict": False}
 
 
+SAME_AT_EVERY_STEP = {"Flux2Transformer2DModel": ("img_ids",)}
+"""Arguments that a pipeline makes anew at each step, although of one shape they are the same for an image."""
+
 SCALE_DIMENSIONS = {
     "ControlNetModel": 4,
     "ControlNetUnionModel": 4,

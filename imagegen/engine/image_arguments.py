@@ -17,6 +17,8 @@ from imagegen.pipelines.controls import ControlType
 from imagegen.pipelines.pipeline_class import Control, Form, References
 from imagegen.pipelines.plan_images import PlannedControl
 
+_LEAST_SIDE_PX = 32  # pipelines round sides down to whole tokens, of up to 16 pixels
+
 
 def image_on_device(image: Pixels, size: tuple[int, int], device: torch.device) -> torch.Tensor:
     """uint8 [H, W, 3] to float32 [1, 3, height, width] in 0..1.
@@ -52,32 +54,31 @@ def mask_on_host(mask: Pixels, size: tuple[int, int]) -> torch.Tensor:
 
 
 def reference_argument(
-    references: Sequence[Pixels], takes: References, size: tuple[int, int], device: torch.device, least_px: int = 1
+    references: Sequence[Pixels], takes: References, size: tuple[int, int], device: torch.device
 ) -> Any:
-    """The references in the form that the class takes.
-
-    Args:
-        references: uint8 [H, W, 3] each.
-        takes: how.
-        size: (width, height) of the image made.
-        device: of tensors.
-        least_px: least side of one that is scaled: a pipeline that rounds sides down to this would be left with none.
-    """
+    """The references, uint8 [H, W, 3] each, in the form that the class takes; `size` is that of the image made."""
     if takes.form is Form.TENSOR_AT_SIZE:
-        return image_on_device(references[0], size, device)
+        return image_on_device(_of_proportions(references[0], size), size, device)
     images = [Image.fromarray(reference) for reference in references]
     if takes.form is Form.PIL_OF_AREA:
-        return _of_area(images[0], size[0] * size[1], least_px)
+        return _of_area(images[0], size[0] * size[1])
     return images if takes.form is Form.PIL_LIST else images[0]
 
 
-def _of_area(image: Image.Image, area_px: int, least_px: int) -> Image.Image:
-    """The image scaled to about so many pixels, no side shorter than `least_px`."""
+def _of_proportions(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """The middle of an image uint8 [H, W, 3] that has the proportions of `size`, (width, height)."""
+    height, width = image.shape[:2]
+    kept_width = max(1, min(width, round(height * size[0] / size[1])))
+    kept_height = max(1, min(height, round(width * size[1] / size[0])))
+    top, left = (height - kept_height) // 2, (width - kept_width) // 2
+    return image[top : top + kept_height, left : left + kept_width]
+
+
+def _of_area(image: Image.Image, area_px: int) -> Image.Image:
+    """The image scaled to about so many pixels, no side below that of a few tokens."""
     scale = math.sqrt(area_px / (image.width * image.height))
-    return image.resize(
-        (max(least_px, round(image.width * scale)), max(least_px, round(image.height * scale))),
-        Image.Resampling.LANCZOS,
-    )
+    width, height = (max(_LEAST_SIDE_PX, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def with_control_networks(pipeline: Any, control: Control, types: Sequence[ControlType]) -> Any:

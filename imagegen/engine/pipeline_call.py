@@ -110,7 +110,7 @@ def generate_image(
     forecast = None if plan.step_interval == 1 else StepForecast(plan.step_interval)
     pipeline = attach(base, timer.run_call, pixels, check, truncation, scheduler, pipelines.device, updates, forecast)
     argument: Any = None
-    image = mask = None
+    image = mask = mask_argument = None
     if plan.images is not None:
         given = plan.images[index % len(plan.images)]
         input_size = width // pipelines.upscaling, height // pipelines.upscaling
@@ -118,10 +118,12 @@ def generate_image(
         if task.row.image is Form.PIL:
             argument = image_as_pil(given, input_size)
     if plan.mask is not None:
-        mask = mask_on_host(plan.mask, plan.size)
-        if image is not None and not mask.any():
+        mask_argument = mask_on_host(plan.mask, plan.size)
+        if image is not None and not mask_argument.any():
             return timer.image(_received(image[0], check), (_REPAINTS_NOTHING,), ())
-        mask = to_device(mask, pipelines.device)
+        mask = to_device(mask_argument, pipelines.device)
+        if task.row.image is not Form.PIL:  # beside which the pipeline multiplies the mask on the host
+            mask_argument = mask
     asked = {
         "prompt": plan.prompt,
         "negative_prompt": plan.negative_prompt,
@@ -131,15 +133,13 @@ def generate_image(
         task.guidance_argument: plan.guidance_scale,
         "strength": plan.strength,
         "image": argument,
-        "mask_image": mask,
+        "mask_image": mask_argument,
         "generator": seeded_generator(plan.seeds[index]),
         "output_type": "pt",
         **({} if task.row.size is None else task.row.size(width, height)),
     }
     if task.row.references is not None and plan.references:
-        asked["image"] = reference_argument(
-            plan.references, task.row.references, plan.size, pipelines.device, pipelines.granularity_px
-        )
+        asked["image"] = reference_argument(plan.references, task.row.references, plan.size, pipelines.device)
     if task.row.control is not None:
         asked |= control_arguments(
             plan.controls, task.row.control, pipelines.controls.of(plan.control_types), plan.size, pipelines.device

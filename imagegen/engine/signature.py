@@ -68,6 +68,7 @@ def rows_of(main: Any) -> int:
 
 
 def first_tensor(main: Any) -> torch.Tensor:
-    """The main argument, or the first of a list of them; an empty one on the host for anything else."""
-    first = main[0] if isinstance(main, (list, tuple)) and main else main
-    return first if isinstance(first, torch.Tensor) else torch.empty(0)
+    """The main argument, or the first of a list of them, or of lists; an empty one on the host for anything else."""
+    while isinstance(main, (list, tuple)) and main:
+        main = main[0]
+    return main if isinstance(main, torch.Tensor) else torch.empty(0)

@@ -103,6 +103,7 @@ def load_controls(
     rows = [each for each in rows_of_weights(row.weights) if each.control is not None and set(each.tasks) & set(tasks)]
     by_kind: dict[str, Control] = {each.control.network: each.control for each in rows if each.control is not None}
     types: dict[str, ControlType] = {}
+    loaded: dict[str, Any] = {}  # a network may have several names
     for name, place in places.items():
         source = folder / native(place)
         where = source if source.is_dir() else place
@@ -115,13 +116,12 @@ def load_controls(
             raise ValueError(
                 f"parameter controlnets: {name} is of class {kind}; a {type(base).__name__} takes {fitting}"
             )
-        with _named(f"parameter controlnets: {name}={place}"):
-            network = load_network(kind, where, dtype=base.dtype, device=base.device)
-        given = _types(name, network, kind, by_kind[kind])
+        if place not in loaded:
+            with _named(f"parameter controlnets: {name}={place}"):
+                loaded[place] = load_network(kind, where, dtype=base.dtype, device=base.device)
+        given = _types(name, loaded[place], kind, by_kind[kind])
         if twice := given.keys() & types.keys():
-            raise ValueError(
-                f"parameter controlnets: {', '.join(sorted(twice))} of {name} is there already; name it once"
-            )
+            raise ValueError(f"parameter controlnets: {', '.join(sorted(twice))} of {name} is there already")
         types |= given
     pipelines = {}
     for each in rows:

@@ -92,7 +92,7 @@ def load_network(kind: str, source: Path | str, *, dtype: torch.dtype, device: t
         return getattr(diffusers, kind).from_pretrained(str(source), dtype=dtype).to(device)
 
 
-class _NetworkConfig(ConfigMixin):
+class _NetworkConfig(ConfigMixin):  # type: ignore[misc]
     """Finds the configuration of a network on the hub."""
 
     config_name = "config.json"

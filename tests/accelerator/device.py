@@ -40,8 +40,9 @@ class PretendDevice:
 
     def copy_later(self, source: torch.Tensor) -> torch.Tensor:
         """A tensor on the host that holds nothing of use until an event behind it has passed."""
-        target = torch.empty_like(source)
-        target.view(torch.uint8).fill_(0xA5) if target.ndim else target.fill_(1)
+        target = torch.empty_like(source)  # dense, in the order of the source's own dimensions
+        flat = target.as_strided((target.numel(),), (1,))
+        flat.view(torch.uint8).fill_(0xA5) if target.ndim else target.fill_(1)
         self._arriving.append((target, source.clone()))
         return target
 

@@ -16,6 +16,7 @@ class Budget:
         to_host: copies to the host in all: the image, what the pipeline itself reads, and what only it knew of the
             content of keys (rope ids, masks).
         forward_waits: synchronisations in the model's own forward, for each call.
+        waits: synchronisations a tick that the pipeline's own loop makes, where nothing can be put in its place.
     """
 
     launches: int
@@ -23,6 +24,7 @@ class Budget:
     calls: int = 1
     to_host: int = 1
     forward_waits: int = 0
+    waits: int = 0
 
 
 MOST_LAUNCHES = 20  # a denoiser call
@@ -51,6 +53,14 @@ FAMILIES: dict[str, Budget] = {  # with the checkpoint's own scheduler
     "lumina2": Budget(10, calls=2, forward_waits=4),
     "qwen-image": Budget(5, to_host=3),
     "z-image": Budget(8, to_host=3),
+}
+
+CONDITIONS: dict[str, Budget] = {  # with references, or with one or two control networks
+    "sd-control": Budget(15, calls=3),
+    "flux-control": Budget(2, calls=2, to_host=4, waits=2),  # guidance is made of a number, for either network
+    "flux2": Budget(4, to_host=10),
+    "flux-kontext": Budget(3, to_host=4),
+    "qwen-image-edit-plus": Budget(16, calls=2, to_host=15),
 }
 
 

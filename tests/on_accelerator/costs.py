@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +34,8 @@ class Cost:
         """What is not within a budget, with the lines that cost it."""
         most = {
             Kind.LAUNCH: budget.launches,
-            Kind.SYNCHRONISATION: 0,
-            Kind.TO_DEVICE: budget.noise + budget.calls,
+            Kind.SYNCHRONISATION: budget.waits,
+            Kind.TO_DEVICE: budget.noise + budget.calls + budget.waits,
             Kind.TO_HOST: 0,
         }
         found = [
@@ -49,11 +51,11 @@ class Cost:
         return found
 
 
-def cost_of(engine: Engine, denoiser: Any, **options: Any) -> Cost:
-    """What a request of one image takes, alone on the device, its prompt remembered."""
+def cost_of(engine: Engine, *denoisers: Any, **options: Any) -> Cost:
+    """What a request of one image takes, alone on the device, its prompt remembered, beside forwards of `denoisers`."""
     engine.generate("a red cat", seed=1, num_inference_steps=1, **options)
     (few, few_waits), (more, more_waits) = (
-        _counted(engine, denoiser, steps, options) for steps in (FEW_STEPS, MORE_STEPS)
+        _counted(engine, denoisers, steps, options) for steps in (FEW_STEPS, MORE_STEPS)
     )
     ticks = {}
     for kind in Kind:
@@ -64,10 +66,12 @@ def cost_of(engine: Engine, denoiser: Any, **options: Any) -> Cost:
 
 
 def _counted(
-    engine: Engine, denoiser: Any, steps: int, options: dict[str, Any]
+    engine: Engine, denoisers: Sequence[Any], steps: int, options: dict[str, Any]
 ) -> tuple[dict[Kind, Counter[str]], int]:
     DEVICE.counters.reset()
-    with DEVICE.counters.forwards_of(denoiser):
+    with ExitStack() as stack:
+        for denoiser in denoisers:
+            stack.enter_context(DEVICE.counters.forwards_of(denoiser))
         engine.generate("a red cat", seed=1, num_inference_steps=steps, **options)
     waits = DEVICE.counters.total(Kind.SYNCHRONISATION, Counters.FORWARD)
     return {kind: DEVICE.counters.by_line(kind, Counters.OUTSIDE) for kind in Kind}, waits

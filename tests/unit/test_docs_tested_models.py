@@ -1,14 +1,18 @@
-"""The table of tested models is that of the family tests. `python -m tests.unit.test_docs_tested_models` writes it."""
+"""The tables of tested models are those of the tests. `python -m tests.unit.test_docs_tested_models` writes them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from imagegen.pipelines.class_table import TABLE
 from imagegen.pipelines.denoisers import DENOISERS
+from imagegen.pipelines.pipeline_class import PipelineClass
+from tests.unit.engine.condition_cases import CASES as CONDITION_CASES
 from tests.unit.engine.family_cases import CASES
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "tested_models.md"
+CLASSES_HEADER = "| class | tasks | references | control images | six mixed requests |"
 HEADER = "| pipeline | denoiser | task | schedulers | six requests |"
 
 
@@ -38,11 +42,33 @@ def _denoisers(pipeline: Any) -> list[str]:
 
 
 def _task(pipeline_class: str) -> str:
-    if "ControlNet" in pipeline_class:
-        return "text-to-image with a control image (engine only)"
-    if any(kind in pipeline_class for kind in ("Img2Img", "Upscale", "InstructPix2Pix")):
-        return "image-to-image"
-    return "inpainting" if "Inpaint" in pipeline_class else "text-to-image"
+    return ", ".join(TABLE[pipeline_class].tasks)
+
+
+def class_rows() -> list[str]:
+    """A row for each class of the table of pipelines, in its order."""
+    return [
+        f"| {name} | {', '.join(row.tasks)} | {_references(row)} | {_control(row)} | {_sharing(name)} |"
+        for name, row in TABLE.items()
+    ]
+
+
+def _references(row: PipelineClass) -> str:
+    if row.references is None:
+        return ""
+    most = "1" if row.references.most == 1 else f"1..{row.references.most}"
+    return most if row.references.least_px == 1 else f"{most}, sides of {row.references.least_px} or more"
+
+
+def _control(row: PipelineClass) -> str:
+    if row.control is None:
+        return ""
+    return row.control.network + (", several" if row.control.several or row.control.modes else ", one")
+
+
+def _sharing(name: str) -> str:
+    cases = [case for case in CONDITION_CASES.values() if name in case.classes]
+    return _listed([f"{case.calls} calls in {case.forwards} forwards" for case in cases])
 
 
 def _listed(texts: list[str]) -> str:
@@ -54,10 +80,16 @@ def test_the_table_of_tested_models_is_that_of_the_family_tests() -> None:
     assert after[: after.index("")] == rows()
 
 
+def test_the_table_of_classes_is_that_of_the_code_and_of_the_matrix() -> None:
+    after = DOCUMENT.read_text().partition(CLASSES_HEADER + "\n")[2].splitlines()[1:]
+    assert after[: after.index("")] == class_rows()
+
+
 def write() -> None:
-    before, _, after = DOCUMENT.read_text().partition(HEADER + "\n")
-    rule, _, rest = after.partition("\n")
-    DOCUMENT.write_text(f"{before}{HEADER}\n{rule}\n" + "\n".join(rows()) + rest[rest.index("\n\n") :])
+    for header, lines in ((HEADER, rows()), (CLASSES_HEADER, class_rows())):
+        before, _, after = DOCUMENT.read_text().partition(header + "\n")
+        rule, _, rest = after.partition("\n")
+        DOCUMENT.write_text(f"{before}{header}\n{rule}\n" + "\n".join(lines) + rest[rest.index("\n\n") :])
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ def test_what_ships_is_a_denoiser_of_its_own_beside_links_to_the_checkpoints_fil
     own = [file for file in EDIT.rglob("*") if file.is_file() and not file.is_symlink()]
     assert sum(file.stat().st_size for file in own) < LARGEST_BYTES
     assert {file.parent for file in own} == {EDIT, EDIT / "unet"}
+    assert not any("_name_or_path" in file.read_text() for file in own if file.suffix == ".json")
     links = [file for file in EDIT.rglob("*") if file.is_symlink()]
     assert {file.readlink().is_absolute() for file in links} == {False}
     for part in ("scheduler", "text_encoder", "tokenizer", "vae"):
@@ -64,12 +65,12 @@ def test_what_ships_is_a_denoiser_of_its_own_beside_links_to_the_checkpoints_fil
 
 def test_what_ships_edits_as_instructed() -> None:
     pipeline = evaluate_edit.load(EDIT)
-    for kind, least in (("colour", 0.6), ("background", 0.6), ("outline", 0.4)):
-        edits = evaluate_edit.unseen(3, kind)
+    for kind, least in (("colour", 0.6), ("background", 0.8), ("outline", 0.3)):
+        edits = evaluate_edit.unseen(4, kind)
         images = evaluate_edit.edited(pipeline, edits, steps=8)
         pairs = list(zip(images, edits, strict=True))
         assert np.mean([evaluate_edit.done(image, edit) for image, edit in pairs]) > least
-        assert np.mean([evaluate_edit.elsewhere(image, edit) for image, edit in pairs]) < 0.06
+        assert np.mean([evaluate_edit.elsewhere(image, edit) for image, edit in pairs]) < 0.25
 
 
 def test_the_check_knows_a_perfect_edit_and_none() -> None:

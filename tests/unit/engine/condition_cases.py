@@ -107,6 +107,13 @@ CASES: dict[str, Case] = {
         ("StableDiffusionPipeline", "StableDiffusionAdapterPipeline"),
         {"canny": nets.sd_adapter, "depth": nets.sd_adapter},
     ),
+    "latent-consistency": Case(
+        tiny.latent_consistency,
+        (TEXT, IMAGE, TEXT, IMAGE, TEXT, IMAGE),
+        5,
+        18,
+        ("LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"),
+    ),
     "sd-pag": Case(tiny.sd_pag, THREE_TASKS, 18, 18, tasks_of("StableDiffusionPAG")),
     "sd-upscale": Case(tiny.sd_upscale, (SMALL,) * 6, 5, 18, ("StableDiffusionUpscalePipeline",), more=NO_STRENGTH),
     "sd-latent-upscale": Case(
@@ -114,6 +121,7 @@ CASES: dict[str, Case] = {
     ),
     "sd-instruct": Case(tiny.sd_instruct, ONE_REFERENCE, 7, 18, ("StableDiffusionInstructPix2PixPipeline",)),
     "sdxl": Case(tiny.sdxl, THREE_TASKS, 5, 18, tasks_of("StableDiffusionXL")),
+    "sdxl-pag": Case(tiny.sdxl_pag, THREE_TASKS, 18, 18, tasks_of("StableDiffusionXLPAG")),
     "sdxl-control": Case(
         tiny.sdxl,
         FROM_ALL,
@@ -149,6 +157,8 @@ CASES: dict[str, Case] = {
         {"canny": nets.sd3_net, "depth": nets.sd3_net},
     ),
     "flux": Case(tiny.flux, THREE_TASKS, 5, 18, tasks_of("Flux")),
+    "chroma": Case(tiny.chroma, (TEXT, IMAGE) * 3, 10, 36, ("ChromaPipeline", "ChromaImg2ImgPipeline"), more=NEGATED),
+    "flux-fill": Case(tiny.flux_fill, (MASK,) * 6, 5, 18, ("FluxFillPipeline",)),
     "flux-control": Case(
         tiny.flux,
         FROM_ALL,

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from imagegen.engine import Engine, EngineSettings, GenerationResult, model_runner
-from imagegen.engine.collate import DenoiserCall
+from imagegen.engine.collate import DenoiserCall, forward
 from imagegen.engine.forward_costs import ForwardCosts
 from imagegen.pipelines.checkpoint import Pipelines, describe_pipelines
 from tests.unit.engine.family_cases import PROMPTS
@@ -98,11 +98,10 @@ class Together:
 
     def __init__(self, engine: Engine, requests: Sequence[dict[str, Any]]) -> None:
         self.forwards: list[list[DenoiserCall]] = []
-        run = model_runner.forward
 
         def counted(calls: Sequence[DenoiserCall], *rest: Any) -> list[Any]:
             self.forwards.append(list(calls))
-            return run(calls, *rest)
+            return forward(calls, *rest)
 
         with (
             mock.patch.object(model_runner, "forward", counted),

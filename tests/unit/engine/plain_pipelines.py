@@ -40,7 +40,8 @@ def plain_image(pipelines: Pipelines, options: Mapping[str, Any]) -> Pixels:
     if "mask" in options:  # what is outside of the mask is the input's own
         mask = torch.from_numpy(options["mask"])[None] >= 128
         sample = torch.where(mask, sample.float(), _tensor(options["images"])[0])
-    return (sample.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    frame: Pixels = (sample.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return frame
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def _seeded() -> Iterator[None]:
     """Who samples without a generator gets the distribution's mode."""
     sample = DiagonalGaussianDistribution.sample
 
-    def seeded(distribution: Any, generator: Any = None) -> torch.Tensor:
+    def seeded(distribution: Any, generator: Any = None) -> Any:
         return distribution.mode() if generator is None else sample(distribution, generator)
 
     with mock.patch.object(DiagonalGaussianDistribution, "sample", seeded):

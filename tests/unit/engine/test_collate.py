@@ -171,3 +171,18 @@ def test_rows_of_several_lengths_share_with_the_same_adapters_alone() -> None:
 
     assert not _rows_are_alike(call((3, 5), ((one, 1.0),)))
     assert _rows_are_alike(call((3, 3), ((one, 1.0),)))
+
+
+def test_what_is_not_there_merges_with_what_is_left_out() -> None:
+    """Some pipelines pass None, or an empty dict, where others pass nothing."""
+    given = call_of(DENOISER, **BASE, extra=None, cross_attention_kwargs={})
+    assert merges(given, call_of(DENOISER, **BASE))
+    assert not merges(given, call_of(DENOISER, **BASE, cross_attention_kwargs={"scale": 0.5}))
+
+
+def test_residuals_of_one_network_merge_with_those_of_several() -> None:
+    """One hands over a tuple, several a list."""
+    residuals = [numbers(2, 4), numbers(2, 4, seed=1)]
+    calls = [call_of(DENOISER, **BASE, down_block_additional_residuals=kind(residuals)) for kind in (tuple, list)]
+    assert merges(*calls)
+    assert equal(*forward(calls))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from imagegen.engine.collate import DenoiserCall, forward
 from imagegen.engine.denoiser_proxy import DenoiserProxy, attach
+from imagegen.engine.family_rules import SAME_AT_EVERY_STEP
 from imagegen.engine.module_proxy import unwrapped
 from imagegen.engine.pipeline_run import PipelineRun
 from imagegen.engine.scheduler import Limits
@@ -159,3 +160,14 @@ def test_pipelines_that_hook_into_their_denoiser_are_refused() -> None:
 
     with pytest.raises(ValueError, match="StableDiffusionSAGPipeline changes its denoiser while it runs"):
         attach(StableDiffusionSAGPipeline(), run_at_once, 64)
+
+
+def test_what_is_the_same_at_every_step_is_one_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its content is read back from the device at each."""
+    monkeypatch.setitem(SAME_AT_EVERY_STEP, "Toy", ("timestep",))
+    seen: list[Any] = []
+    proxy = DenoiserProxy(Toy(), lambda call: seen.append(call.given["timestep"]), 64)
+    for shape in ((2,), (2,), (1,)):
+        proxy(torch.ones(2, 4), timestep=torch.ones(shape))
+    assert seen[0] is seen[1]
+    assert seen[2].shape == (1,)

@@ -6,10 +6,17 @@ import diffusers
 import pytest
 import torch
 
-from imagegen.engine.family_rules import PREPARE, QWEN_TEXT_BUCKET, SAMPLE_LENGTH_MULTIPLE, pad_qwen_text
+from imagegen.engine.family_rules import (
+    PREPARE,
+    QWEN_TEXT_BUCKET,
+    SAME_AT_EVERY_STEP,
+    SAMPLE_LENGTH_MULTIPLE,
+    as_tuple,
+    pad_qwen_text,
+)
 
 
-@pytest.mark.parametrize("name", [*PREPARE, *(name for name, _ in SAMPLE_LENGTH_MULTIPLE)])
+@pytest.mark.parametrize("name", [*PREPARE, *SAME_AT_EVERY_STEP, *(name for name, _ in SAMPLE_LENGTH_MULTIPLE)])
 def test_the_classes_exist(name: str) -> None:
     assert issubclass(getattr(diffusers, name), torch.nn.Module)
 
@@ -31,3 +38,7 @@ def test_text_is_padded_to_a_bucket_and_masked(tokens: int, padded: int, masked:
 def test_what_is_no_text_is_left_alone() -> None:
     arguments = {"encoder_hidden_states": [1, 2]}
     assert pad_qwen_text(arguments) is arguments
+
+
+def test_a_tuple_is_asked_for_whatever_the_pipeline_says() -> None:
+    assert as_tuple({"t": 1}) == as_tuple({"t": 1, "return_dict": True}) == {"t": 1, "return_dict": False}

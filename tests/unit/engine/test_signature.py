@@ -22,7 +22,7 @@ class ByName(torch.nn.Module):
 
 def test_names_and_what_may_be_left_out() -> None:
     signature = signature_of(ByPosition())
-    assert (signature.family, signature.names, signature.optional) == ("ByPosition", ("latents", "t"), {"t"})
+    assert (signature.family, signature.names, signature.optional) == ("ByPosition", ("latents", "t"), frozenset({"t"}))
     assert signature.bound([1], {"t": 2}) == {"latents": 1, "t": 2}
 
 
@@ -38,6 +38,7 @@ def test_the_first_argument_is_what_is_denoised_or_else_one_of_a_known_name() ->
     [
         (torch.zeros(3, 2), 3, [3, 2]),
         ([torch.zeros(4), torch.zeros(5)], 2, [4]),
+        ([[torch.zeros(4), torch.zeros(5)], [torch.zeros(4)]], 2, [4]),  # references beside it (Z-Image-Omni)
         (torch.tensor(1.0), 1, []),
         ([], 1, [0]),
         (None, 1, [0]),

@@ -56,7 +56,7 @@ def test_a_checkpoint_with_a_control_network_of_its_own_says_which_to_serve(name
 
 
 def test_a_refusal_names_the_class_the_reason_and_those_that_work() -> None:
-    class OddPipeline(diffusers.DiffusionPipeline):
+    class OddPipeline(diffusers.DiffusionPipeline):  # type: ignore[misc]
         def __call__(self, prompt: str) -> None: ...
 
     with pytest.raises(ValueError, match=f"OddPipeline {UNTESTED}; it is not served. These are: StableDiff") as caught:

@@ -53,6 +53,13 @@ def test_a_network_of_several_types_gives_each_by_its_number(tmp_path: Path) -> 
     assert len({id(each.network) for each in controls.types.values()}) == 1
 
 
+def test_a_network_with_several_names_is_loaded_once(tmp_path: Path) -> None:
+    nets.sd_net().save_pretrained(tmp_path / "net")
+    settings = PipelineSettings(model="tiny", controlnets=(f"canny={tmp_path}/net", f"edges={tmp_path}/net"))
+    types = describe_pipelines(tiny.sd(), settings, torch.device("cpu")).controls.types
+    assert types["canny"].network is types["edges"].network
+
+
 def test_networks_of_several_kinds_are_never_in_one_call(tmp_path: Path) -> None:
     pipelines = loaded(tmp_path, tiny.sd_for_adapters(), canny=nets.sd_net, sketch=nets.sd_adapter)
     assert pipelines.controls.pipeline_of(TEXT_TO_IMAGE, ("canny", "sketch")) is None

@@ -274,3 +274,9 @@ def test_work_grows_with_images_pixels_and_calls() -> None:
     assert plan(num_inference_steps=8, size=(64, 64)).work == 2 * one
     assert plan(num_inference_steps=4, size=(64, 128)).work == 2 * one
     assert plan(num_inference_steps=4, size=(64, 64), n=3).work == 3 * one
+
+
+def test_fewer_steps_than_the_class_can_do_are_refused() -> None:
+    pixart = describe_pipelines(tiny.pixart_alpha(), SETTINGS, torch.device("cpu"))
+    with pytest.raises(InvalidArgument, match=r"num_inference_steps.*1; 2 is this model's least"):
+        make_plan(ImageRequest(prompt="a cat", num_inference_steps=1), InputImages(), pixart, SETTINGS)

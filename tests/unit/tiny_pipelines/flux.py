@@ -6,10 +6,13 @@ from typing import Any
 
 from diffusers import (
     AutoencoderKLFlux2,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
     Flux2Transformer2DModel,
+    FluxFillPipeline,
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
@@ -63,6 +66,37 @@ def flux(guidance_embeds: bool = True, kind: Any = FluxPipeline, double_blocks: 
 def flux_kontext() -> Any:
     """Flux Kontext: edits an image by instruction, and generates without one too."""
     return flux(kind=FluxKontextPipeline)
+
+
+def flux_fill() -> Any:
+    """Flux Fill: latents of the image and the mask lie beside those that are denoised."""
+    return flux(kind=FluxFillPipeline, channels=3 * 16)
+
+
+def chroma() -> Any:
+    """Chroma: Flux of one text encoder, with guidance by a second call."""
+    transformer = seeded(
+        ChromaTransformer2DModel,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=(4, 2, 2),
+        approximator_num_channels=16,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
+    )
+    return quiet(
+        ChromaPipeline(
+            transformer=transformer,
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+            vae=kl_autoencoder(),
+            text_encoder=t5(),
+            tokenizer=tokenizer(),
+        )
+    )
 
 
 def flux2() -> Any:

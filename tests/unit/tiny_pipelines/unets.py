@@ -9,6 +9,8 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     EulerDiscreteScheduler,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -19,6 +21,7 @@ from diffusers import (
     StableDiffusionUpscalePipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInstructPix2PixPipeline,
+    StableDiffusionXLPAGPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -63,6 +66,13 @@ def _sd_parts() -> dict[str, Any]:
 def sd() -> Any:
     """Stable Diffusion 1.5, text-to-image."""
     return quiet(StableDiffusionPipeline(**_sd_parts()))
+
+
+def latent_consistency() -> Any:
+    """A latent consistency model: guidance is an argument of the UNet, and a few steps of its own scheduler."""
+    parts = {name: part for name, part in _sd_parts().items() if name not in ("unet", "scheduler")}
+    scheduler = LCMScheduler(beta_schedule="scaled_linear")
+    return quiet(LatentConsistencyModelPipeline(**parts, unet=_unet(time_cond_proj_dim=16), scheduler=scheduler))
 
 
 def sd_for_adapters() -> Any:
@@ -155,6 +165,11 @@ def _sdxl_parts() -> dict[str, Any]:
 def sdxl() -> Any:
     """Stable Diffusion XL: two text encoders, size conditioning."""
     return quiet(StableDiffusionXLPipeline(**_sdxl_parts()))
+
+
+def sdxl_pag() -> Any:
+    """Stable Diffusion XL with perturbed attention guidance."""
+    return quiet(StableDiffusionXLPAGPipeline(**_sdxl_parts(), pag_applied_layers=["mid"]))
 
 
 def sdxl_refiner() -> Any:
