@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from imagegen.api.tensors import Pixels
+from imagegen.engine.family_rules import SCALE_DIMENSIONS
 from imagegen.engine.transfer import to_device
 from imagegen.pipelines.controls import ControlType
 from imagegen.pipelines.pipeline_class import Control, Form, References
@@ -81,6 +82,11 @@ def _of_area(image: Image.Image, area_px: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
+def _as_multiplied(scale: float, network: Any) -> float:
+    """A scale as the network's dtype has it, in which the scales of a shared forward come: alone it is no other."""
+    return float(torch.tensor(scale, dtype=network.dtype)) if type(network).__name__ in SCALE_DIMENSIONS else scale
+
+
 def with_control_networks(pipeline: Any, control: Control, types: Sequence[ControlType]) -> Any:
     """A shallow copy of a pipeline that calls the networks of these types, one for each control of a request."""
     network = types[0].network
@@ -109,7 +115,7 @@ def control_arguments(
     """
     given: dict[str, list[Any]] = {
         control.image: [image_on_device(each.image, size, device) for each in controls],
-        control.scale: [each.scale for each in controls],
+        control.scale: [_as_multiplied(each.scale, type.network) for each, type in zip(controls, types, strict=True)],
     }
     if control.end is not None:
         given[control.end] = [each.end for each in controls[: 1 if control.end_for_all else None]]
