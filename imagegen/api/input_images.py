@@ -45,8 +45,9 @@ class InputImages:
     @property
     def auto_area_px(self) -> int | None:
         """Pixels of the image that size "auto" follows, about; None where it follows none."""
-        if self.images is not None:
-            return self.images.shape[1] * self.images.shape[2]
+        followed = self.controls if self.images is None else self.images
+        if followed is not None:
+            return followed.shape[1] * followed.shape[2]
         return self.references[-1].shape[0] * self.references[-1].shape[1] if self.references else None
 
     def present(self) -> list[Pixels]:

@@ -86,7 +86,7 @@ def test_references_that_do_not_fit_their_sizes_are_refused(flat: Any, sizes: An
     ("given", "task", "area_px"),
     [
         (NO_IMAGES, TEXT_TO_IMAGE, None),
-        (InputImages(controls=CONTROLS), TEXT_TO_IMAGE, None),
+        (InputImages(controls=CONTROLS), TEXT_TO_IMAGE, CONTROLS.shape[1] * CONTROLS.shape[2]),
         (InputImages(IMAGES), IMAGE_TO_IMAGE, 8 * 16),
         (InputImages(IMAGES, MASK), INPAINTING, 8 * 16),
         (InputImages(references=REFERENCES), EDITING, 1),
