@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -219,6 +220,7 @@ def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.devi
     own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]
     width, height = settings.native_size_px or _native_size_px(base)
     factor = 1 if row.upscaling is None else row.upscaling(base)
+    controls = load_controls(base, row, tasks, settings, folder)
     return Pipelines(
         name=Path(settings.model).name,
         device=device,
@@ -226,9 +228,9 @@ def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.devi
         schedulers={} if row.own_scheduler_only else schedulers,
         scheduler_name=own[0] if own else type(base.scheduler).__name__,
         native_size=(width, height),
-        granularity_px=_granularity_px(base) * factor,
+        granularity_px=math.lcm(_granularity_px(base) * factor, controls.granularity_px),
         upscaling=factor,
-        controls=load_controls(base, row, tasks, settings, folder),
+        controls=controls,
         takes_loras=hasattr(base, "lora_state_dict") and settings.max_loras_per_request > 0,
     )
 

@@ -5,6 +5,7 @@ controlnets = canny=FOLDER,depth=HUB_ID,union=FOLDER ── load_controls ──
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,11 @@ class Controls:
     def of(self, types: tuple[str, ...]) -> list[ControlType]:
         """The types of these names."""
         return [self.types[name] for name in types]
+
+    @property
+    def granularity_px(self) -> int:
+        """Both sides of an image are multiples of this: a T2I-Adapter makes one pixel of so many."""
+        return math.lcm(*(getattr(each.network, "downscale_factor", 1) for each in self.types.values()))
 
     def with_pipelines(self, change: Callable[[Any], Any]) -> Controls:
         """The same controls, each pipeline as `change` makes it."""

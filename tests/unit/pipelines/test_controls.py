@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,13 @@ def test_networks_of_several_kinds_are_never_in_one_call(tmp_path: Path) -> None
     assert pipelines.controls.pipeline_of(TEXT_TO_IMAGE, ("canny", "sketch")) is None
     assert pipelines.controls.pipeline_of(IMAGE_TO_IMAGE, ("sketch",)) is None
     assert pipelines.conditions.control_tasks == (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING)
+
+
+def test_sizes_are_multiples_of_what_an_adapter_makes_one_pixel_of(tmp_path: Path) -> None:
+    """T2I-Adapters of SDXL fold squares of 16 pixels; one of 1032x1024 ended in a RuntimeError."""
+    adapter = partial(nets.adapter, adapter_type="full_adapter_xl", downscale_factor=16)
+    assert loaded(tmp_path, tiny.sdxl(), canny=nets.sdxl_net, sketch=adapter).granularity_px == 16
+    assert loaded(tmp_path, tiny.sdxl(), canny=nets.sdxl_net).granularity_px == 8
 
 
 def test_a_class_that_takes_one_says_so(tmp_path: Path) -> None:

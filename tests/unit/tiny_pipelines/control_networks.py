@@ -130,15 +130,16 @@ def z_image_net() -> Any:
 
 def sd_adapter() -> Any:
     """A T2I-Adapter of Stable Diffusion 1.5: its features are added to those of the UNet's blocks."""
-    return _adapter(adapter_type="full_adapter", downscale_factor=2)
+    return adapter(adapter_type="full_adapter", downscale_factor=2)
 
 
 def sdxl_adapter() -> Any:
     """A T2I-Adapter of Stable Diffusion XL."""
-    return _adapter(adapter_type="full_adapter_xl", downscale_factor=4)
+    return adapter(adapter_type="full_adapter_xl", downscale_factor=4)
 
 
-def _adapter(**config: Any) -> Any:
+def adapter(**config: Any) -> Any:
+    """A T2I-Adapter of two blocks."""
     return strong(seeded(T2IAdapter, channels=[8, 16], num_res_blocks=1, **config))
 
 
