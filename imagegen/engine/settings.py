@@ -122,6 +122,8 @@ class EngineSettings(PipelineSettings):
             raise ValueError("parameter parallelism: context needs two devices or more")
         if self.parallelism == "context" and self.compile == "torch":
             raise ValueError("parameter compile: not with parallelism context")
+        if self.parallelism == "context" and self.controlnets:  # what they hand over is not split with the tokens
+            raise ValueError("parameter controlnets: not with parallelism context; rows takes them")
         if len(self.devices) > 1 and self.compile == "aot":
             raise ValueError("parameter compile: aot is for one device; several take torch or off")
         return self

@@ -58,6 +58,7 @@ def test_ranks_on_the_host_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> N
         ({"parallelism": "context"}, "context needs two devices"),
         ({"parallelism": "tokens"}, "rows"),
         ({"parallelism": "context", "devices": "cpu,cpu", "compile": "true", "row_buckets": (16,)}, "compile"),
+        ({"parallelism": "context", "devices": "cpu,cpu", "controlnets": "canny=net"}, "controlnets: not with"),
         ({"devices": "cpu,cpu", "compile": "aot"}, "aot is for one device"),
     ],
 )
