@@ -170,7 +170,10 @@ def _pixels(name: str, value: Any, dimensions: int) -> Pixels | None:
     """uint8 with as many dimensions; the first may be left out."""
     if value is None:
         return None
-    pixels = np.asarray(value)
+    try:
+        pixels = np.asarray(value)
+    except ValueError:  # numpy's words for it name no argument
+        raise InvalidArgument(name, "several of different sizes; one size is allowed") from None
     if pixels.ndim == dimensions - 1:
         pixels = pixels[None]
     fits = len(pixels) == 1 if name == "mask" and pixels.ndim else pixels.shape[-1:] == (3,)

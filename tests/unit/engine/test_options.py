@@ -95,6 +95,12 @@ def test_a_wrong_argument_is_named_with_what_is_allowed(options: dict[str, Any],
         parsed(options.pop("prompt", "a red cat"), **options)
 
 
+@pytest.mark.parametrize("name", ["images", "controls"])
+def test_several_of_different_sizes_are_an_invalid_argument(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="several of different sizes; one size is allowed"):
+        parsed(**{name: [image()[0], image(height=64)[0]]})
+
+
 def test_images_and_mask_may_come_without_their_first_dimension() -> None:
     _, images, previews = parse_options(
         "a red cat", {"images": image()[0], "mask": mask()[0], "partial_images": 2}, LIMITS, 8
