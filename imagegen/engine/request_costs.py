@@ -46,7 +46,7 @@ class _Cost:
 
 
 class RequestCosts:
-    """What images of each size were seen to take, with and without guidance. Safe from any thread.
+    """What images of each size were seen to take, with and without guidance and references. Safe from any thread.
 
     An estimate is a lower bound: the least that was seen, for a request that has the device to itself.
 
@@ -59,7 +59,7 @@ class RequestCosts:
         self._max_expected_s = max_expected_s
         self._native_size = native_size
         self._lock = threading.Lock()
-        self._seen: dict[tuple[bool, int], _Cost] = {}  # by guidance and pixels
+        self._seen: dict[tuple[bool, bool, int], _Cost] = {}  # by references, guidance and pixels
 
     def note(self, plan: Plan, images: Sequence[GeneratedImage]) -> None:
         """Learn from the images of a request."""
@@ -73,15 +73,23 @@ class RequestCosts:
 
     def expected_s(self, plan: Plan) -> float | None:
         """Seconds that a request will take at least; None when nothing is known of any size."""
-        guided, pixels = _key(plan)
+        edits, guided, pixels = _key(plan)
         with self._lock:
-            cost = _cost_of(pixels, {size: cost for (kind, size), cost in self._seen.items() if kind == guided})
-            if cost is None:  # without guidance there are half as many rows, which take half as long or more
-                cost = _cost_of(pixels, {size: cost.scaled(0.5) for (_, size), cost in self._seen.items()})
+            cost = self._cost(edits, guided, pixels)
+            if cost is None and edits:  # it takes as long as without references, or longer
+                cost = self._cost(False, guided, pixels)
         if cost is None:
             return None
         images = len(plan.seeds)
         return plan.expected_calls * max(cost.call_s, images * cost.share_s) + images * cost.decode_s
+
+    def _cost(self, edits: bool, guided: bool, pixels: int) -> _Cost | None:
+        """The cost at a size, with or without references; None when nothing is known of any size."""
+        seen = {key: cost for key, cost in self._seen.items() if key[0] == edits}
+        cost = _cost_of(pixels, {size: cost for (_, kind, size), cost in seen.items() if kind == guided})
+        if cost is None:  # without guidance there are half as many rows, which take half as long or more
+            cost = _cost_of(pixels, {size: cost.scaled(0.5) for (*_, size), cost in seen.items()})
+        return cost
 
     def check(self, plan: Plan, deadline_s: float | None) -> None:
         """Refuse a request that cannot be finished in time.
@@ -111,9 +119,9 @@ class RequestCosts:
             )
 
 
-def _key(plan: Plan) -> tuple[bool, int]:
+def _key(plan: Plan) -> tuple[bool, bool, int]:
     width, height = plan.size
-    return (plan.guidance_scale or 0) > 1, width * height
+    return bool(plan.references), (plan.guidance_scale or 0) > 1, width * height
 
 
 def _cost_of(pixels: int, seen: dict[int, _Cost]) -> _Cost | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,17 @@ def test_without_guidance_it_takes_half_as_long_until_it_was_seen() -> None:
     taught.note(plan(guidance=0.0), [seen(0.08)])
     assert taught.expected_s(plan(guidance=0.0)) == pytest.approx(0.8)
     assert taught.expected_s(plan(guidance=5.0)) == pytest.approx(1.0)
+
+
+def test_what_references_cost_is_not_expected_of_requests_without() -> None:
+    """Of a size that only edits had, a request from text was refused for what 16 references take."""
+    taught = costs()
+    edit = replace(plan(), references=(image()[0],) * 16)
+    taught.note(plan(), [seen(0.1)])
+    assert taught.expected_s(edit) == pytest.approx(1.0), "as much or more, until one was seen"
+    taught.note(replace(edit, size=(128, 128)), [seen(8.0)])
+    assert taught.expected_s(plan(128)) == pytest.approx(4.0)
+    assert taught.expected_s(replace(edit, size=(128, 128))) == pytest.approx(80.0)
 
 
 def test_what_exceeds_its_own_deadline_is_refused_with_the_estimate() -> None:
