@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import torch
@@ -78,10 +79,11 @@ class DeviceMemory:
 
 
 def _modules(pipelines: Pipelines) -> Iterator[Any]:
-    """Every network of every task once; tasks share most of them."""
+    """Every network of every task once, and those of all control types; tasks share most of them."""
+    of_pipelines = chain.from_iterable(vars(pipeline).values() for pipeline in pipelines.all_pipelines())
+    of_types = (each.network for each in pipelines.controls.types.values())  # a pipeline holds one of a kind
     seen: set[int] = set()
-    for pipeline in pipelines.all_pipelines():
-        for component in map(unwrapped, vars(pipeline).values()):
-            if isinstance(component, torch.nn.Module) and id(component) not in seen:
-                seen.add(id(component))
-                yield component
+    for component in map(unwrapped, chain(of_pipelines, of_types)):
+        if isinstance(component, torch.nn.Module) and id(component) not in seen:
+            seen.add(id(component))
+            yield component

@@ -6,6 +6,7 @@ Bytes of a device: tests/on_accelerator/test_sleep.py.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,10 @@ from imagegen.engine.cached_encoders import Caches, with_caches
 from imagegen.engine.compiled.compiled_denoisers import CompiledDenoisers
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.device_memory import DeviceMemory
+from tests.unit import tiny_pipelines as tiny
+from tests.unit.engine.condition_requests import describe
 from tests.unit.tiny_engine import no_adapters, pipelines
+from tests.unit.tiny_pipelines.control_networks import sd_net
 
 Moves = list[tuple[torch.nn.Module, Any]]
 
@@ -79,6 +83,16 @@ def test_every_network_of_every_task_moves_once(moves: Moves, monkeypatch: pytes
     memory.take_again()
     assert len(moves) == len(expected)
     assert {to for _, to in moves} == {device}
+
+
+def test_the_networks_of_all_control_types_move_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the second type and all further ones stayed on a device that was to be free."""
+    described, _ = describe(tiny.sd(), {"canny": sd_net, "depth": sd_net}, tmp_path)
+    moved: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: moved.append(module))
+    DeviceMemory(replace(described, device=torch.device("meta")), filled(), no_adapters()).take_again()
+    networks = [each.network for each in described.controls.types.values()]
+    assert [sum(network is module for module in moved) for network in networks] == [1, 1]
 
 
 def test_what_makes_previews_moves_too(moves: Moves) -> None:
