@@ -18,6 +18,7 @@ from imagegen.api.limits import MAX_CONTROLS, NO_CONDITIONS, Conditions
 from imagegen.file_names import native
 from imagegen.pipelines.class_table import rows_of_weights
 from imagegen.pipelines.classes import derived
+from imagegen.pipelines.denoisers import denoisers_of
 from imagegen.pipelines.loading import load_network, network_class
 from imagegen.pipelines.pipeline_class import Control, PipelineClass
 from imagegen.pipelines.settings import PipelineSettings
@@ -108,6 +109,7 @@ def load_controls(
     places = dict(each.partition("=")[::2] for each in settings.controlnets)
     rows = [each for each in rows_of_weights(row.weights) if each.control is not None and set(each.tasks) & set(tasks)]
     by_kind: dict[str, Control] = {each.control.network: each.control for each in rows if each.control is not None}
+    denoiser = next(iter(denoisers_of(base).values()))  # other components may be of another dtype
     types: dict[str, ControlType] = {}
     loaded: dict[str, Any] = {}  # a network may have several names
     for name, place in places.items():
@@ -124,7 +126,7 @@ def load_controls(
             )
         if place not in loaded:
             with _named(f"parameter controlnets: {name}={place}"):
-                loaded[place] = load_network(kind, where, dtype=base.dtype, device=base.device)
+                loaded[place] = load_network(kind, where, dtype=denoiser.dtype, device=denoiser.device)
         given = _types(name, loaded[place], kind, by_kind[kind])
         if twice := given.keys() & types.keys():
             raise ValueError(f"parameter controlnets: {', '.join(sorted(twice))} of {name} is there already")

@@ -61,6 +61,13 @@ def test_a_network_with_several_names_is_loaded_once(tmp_path: Path) -> None:
     assert types["canny"].network is types["edges"].network
 
 
+def test_a_network_has_the_dtype_of_the_denoiser_that_takes_what_it_hands_over(tmp_path: Path) -> None:
+    """Which component's dtype diffusers gives as the pipeline's goes by the order of a set."""
+    base = tiny.sd()
+    base.unet.to(torch.bfloat16)
+    assert loaded(tmp_path, base, canny=nets.sd_net).controls.types["canny"].network.dtype == torch.bfloat16
+
+
 def test_networks_of_several_kinds_are_never_in_one_call(tmp_path: Path) -> None:
     pipelines = loaded(tmp_path, tiny.sd_for_adapters(), canny=nets.sd_net, sketch=nets.sd_adapter)
     assert pipelines.controls.pipeline_of(TEXT_TO_IMAGE, ("canny", "sketch")) is None
