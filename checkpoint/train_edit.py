@@ -47,12 +47,8 @@ def make(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     torch.manual_seed(0)
     without = {"mid_block_type": None, "up_block_types": ("UpBlock2D",) * len(unet.config.block_out_channels)}
     channels = unet.config.in_channels
-<<<<<<< HEAD
-    edit = UNet2DConditionModel.from_config({**unet.config, **without, "in_channels": 2 * channels})
-=======
     config = {name: value for name, value in unet.config.items() if name != "_name_or_path"}
     edit = UNet2DConditionModel.from_config({**config, **without, "in_channels": 2 * channels})
->>>>>>> i23-train
     own, shared = edit.state_dict(), unet.state_dict()
     own["conv_in.weight"].zero_()  # of the image nothing at first
     own["conv_in.weight"][:, :channels] = shared.pop("conv_in.weight")
