@@ -235,8 +235,8 @@ OUTPUTS = (
         (1,),
         "",
         "JSON: model, task, size, num_inference_steps, computed_steps, step_cache, guidance_scale, strength, scheduler,"
-        " loras, references, controls, output_format, milliseconds by stage, mean_batch_rows, warnings; input_paths where"
-        " the server keeps input images",
+        " loras, references, controls, output_format, milliseconds by stage, mean_batch_rows, warnings; input_paths"
+        " where the server keeps input images",
     ),
     PublicTensor(
         "used_control_image",
