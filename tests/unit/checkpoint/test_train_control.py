@@ -10,7 +10,7 @@ import torch
 from diffusers import ControlNetModel
 from safetensors.torch import load_file
 
-from checkpoint import BUNDLED, CONTROLS, evaluate, evaluate_control, train_control
+from checkpoint import BUNDLED, CONTROLS, evaluate, evaluate_control, train_control, training_loop
 
 LARGEST_BYTES = 3_000_000
 
@@ -43,7 +43,7 @@ def test_an_untrained_control_model_fits_the_denoiser_and_changes_nothing() -> N
 
 def test_training_writes_a_small_model_in_half_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_control, "_BATCHES", ((32, 4),))
-    monkeypatch.setattr(train_control, "ramp_and_cosine", lambda peak, step, steps: peak)  # no ramp in three steps
+    monkeypatch.setattr(training_loop, "ramp_and_cosine", lambda peak, step, steps: peak)  # no ramp in three steps
     once, twice = (train_control.train(tmp_path / folder, steps=3) for folder in ("once", "twice"))
     assert once == pytest.approx(twice, rel=1e-2)  # torch rounds by where in memory a tensor lies
     assert (tmp_path / "once" / "control_loss.csv").read_text().startswith("step,running_loss,seconds\n")
