@@ -30,6 +30,7 @@ DATA_TYPES = {
     "control_scale": "FP32",
     "control_end": "FP32",
     "control_preprocess": "BOOL",
+    "return_control": "BOOL",
     "n": "INT32",
     "size": "BYTES",
     "num_inference_steps": "INT32",
@@ -74,6 +75,7 @@ class GenerateArguments:
         control_scale: how strongly each of them counts, 0..2, in the same order; 1 unless given.
         control_end: until which part of the steps each of them counts, above 0, up to 1; 1 unless given.
         control_preprocess: whether the server is to make the control images of plain ones.
+        return_control: whether the control images are to come back too, as they were used.
         n: number of images.
         size: "WxH" in pixels, or "auto".
         num_inference_steps: denoising steps.
@@ -106,6 +108,7 @@ class GenerateArguments:
     control_scale: float | Sequence[float] | None = None
     control_end: float | Sequence[float] | None = None
     control_preprocess: bool | None = None
+    return_control: bool | None = None
     n: int | None = None
     size: str | None = None
     num_inference_steps: int | None = None

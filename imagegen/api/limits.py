@@ -72,7 +72,9 @@ class RequestRules(BaseModel):
     )
     model: str = Field(default="", description="name of the served checkpoint, for messages")
     tasks: tuple[str, ...] = Field(default=TASKS, description="what it does")
-    conditions: Conditions = Field(default=NO_CONDITIONS, description="what it takes of references and controls")
+    conditions: Conditions | None = Field(
+        default=None, description="what it takes of references and controls; None where nobody has said"
+    )
     has_store: bool = Field(default=False, description="whether a result store is configured, for response_format url")
 
 

@@ -32,12 +32,14 @@ class OutputChoice:
         output_compression: 0..100, or None when absent.
         response_format: one of `tensors.RESPONSE_FORMATS`.
         user: opaque id, or None.
+        return_control: whether the control images are to be handed over too, as they were used.
     """
 
     output_format: str = "png"
     output_compression: int | None = None
     response_format: str = "bytes"
     user: str | None = None
+    return_control: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def parse_output_choice(arrays: Arrays, *, has_store: bool = False) -> OutputCho
         output_compression=values.integer(arrays, "output_compression", 0, limits.MAX_OUTPUT_COMPRESSION),
         response_format=response_format,
         user=values.text(arrays, "user", 1, limits.MAX_USER_CHARACTERS),
+        return_control=values.flag(arrays, "return_control"),
     )
 
 
@@ -142,8 +145,10 @@ def parse_request(
         raise InvalidArgument("reference_image", "given with image; give references, or an image to start from")
     controls = parse_controls(arrays, len(control_images) if given is None else given.control_count)
     preprocess = values.flag(arrays, "control_preprocess")
-    if preprocess and not controls:
-        raise InvalidArgument("control_preprocess", "given without control_image")
+    output = parse_output_choice(arrays, has_store=has_store)
+    for name, asked in (("control_preprocess", preprocess), ("return_control", output.return_control)):
+        if asked and not controls:
+            raise InvalidArgument(name, "given without control_image")
     strength = values.number(arrays, "strength", 0.0, 1.0, above_lowest=True)
     if mask and not has_images:
         raise InvalidArgument("mask", "given without image; a mask says which part of an image to repaint")
@@ -171,7 +176,7 @@ def parse_request(
         loras=parse_loras(arrays, request_limits.max_loras_per_request),
         timeout_ms=values.integer(arrays, "timeout_ms", 1, limits.MAX_TIMEOUT_MS),
         seeds=_seeds(arrays, n),
-        output=parse_output_choice(arrays, has_store=has_store),
+        output=output,
     )
 
 

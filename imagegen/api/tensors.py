@@ -146,6 +146,14 @@ INPUTS = (
         "true: control_image are plain images, of which the server makes what control_type says",
         readers=(),
     ),
+    PublicTensor(
+        "return_control",
+        "BOOL",
+        (1,),
+        "false",
+        "true: hand over as used_control_image what control_image came to; needs control_image",
+        readers=("image_postprocess",),
+    ),
     PublicTensor("n", "INT32", (1,), "1", f"1..{limits.MAX_N} images"),
     PublicTensor(
         "size", "STRING", (1,), '"auto"', '"WxH" in pixels, or "auto": the model\'s native size, or the input image\'s'
@@ -230,6 +238,14 @@ OUTPUTS = (
         " loras, output_format, milliseconds by stage, mean_batch_rows, warnings; input_paths where the server keeps"
         " input images",
     ),
+    PublicTensor(
+        "used_control_image",
+        "STRING",
+        (-1,),
+        "",
+        "with return_control the control images as they were used, in the size of the image, handed over as"
+        " generated_image is; else empty, shape [0]",
+    ),
 )
 
 STREAM_INPUTS = (
@@ -270,6 +286,8 @@ POSTPROCESS_INPUTS = tuple(tensor.name for tensor in INPUTS if "image_postproces
 OUTPUT_NAMES = tuple(tensor.name for tensor in OUTPUTS)
 
 # Between the models; see the models' config.pbtxt for types and shapes.
+IMAGE_INPUTS = ("image", "reference_image", "control_image")
+"""Public inputs that bring images; a mask comes with `image`."""
 IMAGE_TENSORS = ("pixels", "mask_pixels", "reference_pixels", "reference_sizes", "control_pixels")
 """Decoded input images, see `imagegen.api.input_images`."""
 PREPROCESS_OUTPUTS = (*IMAGE_TENSORS, "preprocess_report")

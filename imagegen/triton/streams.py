@@ -93,7 +93,7 @@ class Streams:
             generated = self._call("diffusion", inputs, DIFFUSION_OUTPUTS, request_id)
             subscription.ended.wait(_LAST_EVENTS_S)  # they may be a little slower than the response
         generated["frame_seed"] = generated.pop("used_seed")
-        generated |= _chosen(arrays, POSTPROCESS_INPUTS)
+        generated |= _chosen(arrays, POSTPROCESS_INPUTS) | _chosen(preprocessed, ("control_pixels",))
         subscription.complete(self._call("image_postprocess", generated, OUTPUT_NAMES, request_id))
 
     @contextmanager

@@ -14,6 +14,7 @@ _NO_NUMBERS = ('"1"', '""', "{}", "NaN", "Infinity", "-Infinity", "1e999", "1_0"
 _NO_INTEGERS = (*_NO_NUMBERS, "0.5", "1.5", "true", '"١"', "1" + "0" * 400)
 _NO_FLOATS = ('"5"', "{}", "NaN", "Infinity", "-Infinity", "1e999", "1e39", "-1e39", '"nan"')
 _NO_CHOICES = ('""', '"no such value"', '"\\u0000"', '" auto"', "5", "{}", "[]", '"auto\\n"', '"..\\/..\\/etc"')
+_NO_FLAGS = ("true", '"true"', '"yes"', "{}", "[true,true]", '["true"]')  # true, without an image that it would be for
 _NO_SIZES = (
     *('"0x0"', '"-64x64"', '"64x-64"', '"64"', '"64x"', '"x64"', '"64x64x64"', '"65x64"', '"64x63"', '"1e2x64"'),
     *(
@@ -43,6 +44,25 @@ WRONG: dict[str, tuple[str, ...]] = {
         "'x'",
     ),
     "negative_prompt": ("5", "{}", '"\\ud83d"', json.dumps("y" * 40_000)),
+    "reference_image": (  # the bundled checkpoint takes none, and the rest is no image either
+        *('""', '"!"', "5", "{}", '"AAAA"', '["a","b"]', '"file:\\/\\/\\/etc\\/passwd"', '"http:\\/\\/127.0.0.1:1\\/"'),
+        *(json.dumps(["x"] * 17), '"\\ud800"', '[["a"]]'),
+    ),
+    "control_image": (
+        '""',
+        '"!"',
+        "5",
+        "{}",
+        '"AAAA"',
+        json.dumps(["x"] * 5),
+        '"http:\\/\\/127.0.0.1:1\\/"',
+        '[["a"]]',
+    ),
+    "control_type": ('"canny"', '""', "5", "{}", '["canny","depth"]', json.dumps("c" * 65), '"\\ud800"', '["canny",5]'),
+    "control_scale": (*_NO_FLOATS, "1", "[1,2]", "-0.1", "2.001"),  # without an image that it would be for
+    "control_end": (*_NO_FLOATS, "1", "[0.5,0.5]", "0", "1.001"),
+    "control_preprocess": _NO_FLAGS,
+    "return_control": _NO_FLAGS,
     "n": (*_NO_INTEGERS, "0", "-1", "11", "2147483647", "-2147483648"),
     "size": _NO_SIZES,
     "num_inference_steps": (*_NO_INTEGERS, "0", "-1", "1001", "2147483647"),
@@ -106,6 +126,8 @@ UNLIKELY: dict[str, tuple[str, ...]] = {
     "lora": ('"outline"', '["dusk","outline"]', '{"name":"outline","scale":-4}', "null", "[]"),
     "user": ('""', '"..\\/..\\/x"', '"a\\u0000b"', '"\\u202e"', "null"),
     "timeout_ms": ("3600000", "null"),
+    "control_preprocess": ("false", "null"),
+    "return_control": ("false", "null", "0"),
 }
 """Values at an edge, which one way may accept and another refuse: both is right, an error inside the server is not."""
 

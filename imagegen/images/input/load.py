@@ -1,4 +1,4 @@
-"""All images of one request, from what the client sent to one array of pixels.
+"""All images of one request, from what the client sent to pixels.
 
 blob ── source ─┬─ Url ──── downloads ─┐
                 └─ Encoded ────────────┴─ file ── decode, resize ── pixels
@@ -6,38 +6,32 @@ blob ── source ─┬─ Url ──── downloads ─┐
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from imagegen.api.errors import ImageRejected, Unavailable
-from imagegen.api.limits import RequestRules, fit_within
-from imagegen.api.tensors import MASK_FROM_ALPHA
-from imagegen.file_names import native
+from imagegen.api.input_images import InputImages
+from imagegen.api.limits import RequestRules
+from imagegen.api.tensors import Pixels
+from imagegen.images.input.blobs import CONTROL, IMAGE, MASK, REFERENCE, ImageBlobs, kind_of
 from imagegen.images.input.concurrency import ConcurrencyLimiter, LimitReached
-from imagegen.images.input.decode import Header, decode_image, decode_mask, has_transparency, read_header
+from imagegen.images.input.decoding import Decoded, Decoders
 from imagegen.images.input.downloads import Downloads
 from imagegen.images.input.errors import FetchFailed, ImageError
 from imagegen.images.input.fetch import Fetched, Fetcher
-from imagegen.images.input.input_store import InputStore
-from imagegen.images.input.media_type import is_wrong_type, shown_type
 from imagegen.images.input.metrics import InputMetrics
 from imagegen.images.input.settings import InputSettings
 from imagegen.images.input.source import Encoded, Url, parse_source
 from imagegen.images.input.url_cache import UrlCache
 from imagegen.metrics import Family, Series
 
-Pixels = npt.NDArray[np.uint8]
 _Value = TypeVar("_Value")
-_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,24 +39,14 @@ class LoadedImages:
     """The input images of one request.
 
     Attributes:
-        pixels: uint8 RGB [N, H, W, 3], in the order of the request.
-        mask: uint8 [1, H, W], 255 = repaint, or None.
+        images: decoded, in the order of the request.
         warnings: what the client should know though nothing failed.
         paths: where the files are kept, by field; empty unless the server keeps them.
     """
 
-    pixels: Pixels
-    mask: Pixels | None
+    images: InputImages
     warnings: tuple[str, ...] = ()
     paths: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class _Decoded:
-    pixels: Pixels
-    header: Header
-    path: str | None
-    warnings: tuple[str, ...]
 
 
 class ImageLoader:
@@ -80,8 +64,6 @@ class ImageLoader:
 
     def __init__(self, settings: InputSettings, new_series: Callable[[Family, dict[str, str]], Series]) -> None:
         self._settings = settings
-        kept = settings.input_save_path
-        self._input_store = None if kept is None else InputStore(Path(native(kept)))
         self._fetcher = Fetcher(settings)
         cache = UrlCache(settings.url_cache_bytes if settings.url_cache_s else 0)
         self._metrics = InputMetrics(new_series, self._fetcher, cache)
@@ -89,57 +71,53 @@ class ImageLoader:
             self._fetcher.fetch, cache, settings.max_url_requests, settings.fetch_timeout_s, self._metrics.fetched
         )
         self._url_requests = ConcurrencyLimiter(settings.max_url_requests)
-        self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
+        self._decoders = Decoders(settings, self._metrics.decoded)
 
-    def load(
-        self, images: Sequence[bytes], mask: bytes | None, size: tuple[int, int] | None, rules: RequestRules
-    ) -> LoadedImages:
+    def load(self, blobs: ImageBlobs, size: tuple[int, int] | None, rules: RequestRules) -> LoadedImages:
         """Load the images of one request, all at once.
 
         Args:
-            images: 1 or more, each a URL, a data URL, base64 or file bytes.
-            mask: the same for the mask, or None. It has the original size of the first image. `MASK_FROM_ALPHA` takes
-                the transparent parts of the first image; when it has none there is no mask.
-            size: (width, height) in pixels that everything is made to cover; None for the size of the first image,
-                scaled down where it is above the limits and rounded down to the granularity.
-            rules: these limits and this granularity.
+            blobs: 1 or more. The mask has the original size of the first image.
+            size: (width, height) in pixels that images, mask and controls are made to cover; None for the size of the
+                first image, or without one of the first control, scaled down where it is above the limits and rounded
+                down to the granularity. References keep their proportions and are only scaled down to the limits.
+            rules: these limits, this granularity, this least side of a reference.
 
         Raises:
-            ImageRejected: lists everything that is wrong, by field: `image[0]: ...; image[2]: ...; mask: ...`.
+            ImageRejected: lists everything that is wrong, by field: `image[0]: ...; mask: ...; control_image[0]: ...`.
             Unavailable: too many requests with URLs are being loaded.
         """
-        if not images:
+        by_field = blobs.by_field()
+        if not by_field:
             raise ValueError("no images to load")
-        blobs = {f"image[{index}]": blob for index, blob in enumerate(images)}
-        if mask is not None and mask != MASK_FROM_ALPHA.encode():
-            blobs["mask"] = mask
         problems: dict[str, ImageError] = {}
-        sources = _each(blobs, lambda _, blob: parse_source(blob, self._settings), problems)
+        sources = _each(by_field, lambda _, blob: parse_source(blob, self._settings), problems)
         with self._admission(sources):
             files = self._files(sources, problems)
-            if mask == MASK_FROM_ALPHA.encode() and self._is_transparent(files.get("image[0]")):
-                files["mask"] = files["image[0]"]
-            decoded = self._decode(files, size or self._auto_size(files.get("image[0]"), rules), problems)
-        first, decoded_mask = decoded.get("image[0]"), decoded.get("mask")
-        if first and decoded_mask and first.header.size != decoded_mask.header.size:
-            problems["mask"] = ImageError(
-                f"has {_shown(decoded_mask.header.size)} pixels but image[0] has {_shown(first.header.size)};"
+            first_image = files.get(f"{IMAGE}[0]")
+            if blobs.mask_is_alpha and first_image is not None and self._is_transparent(first_image):
+                files[MASK] = first_image
+            followed = first_image if blobs.images else files.get(f"{CONTROL}[0]")
+            decoded = self._decode(files, size or self._auto_size(followed, rules), rules, problems)
+        first, mask = decoded.get(f"{IMAGE}[0]"), decoded.get(MASK)
+        if first and mask and first.header.size != mask.header.size:
+            problems[MASK] = ImageError(
+                f"has {_shown(mask.header.size)} pixels but image[0] has {_shown(first.header.size)};"
                 " both must be equal"
             )
         if problems:
-            self._reject([(name, problems[name]) for name in blobs if name in problems])
+            self._reject([(name, problems[name]) for name in by_field if name in problems])
         return LoadedImages(
-            pixels=np.stack([decoded[name].pixels for name in blobs if name != "mask"]),
-            mask=None if decoded_mask is None else decoded_mask.pixels[np.newaxis],
-            warnings=tuple(f"{name}: {text}" for name in blobs for text in decoded[name].warnings),
-            paths={name: path for name in blobs if (path := decoded[name].path) is not None},
+            _input_images(decoded, list(by_field)),
+            warnings=tuple(f"{name}: {text}" for name in by_field for text in decoded[name].warnings),
+            paths={name: path for name in by_field if (path := decoded[name].path) is not None},
         )
 
     def close(self) -> None:
         """Wait for what is being loaded and close all connections. No `load` may start afterwards."""
         self._fetcher.close()
         self._downloads.close()
-        self._decoders.shutdown()
+        self._decoders.close()
         self._metrics.close()
 
     @contextmanager
@@ -172,46 +150,31 @@ class ImageLoader:
         return _each(sources, file, problems)
 
     def _decode(
-        self, files: Mapping[str, Encoded], size: tuple[int, int], problems: dict[str, ImageError]
-    ) -> dict[str, _Decoded]:
-        tasks = {name: self._decoders.submit(self._decoded, name, file, size) for name, file in files.items()}
+        self,
+        files: Mapping[str, Encoded],
+        size: tuple[int, int],
+        rules: RequestRules,
+        problems: dict[str, ImageError],
+    ) -> dict[str, Decoded]:
+        tasks = {name: self._decoders.start(name, file, size, rules) for name, file in files.items()}
         wait(tasks.values())
         return _each(tasks, lambda _, task: task.result(), problems)
 
-    def _is_transparent(self, file: Encoded | None) -> bool:
+    def _is_transparent(self, file: Encoded) -> bool:
         """Whether a file has transparent parts; false for one that is refused, which is found again and reported."""
         try:
-            return file is not None and self._decoders.submit(has_transparency, file.data, self._settings).result()
+            return self._decoders.is_transparent(file)
         except ImageError:
             return False
 
-    def _auto_size(self, first: Encoded | None, rules: RequestRules) -> tuple[int, int]:
-        """The size that the first image asks for; any, when it is refused: the others are only checked then."""
-        grain = rules.granularity_px
+    def _auto_size(self, followed: Encoded | None, rules: RequestRules) -> tuple[int, int]:
+        """The size that a file asks for; any, when it is refused: the others are only checked then."""
         try:
-            if first is not None:
-                header = self._decoders.submit(read_header, first.data, self._settings).result()
-                return fit_within(header.size, rules.limits, grain)
+            if followed is not None:
+                return self._decoders.auto_size(followed, rules)
         except ImageError:
             pass  # found again and reported with the others
-        return grain, grain
-
-    def _decoded(self, name: str, file: Encoded, size: tuple[int, int]) -> _Decoded:
-        started_s, data = time.monotonic(), file.data
-        header = read_header(data, self._settings)
-        pixels = (decode_mask if name == "mask" else decode_image)(data, self._settings, size)
-        self._metrics.decoded(time.monotonic() - started_s)
-        warnings = [f"has {header.frames} frames; the first is used"] if header.frames > 1 else []
-        if is_wrong_type(file.declared_type, header.format):
-            warnings.append(f"was declared as {shown_type(file.declared_type)} but is a {header.format} file")
-        path = None
-        if self._input_store is not None:
-            try:
-                path = self._input_store.save(data, header.format)
-            except OSError:  # a full disk is no reason to refuse images
-                _LOGGER.exception("an input image could not be kept")
-                warnings.append("could not be kept by the server")
-        return _Decoded(pixels, header, path, tuple(warnings))
+        return rules.granularity_px, rules.granularity_px
 
     def _reject(self, problems: Sequence[tuple[str, ImageError]]) -> NoReturn:
         for _, error in problems:
@@ -231,6 +194,24 @@ def _each(
         except ImageError as error:
             problems[name] = error.with_traceback(None)  # else it would keep this frame, and all images, alive
     return results
+
+
+def _input_images(decoded: Mapping[str, Decoded], fields: Sequence[str]) -> InputImages:
+    """The decoded images, each kind in the order of its fields."""
+    of_kind = {
+        kind: [decoded[name].pixels for name in fields if kind_of(name) == kind] for kind in (IMAGE, REFERENCE, CONTROL)
+    }
+    mask = decoded.get(MASK)
+    return InputImages(
+        images=_stacked(of_kind[IMAGE]),
+        mask=None if mask is None else mask.pixels[np.newaxis],
+        references=tuple(of_kind[REFERENCE]),
+        controls=_stacked(of_kind[CONTROL]),
+    )
+
+
+def _stacked(pixels: Sequence[Pixels]) -> Pixels | None:
+    return np.stack(pixels) if pixels else None
 
 
 def _wait(download: Future[Fetched], deadline: float) -> Encoded:

@@ -1,8 +1,8 @@
 """From frames to what the client asked for.
 
-frames ── encode, all at once ─┬─ bytes
-                               ├─ base64 text
-                               └─ store ── addresses
+frames, controls where asked for ── encode, all at once ─┬─ bytes
+                                                         ├─ base64 text
+                                                         └─ store ── addresses
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Postprocessor:
             request_id: as the client sent it; may be empty.
 
         Returns:
-            generated_image BYTES [n], used_seed INT64 [n], metadata BYTES [1].
+            generated_image BYTES [n], used_seed INT64 [n], metadata BYTES [1], used_control_image BYTES [C], with C = 0
+            unless control images are asked for.
 
         Raises:
             InvalidArgument: a field breaks its rule, or `url` is asked for and there is no store.
@@ -84,7 +85,9 @@ class Postprocessor:
         report = GenerationReport.from_json(arrays["diffusion_report"][0])
         choice = parse_output_choice(arrays, has_store=self._store is not None)
         encode_one = partial(self._encode, output_format=choice.output_format, compression=choice.output_compression)
-        images = self._pool.map(encode_one, list(zip(frames, self._texts(arrays, report), strict=True)))
+        controls = list(arrays.get("control_pixels", ())) if choice.return_control else []
+        to_encode = [*zip(frames, self._texts(arrays, report), strict=True), *((pixels, None) for pixels in controls)]
+        images = self._pool.map(encode_one, to_encode)
         encoded_s = time.perf_counter()
         self._metrics.encoded(choice.output_format, encoded_s - started_s)
         milliseconds: dict[str, float] = {}
@@ -99,13 +102,15 @@ class Postprocessor:
             stored_s = time.perf_counter() - encoded_s
             self._metrics.stored(stored_s)
             milliseconds["store"] = round(stored_s * 1000, 2)
-        self._metrics.done(choice.output_format, images)
+        count = len(frames)
+        self._metrics.done(choice.output_format, images[:count])
         milliseconds["postprocess"] = round((time.perf_counter() - started_s) * 1000, 2)
         metadata = report.completed(choice.output_format, milliseconds)
         return {
-            "generated_image": np.array(results, dtype=np.object_),
+            "generated_image": np.array(results[:count], dtype=np.object_),
             "used_seed": seeds,
             "metadata": np.array([metadata.to_json()], dtype=np.object_),
+            "used_control_image": np.array(results[count:], dtype=np.object_),
         }
 
     def _texts(self, arrays: Arrays, report: GenerationReport) -> list[FileText | None]:

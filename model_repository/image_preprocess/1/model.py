@@ -1,6 +1,6 @@
 """`image_preprocess`: checks the whole request and turns its images into pixels.
 
-public inputs -> Preprocessor -> pixels uint8 [N,H,W,3], mask_pixels uint8 [1,H,W], preprocess_report
+public inputs -> Preprocessor -> pixels uint8 of images, mask, references and controls, preprocess_report
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from imagegen.api.errors import Unavailable
-from imagegen.api.tensors import DESCRIPTION_OUTPUT, Arrays
+from imagegen.api.tensors import DESCRIPTION_OUTPUT, IMAGE_INPUTS, Arrays
 from imagegen.images.input.preprocess import Preprocessor
 from imagegen.images.input.settings import InputSettings
 from imagegen.malloc import return_freed_memory
@@ -53,7 +53,7 @@ class TritonPythonModel:
         for request in requests:
             if list(request.requested_output_names()) == [DESCRIPTION_OUTPUT]:
                 TritonRequest(request).respond(self._describe)
-            elif any(tensor.name() == "image" for tensor in request.inputs()):
+            elif any(tensor.name() in IMAGE_INPUTS for tensor in request.inputs()):
                 self._threads.run(request)
             else:
                 TritonRequest(request).respond(self._preprocessor.handle)
@@ -68,5 +68,11 @@ class TritonPythonModel:
         description = self._rules.description()
         if description is None:
             raise Unavailable("the model is not loaded yet")
-        described = replace(description, quiet_s=quiet_s(self._folder), asleep=is_asleep(self._folder))
+        makes = (kind for kind in self._preprocessor.control_preprocessors if kind in description.control_types)
+        described = replace(
+            description,
+            control_preprocessors=tuple(makes),
+            quiet_s=quiet_s(self._folder),
+            asleep=is_asleep(self._folder),
+        )
         return {DESCRIPTION_OUTPUT: np.array([described.to_json()], dtype=np.object_)}

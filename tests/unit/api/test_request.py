@@ -22,20 +22,10 @@ from imagegen.api.request import (
     parse_request,
     parse_request_id,
 )
-from tests.unit.api.arrays import tensor
+from tests.unit.api.arrays import LIMITS, parse, tensor
+from tests.unit.api.test_request_conditions import REJECTED_CONDITIONS
 
-LIMITS = RequestLimits(max_num_inference_steps=100, max_guidance_scale=30.0, max_side_px=2048, max_area_px=1024 * 1024)
 IMAGE = [b"an image"]
-
-
-def parse(granularity_px: int = 8, **values: Any) -> ImageRequest:
-    """Parse a request with a prompt and these inputs."""
-    given_values = {"prompt": ["a cat"], **values}
-    return parse_request(
-        {name: tensor(name, v) for name, v in given_values.items() if v is not None},
-        LIMITS,
-        granularity_px=granularity_px,
-    )
 
 
 def test_only_the_prompt_is_needed_and_the_defaults_are_those_of_the_table() -> None:
@@ -174,7 +164,8 @@ def test_what_breaks_a_rule_is_refused_with_field_value_and_allowed_range(
 
 
 def test_every_input_of_the_table_has_a_refusal() -> None:
-    assert {field.partition("[")[0] for _, field, _ in REJECTED} == set(tensors.INPUT_NAMES)
+    rejected = [*REJECTED, *REJECTED_CONDITIONS]
+    assert {field.partition("[")[0] for _, field, _ in rejected} == set(tensors.INPUT_NAMES)
 
 
 def test_an_unknown_input_is_refused_and_the_known_ones_are_listed() -> None:

@@ -28,6 +28,7 @@ _VALUES: dict[str, Any] = {
     "STRING": st.one_of(_TEXTS, st.binary(max_size=8)),
     "INT32": st.one_of(st.integers(-1, 12), st.integers(-(2**31), 2**31 - 1)),
     "INT64": st.one_of(st.integers(-1, 12), st.integers(-(2**63), 2**63 - 1)),
+    "BOOL": st.booleans(),
     "FP32": st.one_of(st.sampled_from([0.0, float(np.float32(0.8)), 1.0, 7.5]), st.floats(width=32)),
 }
 
@@ -38,6 +39,8 @@ def inputs(draw: st.DrawFn) -> dict[str, Array]:
     chosen = draw(st.sets(st.sampled_from(tensors.INPUT_NAMES[1:]), max_size=4)) | {"prompt"}
     if "lora_scale" in chosen and draw(st.booleans()):
         chosen |= {"lora"}
+    if any("control" in name for name in chosen) and draw(st.booleans()):
+        chosen |= {"control_image"}
     return {
         row.name: draw(arrays_of.arrays(DTYPES[row.data_type], draw(_SHAPES), elements=_VALUES[row.data_type]))
         for row in tensors.INPUTS
@@ -62,10 +65,17 @@ def as_arrays(request: ImageRequest) -> dict[str, Array]:
         "output_compression": request.output.output_compression,
         "response_format": request.output.response_format,
         "user": request.output.user,
+        "control_preprocess": request.control_preprocess or None,
+        "return_control": request.output.return_control or None,
     }
     lists: dict[str, Any] = {
         "image": request.images,
         "seed": request.seeds,
+        "reference_image": request.references,
+        "control_image": request.control_images,
+        "control_type": [control.type for control in request.controls if control.type is not None],
+        "control_scale": [control.scale for control in request.controls],
+        "control_end": [control.end for control in request.controls],
         "lora": [lora.name for lora in request.loras],
         "lora_scale": [lora.scale for lora in request.loras],
     }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from imagegen.api.errors import InvalidArgument
-from imagegen.api.limits import RequestLimits, RequestRules
+from imagegen.api.limits import NO_CONDITIONS, Conditions, RequestLimits, RequestRules
 from imagegen.api.loras import LoraChoice
 from imagegen.pipelines.lora_catalog import LoraCatalog
 from imagegen.triton.diffusion_settings import DiffusionSettings
@@ -21,7 +21,12 @@ from tests.unit.client.test_client_description import DESCRIPTION
 
 ROOT = Path(__file__).resolve().parents[3]
 TOY = replace(DESCRIPTION, granularity_px=16)
-OF_TOY: dict[str, Any] = {"granularity_px": 16, "model": "toy", "tasks": ("inpainting",)}
+OF_TOY: dict[str, Any] = {
+    "granularity_px": 16,
+    "model": "toy",
+    "tasks": ("inpainting",),
+    "conditions": NO_CONDITIONS,
+}
 
 
 def test_served_alone_the_defaults_hold(folder: Path) -> None:
@@ -37,6 +42,29 @@ def test_what_is_published_later_and_again_is_seen_at_once(folder: Path) -> None
     publish_diffusion(folder, DiffusionSettings(max_side_px=128), TOY)
     publish_store(folder, has_store=False)
     assert rules() == RequestRules(limits=RequestLimits(max_side_px=128), **OF_TOY)
+
+
+def test_what_the_model_takes_of_references_and_controls_is_of_its_description(folder: Path) -> None:
+    rules = SharedRules(folder)
+    assert rules().conditions is None  # nobody has said
+    edits = replace(
+        TOY,
+        tasks={"editing": (), "text-to-image": ("guidance_scale", "control_image")},
+        max_references=3,
+        least_reference_px=64,
+        control_types=("canny", "depth"),
+        max_controls=2,
+        has_control_end=False,
+    )
+    publish_diffusion(folder, RequestLimits(), edits)
+    assert rules().conditions == Conditions(
+        max_references=3,
+        least_reference_px=64,
+        control_types=("canny", "depth"),
+        max_controls=2,
+        control_tasks=("text-to-image",),
+        has_control_end=False,
+    )
 
 
 def test_the_description_is_that_of_the_latest_model(folder: Path) -> None:

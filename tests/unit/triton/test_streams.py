@@ -10,6 +10,7 @@ import pytest
 
 from imagegen.api.errors import Cancelled, ImageGenError, InvalidArgument, Unavailable
 from imagegen.api.events import Ended, Event, Progress
+from imagegen.api.tensors import IMAGE_TENSORS
 from imagegen.triton import stream_subscription
 from imagegen.triton import streams as streams_module
 from imagegen.triton.commands import CANCEL, CommandServer, cancel_command
@@ -26,6 +27,7 @@ class Models:
     Attributes:
         events: what the diffusion model sends before it responds.
         fail: the error of each model, by name.
+        missing: outputs that none of them gives.
         generated_until: what the diffusion model waits for.
     """
 
@@ -33,6 +35,7 @@ class Models:
         self.calls: list[tuple[str, Arrays, str]] = []
         self.events: list[Event] = []
         self.fail: dict[str, ImageGenError] = {}
+        self.missing: set[str] = set()
         self.generated_until = threading.Event()
         self.generated_until.set()
         self.generating = threading.Event()
@@ -56,7 +59,7 @@ class Models:
             assert self.generated_until.wait(TIMEOUT_S)
         if name in self.fail:
             raise self.fail[name]
-        return {output: text(f"{name} {output}") for output in outputs}
+        return {output: text(f"{name} {output}") for output in outputs if output not in self.missing}
 
     def close(self) -> None:
         self.sender.close()
@@ -108,21 +111,36 @@ def test_a_client_that_does_not_ask_for_steps_gets_none(streams: Streams, models
 def test_each_model_gets_what_it_takes(streams: Streams, models: Models) -> None:
     models.events = [Ended()]
     streams.serve(
-        StreamClient("mine", image="i", n=2, user="u", output_format="png", partial_images=2, negative_prompt="y")
+        StreamClient(
+            "mine",
+            **{"image": "i", "n": 2, "user": "u", "output_format": "png", "negative_prompt": "y"},
+            **{"control_image": "c", "control_type": "canny", "return_control": 1, "partial_images": 2},
+        )
     )
     (pre, pre_inputs, _), (diffusion, inputs, _), (post, post_inputs, _) = models.calls
     assert (pre, diffusion, post) == ("image_preprocess", "diffusion", "image_postprocess")
     assert {request_id for *_, request_id in models.calls} == {"mine"}
-    assert set(pre_inputs) == {"prompt", "image", "n", "user", "output_format", "negative_prompt"}
+    assert set(pre_inputs) == {
+        *("prompt", "image", "n", "user", "output_format", "negative_prompt"),
+        *("control_image", "control_type", "return_control"),
+    }
     assert set(inputs) == {
-        *("prompt", "n", "negative_prompt", "pixels", "mask_pixels", "preprocess_report"),
+        *("prompt", "n", "negative_prompt", "control_type", "preprocess_report"),
+        *IMAGE_TENSORS,
         *("stream_id", "partial_images"),
     }
     assert inputs["partial_images"].tolist() == [2]
     assert set(post_inputs) == {
-        *("prompt", "negative_prompt", "user", "output_format"),
+        *("prompt", "negative_prompt", "user", "output_format", "return_control", "control_pixels"),
         *("frames", "frame_seed", "diffusion_report"),
     }
+
+
+def test_control_images_that_there_are_not_are_not_handed_over(streams: Streams, models: Models) -> None:
+    models.events = [Ended()]
+    models.missing = {"control_pixels"}
+    streams.serve(StreamClient())
+    assert "control_pixels" not in models.calls[2][1]
 
 
 def test_a_request_without_an_id_gets_one(streams: Streams, models: Models) -> None:

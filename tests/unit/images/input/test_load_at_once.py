@@ -18,6 +18,7 @@ from imagegen.api.errors import ImageRejected, Unavailable
 from imagegen.api.limits import RequestRules
 from imagegen.images.input.load import ImageLoader
 from imagegen.images.input.settings import InputSettings
+from tests.unit.images.input.loading import load_images
 
 ANY_SIZE = RequestRules(granularity_px=1)
 
@@ -44,7 +45,7 @@ def test_the_images_of_a_request_are_loaded_at_once(loader: ImageLoader, encoded
 
     server.responses["/a.png"] = respond
     *urls, mask = [f"{server.url}/a.png?{index}".encode() for index in range(6)]
-    assert colours(loader.load(urls, mask, None, ANY_SIZE).pixels) == [RED] * 5
+    assert colours(load_images(loader, urls, mask, None, ANY_SIZE).pixels) == [RED] * 5
 
 
 def test_more_requests_than_threads_finish(encoded: Write, no_metrics: Any) -> None:
@@ -52,7 +53,7 @@ def test_more_requests_than_threads_finish(encoded: Write, no_metrics: Any) -> N
     loader = ImageLoader(InputSettings(decode_threads=1), no_metrics)
     images = [encoded(Image.new("RGB", (8, 8), colour)) for colour in (RED, GREEN, BLUE)]
     with ThreadPoolExecutor(8) as callers:
-        requests = [callers.submit(loader.load, images, images[0], (16, 16), ANY_SIZE) for _ in range(40)]
+        requests = [callers.submit(load_images, loader, images, images[0], (16, 16), ANY_SIZE) for _ in range(40)]
         for request in requests:
             assert colours(request.result().pixels) == [RED, GREEN, BLUE]
     loader.close()
@@ -64,7 +65,7 @@ def test_a_hundred_requests_for_one_url_cause_one_download(loader: ImageLoader, 
 
     def load(_: int) -> list[tuple[int, ...]]:
         together.wait(30)
-        return colours(loader.load([url], None, None, ANY_SIZE).pixels)
+        return colours(load_images(loader, [url], None, None, ANY_SIZE).pixels)
 
     with ThreadPoolExecutor(100) as callers:
         assert list(callers.map(load, range(100))) == [[RED]] * 100
@@ -79,15 +80,17 @@ def test_requests_with_urls_above_the_bound_are_refused_and_others_go_on(
     held, released = server.hold("/held.png", data)
     url = held.encode()
     with ThreadPoolExecutor(2) as callers:
-        waiting = [callers.submit(loader.load, [url + b"?%d" % index], None, None, ANY_SIZE) for index in range(2)]
+        waiting = [
+            callers.submit(load_images, loader, [url + b"?%d" % index], None, None, ANY_SIZE) for index in range(2)
+        ]
         server.wait_for_requests(2)
         with pytest.raises(Unavailable, match="unavailable: overloaded: 2 requests with image URLs"):
-            loader.load([data, url], None, None, ANY_SIZE)
-        assert colours(loader.load([data], data, None, ANY_SIZE).pixels) == [RED]
+            load_images(loader, [data, url], None, None, ANY_SIZE)
+        assert colours(load_images(loader, [data], data, None, ANY_SIZE).pixels) == [RED]
         released.set()
         for request in waiting:
             assert colours(request.result(30).pixels) == [RED]
-    assert colours(loader.load([url], None, None, ANY_SIZE).pixels) == [RED]
+    assert colours(load_images(loader, [url], None, None, ANY_SIZE).pixels) == [RED]
     loader.close()
 
 
@@ -99,7 +102,8 @@ def test_no_request_waits_past_its_deadline(encoded: Write, server: Any, no_metr
     url = held.encode()
     with ThreadPoolExecutor(3) as callers:
         requests = [
-            callers.submit(loader.load, [url + suffix], None, None, ANY_SIZE) for suffix in (b"", b"", b"?other")
+            callers.submit(load_images, loader, [url + suffix], None, None, ANY_SIZE)
+            for suffix in (b"", b"", b"?other")
         ]
         for request in requests:
             with pytest.raises(ImageRejected, match=r"image\[0\]: fetch_failed: timed out"):
@@ -121,7 +125,7 @@ def test_a_silent_name_server_holds_up_no_request_past_its_deadline(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     loader = ImageLoader(InputSettings(fetch_timeout_s=0.1), no_metrics)
     with pytest.raises(ImageRejected, match=r"image\[0\]: fetch_failed: timed out"):
-        loader.load([b"http://images.test/"], None, None, ANY_SIZE)
+        load_images(loader, [b"http://images.test/"], None, None, ANY_SIZE)
     released.set()
     loader.close()
 
@@ -135,7 +139,7 @@ def test_nothing_is_left_behind(encoded: Write, server: Any, no_metrics: Any) ->
     reset = server.raw("/reset", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").encode()
     for _ in range(20):
         with pytest.raises(ImageRejected):
-            loader.load([good, reset, b"http://127.0.0.1:1/"], None, None, ANY_SIZE)
+            load_images(loader, [good, reset, b"http://127.0.0.1:1/"], None, None, ANY_SIZE)
     loader.close()
     gc.collect()  # urllib3 closes a pool's connections when the pool is collected
     for _ in range(1000):  # the server's own threads and sockets end a little later

@@ -19,6 +19,7 @@ from imagegen.api.errors import ImageRejected
 from imagegen.api.limits import RequestRules
 from imagegen.images.input.load import ImageLoader
 from imagegen.images.input.settings import InputSettings
+from tests.unit.images.input.loading import load_images
 
 ANY_SIZE = RequestRules(granularity_px=1)
 
@@ -90,7 +91,7 @@ _MOST_GROWTH_BYTES = 64 * 2**20  # the decoded limit is 40 kB an image; what all
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # about what is damaged, for the log
 def test_whatever_is_sent_gives_pixels_or_a_clear_rejection_in_bounded_memory(strict_loader: ImageLoader) -> None:
     process = psutil.Process()
-    strict_loader.load(_FILES, None, (8, 8), ANY_SIZE)  # codecs are loaded on first use
+    load_images(strict_loader, _FILES, None, (8, 8), ANY_SIZE)  # codecs are loaded on first use
     start_bytes = process.memory_info().rss
     outcomes = {"sent": 0, "pixels": 0, "rejected": 0}
 
@@ -107,7 +108,7 @@ def test_whatever_is_sent_gives_pixels_or_a_clear_rejection_in_bounded_memory(st
     def check(blob: bytes, as_mask: bool) -> None:
         images, mask = ([_FILES[0]], blob) if as_mask else ([blob], None)
         try:
-            loaded = strict_loader.load(images, mask, (8, 8), ANY_SIZE)
+            loaded = load_images(strict_loader, images, mask, (8, 8), ANY_SIZE)
         except ImageRejected as rejection:
             outcomes["rejected"] += bool(_CLEAR.match(str(rejection)))
         else:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from imagegen.api.limits import RequestLimits, RequestRules
 from imagegen.images.input.load import ImageLoader
+from tests.unit.images.input.loading import load_images
 
 ANY_SIZE = RequestRules(granularity_px=1)
 
@@ -42,7 +43,9 @@ def test_size_auto_is_that_of_the_first_image(
 ) -> None:
     others = [Image.new("RGB", size, GREEN) for size in ((100, 20), (8, 8))]
     images = [Image.new("RGB", original, RED), *others]
-    loaded = loader.load([encoded(image) for image in images], encoded(Image.new("L", original)), None, LOW_LIMITS)
+    loaded = load_images(
+        loader, [encoded(image) for image in images], encoded(Image.new("L", original)), None, LOW_LIMITS
+    )
     assert loaded.pixels.shape == (3, resized[1], resized[0], 3)
     assert loaded.mask is not None
     assert loaded.mask.shape == (1, resized[1], resized[0])
@@ -62,7 +65,7 @@ def test_proportions_are_kept_and_the_middle_too(loader: ImageLoader, encoded: W
     mask = Image.new("L", (96, 32), 0)
     mask.paste(255, (32, 0, 64, 32))
     images = [encoded(stripes(96, 32)), encoded(stripes(48, 16)), encoded(stripes(32, 96))]
-    loaded = loader.load(images, encoded(mask), (16, 16), ANY_SIZE)
+    loaded = load_images(loader, images, encoded(mask), (16, 16), ANY_SIZE)
     for pixels in loaded.pixels[:2]:
         assert np.all(pixels[:, 3:-3] == GREEN)  # at the edges the filter mixes some of the neighbours in
         assert pixels[:, :, 1].min() > 127
@@ -75,7 +78,7 @@ def test_proportions_are_kept_and_the_middle_too(loader: ImageLoader, encoded: W
 def test_the_mask_stays_on_its_part_of_the_image(loader: ImageLoader, encoded: Write) -> None:
     image = Image.new("RGB", (90, 60), (0, 0, 0))
     image.paste((255, 255, 255), (40, 20, 70, 50))
-    loaded = loader.load([encoded(image)], encoded(image.convert("L")), (32, 64), ANY_SIZE)
+    loaded = load_images(loader, [encoded(image)], encoded(image.convert("L")), (32, 64), ANY_SIZE)
     assert loaded.mask is not None
     bright = loaded.pixels[0, :, :, 0] > 127
     assert (bright != (loaded.mask[0] > 127)).mean() < 0.02

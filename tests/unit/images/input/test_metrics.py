@@ -13,6 +13,7 @@ from imagegen.api.errors import ImageRejected
 from imagegen.api.limits import RequestRules
 from imagegen.images.input.load import ImageLoader
 from imagegen.images.input.settings import InputSettings
+from tests.unit.images.input.loading import load_images
 
 ANY_SIZE = RequestRules(granularity_px=1)
 
@@ -53,13 +54,17 @@ def test_what_is_loaded_and_refused_is_counted(encoded: Write, server: Any) -> N
     server.responses["/busy.png"] = lambda handler: (
         server.serve("/x", data, next(busy)) and server.responses["/x"](handler)
     )
-    loader.load(
-        [data, base64.b64encode(data), b"data:image/png;base64," + base64.b64encode(data), url], data, None, ANY_SIZE
+    load_images(
+        loader,
+        [data, base64.b64encode(data), b"data:image/png;base64," + base64.b64encode(data), url],
+        data,
+        None,
+        ANY_SIZE,
     )
-    loader.load([url, (server.url + "/busy.png").encode()], None, None, ANY_SIZE)
+    load_images(loader, [url, (server.url + "/busy.png").encode()], None, None, ANY_SIZE)
     bad = [b"file:///x", f"{server.url}/gone".encode(), b"GIF89a", data[:50], b"http://127.0.0.1:1/"]
     with pytest.raises(ImageRejected):
-        loader.load(bad, None, None, ANY_SIZE)
+        load_images(loader, bad, None, None, ANY_SIZE)
     loader.close()
     images = {source: numbers.values["images_total", source] for source in ("file", "base64", "data_url", "url")}
     assert images == {"file": 3, "base64": 1, "data_url": 1, "url": 3}

@@ -58,7 +58,7 @@ class Running:
         arrays = {}
         for name, value in values.items():
             items = [item.encode() if isinstance(item, str) else item for item in np.atleast_1d(value).tolist()]
-            dtypes = {bytes: np.object_, float: np.float32, int: np.int32}
+            dtypes = {bytes: np.object_, float: np.float32, int: np.int32, bool: np.bool_}
             arrays[name] = np.array(items, dtype=dtypes[type(items[0])])
         outputs = self._preprocessor.handle(arrays, "request-1")
         return outputs, PreprocessReport.from_json(outputs.pop("preprocess_report")[0])

@@ -14,6 +14,7 @@ from imagegen.images.input import transport
 from imagegen.images.input.errors import UrlNotAllowed
 from imagegen.images.input.load import ImageLoader
 from imagegen.images.input.settings import InputSettings
+from tests.unit.images.input.loading import load_images
 
 ANY_SIZE = RequestRules(granularity_px=1)
 
@@ -185,7 +186,7 @@ def loader(no_metrics: Any) -> Iterator[ImageLoader]:
 def refusal(loader: ImageLoader, url: str, listener: socket.socket) -> str:
     blob = url.replace("{port}", str(listener.getsockname()[1])).encode()
     with pytest.raises(ImageRejected) as caught:
-        loader.load([blob], None, None, ANY_SIZE)
+        load_images(loader, [blob], None, None, ANY_SIZE)
     return str(caught.value).removeprefix("image_rejected: image[0]: ")
 
 

@@ -61,21 +61,31 @@ class Running:
 
     def __init__(self, settings: OutputSettings) -> None:
         self._series = Totals()
-        self._postprocessor = Postprocessor(settings, OutputMetrics(self._series))
+        self.postprocessor = Postprocessor(settings, OutputMetrics(self._series))
         self._open = True
 
     def __call__(self, frames: Any, request_id: str = "", **values: Any) -> tuple[list[bytes], dict[str, Any]]:
+        """The images and the metadata."""
+        outputs = self.outputs(frames, request_id, **values)
+        assert outputs["used_control_image"].shape == (0,)
+        return list(outputs["generated_image"]), json.loads(outputs["metadata"][0])
+
+    def outputs(self, frames: Any, request_id: str = "", **values: Any) -> dict[str, Any]:
+        """All outputs for inputs given as one value or an array each."""
         arrays = {
             "frames": frames,
             "frame_seed": np.arange(7, 7 + len(frames)),
             "diffusion_report": np.array([REPORT.to_json()], dtype=np.object_),
         }
         for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                arrays[name] = value
+                continue
             text = isinstance(value, str)
             arrays[name] = np.array([value.encode() if text else value], dtype=np.object_ if text else np.int32)
-        outputs = self._postprocessor.handle(arrays, request_id)
+        outputs = self.postprocessor.handle(arrays, request_id)
         assert outputs["used_seed"].tolist() == list(range(7, 7 + len(frames)))
-        return list(outputs["generated_image"]), json.loads(outputs["metadata"][0])
+        return outputs
 
     def totals(self) -> dict[str, float]:
         self.close()
@@ -83,7 +93,7 @@ class Running:
 
     def close(self) -> None:
         if self._open:
-            self._postprocessor.close()
+            self.postprocessor.close()
         self._open = False
 
 
