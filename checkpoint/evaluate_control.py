@@ -22,7 +22,7 @@ from checkpoint.scattered import Scattered, scattered, without_shapes
 from checkpoint.sheet import sheet
 
 SCALES = (0.0, 0.5, 1.0)
-_STEPS, _GUIDANCE = 20, 5.0
+_STEPS, _GUIDANCE = 10, 5.0
 _SHOWN = 8
 
 

@@ -23,7 +23,7 @@ from checkpoint.scenes import Placed
 from checkpoint.sheet import sheet
 
 KINDS = ("colour", "background", "outline")
-_STEPS, _GUIDANCE, _IMAGE_GUIDANCE = 20, 5.0, 1.5
+_STEPS, _GUIDANCE, _IMAGE_GUIDANCE = 10, 5.0, 1.5
 _DIFFERS = 40  # of 255 levels: what an edit was to change
 _SAME_PLACE = 0.1  # of the image's side
 _SHOWN = 16

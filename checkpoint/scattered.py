@@ -44,7 +44,8 @@ def scattered(side_px: int, rng: Random, turned: float = 0.0) -> Scattered:
         rng: decides everything.
         turned: share of the images whose things are turned and stretched, and called "shape" in the caption.
     """
-    scene = replace(random_scene(rng, pairs=0.35), place=None, relation=None)
+    scene = random_scene(rng, pairs=0.35)
+    scene = Scene(tuple(replace(thing, size=None) for thing in scene.things), scene.background)
     assert scene.background is not None
     things = _anywhere(scene, rng)
     turns = rng.random() < turned

@@ -25,7 +25,7 @@ from checkpoint.edits import random_edit
 from checkpoint.rates import ramp_and_cosine
 from checkpoint.train_denoiser import timesteps
 
-STEPS = 1500
+STEPS = 1300
 _BATCHES = ((128, 3), (64, 12), (128, 3), (96, 5), (128, 3), (64, 12), (128, 3), (192, 1))  # pixels a side, images
 _NOISES = 4  # levels at which each image is shown: encoding it is a third of the cost
 _SHIFT = 2.0  # more noisy timesteps than clean ones: what is to change is settled there
