@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -23,10 +22,12 @@ from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColu
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from imagegen_client.arguments import GenerateArguments, Image
+from imagegen_client.arguments import GenerateArguments
 from imagegen_client.cli import OneLineParser
+from imagegen_client.condition_options import add_condition_options
 from imagegen_client.errors import ImageGenerationError, InvalidArgument
 from imagegen_client.files import slug, write_image
+from imagegen_client.option_values import image, name_and_scale
 from imagegen_client.over_grpc import ImageClient
 from imagegen_client.over_http import HttpImageClient
 from imagegen_client.results import GenerateResult
@@ -35,7 +36,6 @@ from imagegen_client.streaming import Progress
 _CLIENTS: dict[str, type[ImageClient] | type[HttpImageClient]] = {"grpc": ImageClient, "http": HttpImageClient}
 _PORTS = {"grpc": 8001, "http": 8000}  # Triton's defaults
 _MAX_PREVIEWS = 3
-_SCALE = re.compile(r"(?s)(.+):([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))", re.ASCII)  # the name may have colons of its own
 _SUMMARY = ("model", "task", "size", "num_inference_steps", "guidance_scale", "scheduler")
 
 
@@ -58,8 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = generate.add_argument_group("image").add_argument
     add("prompt", help="what the images show")
     add("--negative-prompt", metavar="TEXT", help="what to stay away from")
-    add("--image", type=_image, action="append", metavar="IN", help="file, http(s) or data URL, or -; repeatable")
-    add("--mask", type=_image, metavar="IN", help="what to repaint: transparent or white parts; needs --image")
+    add("--image", type=image, action="append", metavar="IN", help="file, http(s) or data URL, or -; repeatable")
+    add("--mask", type=image, metavar="IN", help="what to repaint: transparent or white parts; needs --image")
     add("-n", "--n", type=int, metavar="COUNT", help="number of images")
     add("--size", metavar="WxH", help='in pixels, or "auto"')
     add("--num-inference-steps", "--steps", type=int, metavar="STEPS", help="denoising steps")
@@ -72,12 +72,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="off, fine, balanced or fast: steps that take a forecast instead of running the model",
     )
     add(
-        "--lora", type=_lora, action=_AddLora, metavar="NAME[:SCALE]", help="adapter that the server offers; repeatable"
+        "--lora",
+        type=name_and_scale,
+        action=_AddLora,
+        metavar="NAME[:SCALE]",
+        help="adapter that the server offers; repeatable",
     )
     generate.set_defaults(lora_scale=None)
     add("--seed", type=int, action="append", help="one, or one per image; repeatable")
     add("--output-format", choices=("png", "jpeg", "jpg", "webp"), help="png unless given")
     add("--output-compression", type=int, metavar="0..100", help="effort for png, quality for jpeg and webp")
+
+    add_condition_options(generate)
 
     add = generate.add_argument_group("request").add_argument
     add("--url", metavar="HOST:PORT", help="the server; localhost unless given")
@@ -95,19 +101,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--preview", action="store_true", help="also write previews of the images while they form")
     add("--json", action="store_true", help="print one JSON object")
     return generate
-
-
-def _image(text: str) -> Image:
-    """The image that a value of `--image` or `--mask` stands for."""
-    if text == "-":
-        return sys.stdin.buffer.read()
-    return text if text.startswith(("http://", "https://", "data:")) else Path(text)
-
-
-def _lora(text: str) -> tuple[str, float]:
-    """Name and scale of a value of `--lora`; only a number behind the last colon is a scale, which is else 1."""
-    match = _SCALE.fullmatch(text)
-    return (match[1], float(match[2])) if match else (text, 1.0)
 
 
 class _AddLora(argparse.Action):
@@ -137,15 +130,20 @@ def _generate(options: argparse.Namespace) -> None:
         else:
             result = client.generate(**arguments)
     locations = list(result.urls) or _write(result, options)
+    controls = list(result.used_control_urls) or _write_controls(result, options)
     if options.json:
         images = [
             {"url" if result.urls else "path": location, "seed": seed}
             for location, seed in zip(locations, result.seeds, strict=True)
         ]
-        print(json.dumps({"images": images, "metadata": result.metadata}, ensure_ascii=False))
+        used = [{"url" if result.used_control_urls else "path": location} for location in controls]
+        printed = {"images": images, **({"used_control_images": used} if used else {}), "metadata": result.metadata}
+        print(json.dumps(printed, ensure_ascii=False))
         return
     for location, seed in zip(locations, result.seeds, strict=True):
         print(f"{location}  seed {seed}")
+    for location in controls:
+        print(f"{location}  control")
     _print_metadata(result.metadata)
 
 
@@ -174,6 +172,15 @@ def _write(result: GenerateResult, options: argparse.Namespace) -> list[str]:
         extension = options.output_format or "png"
         paths.append(str(write_image(options.out, stem, extension, content, overwrite=options.overwrite)))
     return paths
+
+
+def _write_controls(result: GenerateResult, options: argparse.Namespace) -> list[str]:
+    """Write every used control image as `DIR/<prompt>-seed<first seed>-control-<i>.<format>`; the paths."""
+    stem, extension = f"{slug(options.prompt)}-seed{result.seeds[0]}-control", options.output_format or "png"
+    return [
+        str(write_image(options.out, f"{stem}-{index}", extension, content, overwrite=options.overwrite))
+        for index, content in enumerate(result.used_control_images)
+    ]
 
 
 @contextmanager

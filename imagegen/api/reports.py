@@ -49,11 +49,19 @@ class LoraReport(_Report):
     scale: float = Field(description="as the request had it")
 
 
+class ControlReport(_Report):
+    """A control that was applied."""
+
+    type: str = Field(description="what its image shows")
+    scale: float = Field(description="how strongly it counted")
+    end: float = Field(description="until which part of the steps it counted")
+
+
 class GenerationReport(_Report):
     """What the diffusion model did with a request: the public metadata, but for the output format."""
 
     model: str = Field(description="name of the checkpoint")
-    task: str = Field(description="text-to-image, image-to-image or inpainting")
+    task: str = Field(description="text-to-image, image-to-image, inpainting or editing")
     size: str = Field(description='"WxH" in pixels')
     num_inference_steps: int = Field(description="steps of the whole denoising loop")
     computed_steps: int = Field(description="steps that ran the denoiser: those that were done, without forecast ones")
@@ -62,6 +70,8 @@ class GenerationReport(_Report):
     strength: float | None = Field(description="None unless the task starts from an image")
     scheduler: str | None = Field(description="public name of the scheduler, None for one that has none")
     loras: tuple[LoraReport, ...] = Field(default=(), description="adapters that were applied")
+    references: int = Field(default=0, description="reference images that conditioned the images")
+    controls: tuple[ControlReport, ...] = Field(default=(), description="control images that were followed")
     mean_batch_rows: float = Field(description="rows of a denoiser forward on average, with those of other requests")
     warnings: tuple[str, ...] = Field(description="for the client")
     milliseconds: dict[str, float] = Field(description="time by stage")

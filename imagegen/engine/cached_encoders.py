@@ -68,7 +68,7 @@ def with_caches(pipelines: Pipelines, caches: Caches) -> Pipelines:
 def _cached(pipeline: Any, caches: Caches) -> Any:
     cached = copy.copy(pipeline)
     for name, module in pipeline.__dict__.items():  # not setattr: it would write the proxies into the config
-        if isinstance(module, torch.nn.Module) and name.startswith(("text_encoder", "image_encoder")):
+        if isinstance(module, torch.nn.Module) and name.startswith(("text_encoder", "image_encoder", "siglip")):
             cached.__dict__[name] = CachedEncoder(module, caches.prompt)
         elif name == "vae" and hasattr(module, "encode"):
             cached.__dict__[name] = CachedVae(module, caches.image)

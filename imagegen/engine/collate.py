@@ -7,13 +7,11 @@ An argument of an unknown kind gives the call a batch key of its own: it runs al
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import torch
 
@@ -23,7 +21,6 @@ from imagegen.engine.adapters.span_hooks import RowsNotFirstError
 from imagegen.engine.compiled.compiled_forward import compiled_forward
 from imagegen.engine.family_rules import PREPARE, SAMPLE_LENGTH_MULTIPLE, SCALE_DIMENSIONS
 from imagegen.engine.merge_rules import (
-    MAIN,
     PER_ROW,
     RESIDUALS,
     CannotMergeError,
@@ -33,6 +30,7 @@ from imagegen.engine.merge_rules import (
     rule_of,
     scale_a_row,
 )
+from imagegen.engine.signature import first_tensor, rows_of, signature_of
 from imagegen.engine.transfer import to_device
 
 
@@ -86,28 +84,37 @@ def describe(
         updates: what adapters add to the module. Calls of different updates share a forward wherever the module's
             layers tell rows apart.
     """
-    network = _network(module)
-    bound = network.bound(args, kwargs)
-    main = network.main_argument(bound)
-    rows = _rows(main)
+    signature = signature_of(module)
+    bound = signature.bound(args, kwargs)
+    main = signature.main_argument(bound)
+    rows = rows_of(main)
     pixels = rows * pixels_per_row
     call = DenoiserCall(
-        module, tuple(args), kwargs, rows, pixels, _first(main).device, around=around or nullcontext, updates=updates
+        module,
+        tuple(args),
+        kwargs,
+        rows,
+        pixels,
+        first_tensor(main).device,
+        around=around or nullcontext,
+        updates=updates,
     )
-    if around is not None or main is None or len(args) > len(network.names):
+    if around is not None or main is None or len(args) > len(signature.names):
         return call
     rules = []
-    family = network.family
+    family = signature.family
     try:
         if family in PREPARE:
             bound = PREPARE[family](bound)
         # Some pipelines say that there is nothing where others say nothing.
-        bound = {name: value for name, value in bound.items() if not (_is_nothing(value) and name in network.optional)}
+        bound = {
+            name: value for name, value in bound.items() if not (_is_nothing(value) and name in signature.optional)
+        }
         for name, value in bound.items():
             if name in PER_ROW and value is not None:
                 bound[name] = value = per_row(value, rows)
             elif name == "conditioning_scale" and family in SCALE_DIMENSIONS:
-                bound[name] = value = scale_a_row(value, rows, SCALE_DIMENSIONS[family], _first(main).dtype)
+                bound[name] = value = scale_a_row(value, rows, SCALE_DIMENSIONS[family], first_tensor(main).dtype)
             elif name in RESIDUALS and type(value) is tuple:
                 bound[name] = value = list(value)  # one control network hands over a tuple, several a list
             rules.append((name, rule_of(name, value, rows, SAMPLE_LENGTH_MULTIPLE.get((family, name), 1))))
@@ -118,12 +125,6 @@ def describe(
     apart = not updates or _tells_rows_apart(call)
     call.batch_key = (id(module), call.rules, () if apart else content_of(updates))
     return call
-
-
-def main_argument(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """What a denoiser is to denoise in a call: a tensor, or a list of one a row; None where that is not known."""
-    network = _network(module)
-    return network.main_argument(network.bound(args, kwargs))
 
 
 class Ranks(Protocol):
@@ -238,60 +239,8 @@ def _run_alone(call: DenoiserCall, ranks: Ranks | None) -> Any:
     return ranks.run(call.module, args, given, None, call.rows, table)
 
 
-@dataclass(frozen=True)
-class _Network:
-    """What all calls of a module have in common.
-
-    Attributes:
-        family: the name of its class, before it was compiled.
-        names: that positional arguments bind to.
-        optional: arguments that are None where they are not given.
-    """
-
-    family: str
-    names: tuple[str, ...]
-    optional: frozenset[str]
-
-    def bound(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """All arguments by name."""
-        return dict(zip(self.names, args, strict=False)) | kwargs
-
-    def main_argument(self, bound: dict[str, Any]) -> Any:
-        """See `main_argument`."""
-        for name in (*self.names[:1], *MAIN):
-            if (value := bound.get(name)) is not None:
-                return value
-        return None
-
-
-_networks: WeakKeyDictionary[Any, _Network] = WeakKeyDictionary()
-
-
-def _network(module: Any) -> _Network:
-    network = _networks.get(module)
-    if network is None:
-        own = getattr(module, "_orig_mod", module)  # of a compiled module
-        parameters = inspect.signature(own.forward).parameters.values()
-        names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        optional = frozenset(p.name for p in parameters if p.default is None)
-        network = _networks[module] = _Network(type(own).__name__, names, optional)
-    return network
-
-
 def _is_nothing(value: Any) -> bool:
     return value is None or (type(value) is dict and not value)
-
-
-def _rows(main: Any) -> int:
-    if isinstance(main, torch.Tensor) and main.ndim:
-        return max(1, main.shape[0])
-    return max(1, len(main)) if isinstance(main, (list, tuple)) else 1
-
-
-def _first(main: Any) -> torch.Tensor:
-    """The main argument, or the first of a list of them; an empty one on the host for anything else."""
-    first = main[0] if isinstance(main, (list, tuple)) and main else main
-    return first if isinstance(first, torch.Tensor) else torch.empty(0)
 
 
 def _split(output: Any, counts: Sequence[int], total: int, samples: bool) -> list[Any]:

@@ -16,13 +16,14 @@ import torch
 from imagegen.engine.adapters.adapter_table import Updates
 from imagegen.engine.attention_swap import AttentionSwap
 from imagegen.engine.cached_encoders import CachedEncoder
-from imagegen.engine.collate import DenoiserCall, describe, main_argument
+from imagegen.engine.collate import DenoiserCall, describe
 from imagegen.engine.content_cache import ContentCache
 from imagegen.engine.finite_check import CheckedVae, FiniteCheck
 from imagegen.engine.host_scheduler import own_scheduler
 from imagegen.engine.module_proxy import ModuleProxy, unwrapped
 from imagegen.engine.prompt_truncation import PromptTruncation, WatchedTokenizer
 from imagegen.engine.shared_step import watch_steps
+from imagegen.engine.signature import main_argument
 from imagegen.engine.step_forecast import CallForecast, ControlForecast, StepForecast
 from imagegen.pipelines.classes import SWAPS_ATTENTION
 from imagegen.pipelines.denoisers import DENOISERS

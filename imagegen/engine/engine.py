@@ -182,7 +182,7 @@ class Engine(ImageGenerator[Generation]):
         """
         plan = make_plan(request, images, self.pipelines, self.settings, self.catalog)
         if self._ranks is not None:
-            self._ranks.check_size(plan.size, self.granularity_px)
+            self._ranks.check_size(plan.size, self.granularity_px, has_references=bool(plan.references))
         if previews and self.pipelines.projection is None:
             plan = replace(plan, warnings=(*plan.warnings, "partial_images: this model has no previews"))
         return plan

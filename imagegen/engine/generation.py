@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from imagegen.api.events import Event
-from imagegen.api.reports import GenerationReport, LoraReport
+from imagegen.api.reports import ControlReport, GenerationReport, LoraReport
 from imagegen.engine.cancellation import CancelToken
 from imagegen.engine.generation_result import GenerationResult
 from imagegen.engine.pipeline_call import GeneratedImage
@@ -85,6 +85,8 @@ class Generation:
             strength=plan.strength,
             scheduler=plan.scheduler or pipelines.scheduler_name,
             loras=tuple(LoraReport(name=lora.name, scale=lora.scale) for lora in plan.loras),
+            references=len(plan.references),
+            controls=tuple(ControlReport(type=each.type, scale=each.scale, end=each.end) for each in plan.controls),
             mean_batch_rows=round(rows / forwards, 2) if forwards else 0,
             warnings=(*plan.warnings, *dict.fromkeys(warning for image in images for warning in image.warnings)),
             milliseconds={stage: round(value * 1000, 2) for stage, value in seconds.items()},

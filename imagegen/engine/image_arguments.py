@@ -103,7 +103,7 @@ def control_arguments(
     }
     if control.end is not None:
         given[control.end] = [each.end for each in controls[: 1 if control.end_for_all else None]]
-    # Several of which none has a number are said so too: Flux's pipelines from an image count networks by their numbers.
+    # Also several of which none has a number: Flux's pipelines from an image count networks by their numbers.
     if control.mode is not None and (len(types) > 1 or types[0].mode is not None):
         given[control.mode] = [each.mode for each in types]
     return {name: values[0] if len(values) == 1 else values for name, values in given.items()}

@@ -109,11 +109,12 @@ def generate_image(
     pixels = width * height
     forecast = None if plan.step_interval == 1 else StepForecast(plan.step_interval)
     pipeline = attach(base, timer.run_call, pixels, check, truncation, scheduler, pipelines.device, updates, forecast)
-    image = argument = mask = None
+    argument: Any = None
+    image = mask = None
     if plan.images is not None:
         given = plan.images[index % len(plan.images)]
         input_size = width // pipelines.upscaling, height // pipelines.upscaling
-        image = argument = image_on_device(given, input_size, pipelines.device)
+        argument = image = image_on_device(given, input_size, pipelines.device)
         if task.row.image is Form.PIL:
             argument = image_as_pil(given, input_size)
     if plan.mask is not None:

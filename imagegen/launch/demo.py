@@ -1,6 +1,7 @@
 """`imagegen demo`: a real Triton server makes images of every task that its model does, and shows where the time went.
 
-From text, with LoRA adapters, from an image URL, and by inpainting; what the model does not do is named.
+From text, with LoRA adapters, from an image URL, by inpainting, and from a reference; what the model does not do is
+named.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.image_host import image_host
 from imagegen.launch.model_repository import MODEL_REPOSITORY, other_checkpoint
 from imagegen_client import (
+    EDITING,
     IMAGE_TO_IMAGE,
     INPAINTING,
     TASKS,
@@ -127,6 +129,9 @@ def _generate(
             mask=base64.b64encode(_middle(Image.open(io.BytesIO(first)).size)).decode(),
             strength=1.0,
         )
+    if EDITING in model.tasks:
+        reference = _large_enough(first, model.least_reference_px)
+        generate(EDITING, prompt="the same picture on a green background", reference_image=reference)
     return results
 
 
@@ -177,6 +182,13 @@ def _disc(model: ModelDescription) -> bytes:
     image = Image.new("RGB", (width, height), (40, 70, 200))
     ImageDraw.Draw(image).ellipse((width // 4, height // 4, width * 3 // 4, height * 3 // 4), fill=(210, 30, 40))
     return _png(image)
+
+
+def _large_enough(image: bytes, least_px: int) -> bytes:
+    """The image, or where a side is shorter than `least_px`, a larger one of it."""
+    picture = Image.open(io.BytesIO(image))
+    factor = -(-least_px // min(picture.size))
+    return image if factor <= 1 else _png(picture.resize((picture.width * factor, picture.height * factor)))
 
 
 def _png(image: Image.Image) -> bytes:

@@ -173,9 +173,9 @@ class Frontend:
         return self._images_response(request, lambda given, _: self._parser.generation(given), JSON)
 
     async def edits(self, request: Request) -> Response:
-        """Images from text and images: repainted where a mask says so."""
+        """Images from text and images: edited by them as references, started from one, or repainted by a mask."""
         return self._images_response(
-            request, lambda given, as_json: self._parser.edit(given, as_json=as_json), JSON, FORM
+            request, lambda given, as_json: self._parser.edit(given, as_json=as_json), JSON, FORM, by_offer=True
         )
 
     async def variations(self, request: Request) -> Response:
@@ -232,7 +232,11 @@ class Frontend:
         return name
 
     def _images_response(
-        self, request: Request, parse: Callable[[dict[str, Any], bool], ImagesRequest], *accepted: str
+        self,
+        request: Request,
+        parse: Callable[[dict[str, Any], bool], ImagesRequest],
+        *accepted: str,
+        by_offer: bool = False,
     ) -> Response:
         """The response to a request for images.
 
@@ -240,6 +244,7 @@ class Frontend:
             request: its body unread.
             parse: takes what `read_fields` gives.
             accepted: content types of the body.
+            by_offer: whether `parse` goes by what the served model does, which is asked for where it is not known.
         """
         assert self._state is not None, "requests come after the start"
         if self._draining:
@@ -248,7 +253,8 @@ class Frontend:
         async def read() -> ImagesRequest:
             fields, as_json = await read_fields(request, self._settings, *accepted)
             model = fields.get("model")
-            if isinstance(model, str) and not self._served_model.knows(model):
+            is_unknown = isinstance(model, str) and not self._served_model.knows(model)
+            if is_unknown or (by_offer and self._served_model.description is None):
                 await self._learn_offer()
             images = parse(fields, as_json)
             logged = ("n", "size", "num_inference_steps", *(("prompt",) if self._settings.log_prompts else ()))

@@ -19,6 +19,7 @@ ApiError
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import imagegen_client
@@ -26,6 +27,8 @@ from imagegen_client import FailureKind, ImageGenerationError
 
 RETRY_AFTER_S = 2
 _SHOWN_CHARACTERS = 500
+_REFERENCES = "reference_image"
+_REFERENCE = re.compile(rf"(?<![^ ]){_REFERENCES}(?=(\[[0-9]+\])?: )", re.ASCII)
 
 
 class ApiError(Exception):
@@ -206,12 +209,19 @@ def shown(text: str) -> str:
     return clean if len(clean) <= _SHOWN_CHARACTERS else clean[:_SHOWN_CHARACTERS] + "…"
 
 
-def to_api_error(error: ImageGenerationError) -> ApiError:
-    """How to respond when Triton refused or failed a request."""
+def to_api_error(error: ImageGenerationError, references: str = _REFERENCES) -> ApiError:
+    """How to respond when Triton refused or failed a request.
+
+    Args:
+        error: as the client library raised it.
+        references: what the request calls its reference images, where it is not by the name of the tensor.
+    """
     problem, kind = error.problem, error.failure_kind
     if isinstance(error, imagegen_client.InvalidArgument):
+        # Of several bad images each is named, in front of what is wrong with it.
+        message = _REFERENCE.sub(references, problem if error.field is None else f"{error.field}: {problem}")
         field = None if error.field is None else error.field.partition("[")[0]
-        message = problem if error.field is None else f"{error.field}: {problem}"
+        field = references if field == _REFERENCES else field
         if kind is FailureKind.IMAGE_TOO_LARGE:
             return TooLarge(message, field)
         return BadRequest(message, field, error.code if isinstance(error, imagegen_client.ImageRejected) else None)

@@ -6,69 +6,27 @@ such rules all the same, with the texts and constants of `imagegen.api.tensors`,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from imagegen.api import limits, tensors
 from imagegen.api.administration import MAX_LORA_PATH_CHARACTERS
-from imagegen.openai.errors import BadRequest, shown
-from imagegen.openai.form_fields import FormText
+from imagegen.openai.errors import BadRequest
+from imagegen.openai.field_types import LEAST_FLOAT, ControlEnd, ControlScale, Flag, Images, Integer, Number, Seed, Text
 from imagegen.openai.lora_field import JSON_SCHEMA
 from imagegen.openai.openai_values import RESPONSE_FORMATS, RULES, UNSUPPORTED_FIELDS, accepted_values
 
 _RULES = {tensor.name: tensor.rule for tensor in tensors.INPUTS}
 # What the schema shows of limits that a deployment may set otherwise.
 _DEFAULT_LIMITS = limits.RequestLimits()
-_LEAST_FLOAT = 2.0**-126  # of 32 bits, above 0
 _GRAIN_PX = limits.DEFAULT_GRANULARITY_PX
 _SIDE = "|".join(map(str, range(_GRAIN_PX, _DEFAULT_LIMITS.max_side_px + 1, _GRAIN_PX)))
 _SIZE = f"^(auto|({_SIDE})x({_SIDE}))$"
 
 Model = TypeVar("Model", bound=BaseModel)
-
-# JSON's numbers (RFC 8259, 6): Python also takes 1_0, " 1", Arabic digits, inf and thousands of digits.
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})", re.ASCII)
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,9})?", re.ASCII)
-
-
-def _integer(value: Any) -> Any:
-    if isinstance(value, FormText):
-        if not _INTEGER.fullmatch(value):
-            raise _other_type(value, "an integer, as in 10")
-        return int(value)
-    # 1.0 is an integer in JSON Schema, and what some languages write for 1.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, FormText):
-        if not _NUMBER.fullmatch(value):
-            raise _other_type(value, "a number, as in 7.5")
-        return float(value)
-    return value
-
-
-def _flag(value: Any) -> Any:
-    if isinstance(value, FormText):
-        if value.lower() not in ("true", "false"):
-            raise _other_type(value, "true or false")
-        return value.lower() == "true"
-    return value
-
-
-def _other_type(text: str, kind: str) -> PydanticCustomError:
-    return PydanticCustomError("other_type", "{text} is not " + kind, {"text": repr(shown(text[:60]))})
-
-
-Integer = Annotated[int, BeforeValidator(_integer)]
-Number = Annotated[float, BeforeValidator(_number)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-"""Values that are texts in a form, written as in JSON."""
-Seed = Annotated[Integer, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": limits.MAX_SEED})]
 
 
 def _tensor(name: str, **schema: Any) -> Any:
@@ -97,12 +55,28 @@ class OwnFields(Fields):
     )
     guidance_scale: Number | None = _tensor("guidance_scale", minimum=0, maximum=_DEFAULT_LIMITS.max_guidance_scale)
     seed: Seed | list[Seed] | None = _tensor("seed", minItems=1, maxItems=limits.MAX_N)
-    strength: Number | None = _tensor("strength", minimum=_LEAST_FLOAT, maximum=1)
+    strength: Number | None = _tensor("strength", minimum=LEAST_FLOAT, maximum=1)
     scheduler: str | None = _tensor("scheduler", enum=[*tensors.SCHEDULERS, None])
     step_cache: str | None = _tensor("step_cache", enum=[*tensors.STEP_CACHES, None])
     # Read by `lora_field`, which names the part at fault: pydantic would name each member of a union.
     lora: Any = _tensor("lora", **JSON_SCHEMA)
     timeout_ms: Integer | None = _tensor("timeout_ms", minimum=1, maximum=limits.MAX_TIMEOUT_MS)
+    # Of /v1/images/generations alone: on the others the images are the references of a model that edits by them.
+    reference_image: Images | None = _tensor("reference_image", maxItems=limits.MAX_REFERENCES)
+    control_image: Images | None = _tensor("control_image", maxItems=limits.MAX_CONTROLS)
+    control_type: Text | list[Text] | None = _tensor(
+        "control_type", minItems=1, maxItems=limits.MAX_CONTROLS, maxLength=limits.MAX_CONTROL_TYPE_CHARACTERS
+    )
+    control_scale: ControlScale | list[ControlScale] | None = _tensor(
+        "control_scale", minItems=1, maxItems=limits.MAX_CONTROLS
+    )
+    control_end: ControlEnd | list[ControlEnd] | None = _tensor("control_end", minItems=1, maxItems=limits.MAX_CONTROLS)
+    control_preprocess: Flag | None = _tensor("control_preprocess")
+    return_control: Flag | None = Field(
+        None,
+        description="true: the response has used_control_images, the control images as they were used; needs"
+        " control_image",
+    )
 
 
 class NvExt(OwnFields):

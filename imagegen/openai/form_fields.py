@@ -2,8 +2,9 @@
 
 - `image`, `image[]` and `image[0]` are one list of images; so are several parts named `image`.
 - `mask`, `mask[]` and `mask[0]` are the mask, which comes once.
+- `control_image` and `reference_image` are lists of images as `image` is.
 - `name[]` and `name[0]` are items of the list `name`; `nvext[name]` is a field of the object nvext.
-- `seed` and `lora`, which may be lists, may come several times: OpenAPI has the items of a list as parts of one name.
+- `seed` and others that may be lists may come several times: OpenAPI has the items of a list as parts of one name.
 - What is empty is absent: a text without characters, and a file that nobody chose, which browsers send without a name.
 """
 
@@ -18,7 +19,9 @@ from imagegen.openai.errors import BadRequest
 from imagegen.openai.json_body import parse_object
 
 _NAME = re.compile(r"(?:(nvext)\[([a-z_]+)\]|([^\[\]]+))(?:\[([0-9]{0,3})\])?", re.ASCII)
-_LISTS = ("seed", "lora", "annotations")
+_LISTS = ("seed", "lora", "annotations", "control_type", "control_scale", "control_end")
+_LISTS_IN_NVEXT = (*_LISTS, "control_image", "reference_image")  # URLs and the like; elsewhere they are files
+_FILES = ("image", "mask", "control_image", "reference_image")
 
 
 class FormText(str):
@@ -52,7 +55,7 @@ class PartName:
     @property
     def is_file(self) -> bool:
         """Whether the part holds a file."""
-        return not self.outer and self.field in ("image", "mask")
+        return not self.outer and self.field in _FILES
 
     def __str__(self) -> str:
         return f"nvext[{self.field}]" if self.outer else self.field
@@ -79,7 +82,9 @@ class Part:
 
 
 def fields_of(parts: Sequence[Part]) -> dict[str, Any]:
-    """The fields by name: `image` a list of bytes, `mask` bytes, `nvext` a dict or None, all else text, lists or None.
+    """The fields by name.
+
+    Those of images are lists of bytes, `mask` bytes, `nvext` a dict or None, and all else texts, lists or None.
 
     Raises:
         BadRequest: a field comes twice, or a text is not valid.
@@ -112,10 +117,11 @@ def _texts(parts: Sequence[Part]) -> Any:
     """One text, a list of several, or None where nothing is given."""
     if not parts:
         return None
-    if parts[0].name.index is None and not (len(parts) > 1 and parts[0].name.field in _LISTS):
+    name = parts[0].name
+    if name.index is None and not (len(parts) > 1 and name.field in (_LISTS_IN_NVEXT if name.outer else _LISTS)):
         return _text(_only(parts))
     if len({part.name.index is None for part in parts}) > 1:
-        raise _twice(parts[0].name)
+        raise _twice(name)
     return [_text(part) for part in _ordered(parts)]
 
 

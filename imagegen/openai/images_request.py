@@ -12,6 +12,7 @@ from typing import Any
 from imagegen.api import tensors
 from imagegen.api.limits import MAX_PARTIAL_IMAGES
 from imagegen.api.loras import LoraChoice
+from imagegen.openai.edit_images import edit_tensors
 from imagegen.openai.errors import BadRequest
 from imagegen.openai.fields import (
     EditFields,
@@ -28,6 +29,7 @@ from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings
 
 _PROGRESS = "progress"
+_IMAGES = ("reference_image", "control_image")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class ImagesRequest:
         quality: as asked; "auto" when absent.
         background: always opaque, as the images are.
         warnings: about what was accepted and changes nothing, for the response.
+        field: the name of the request's images, by which Triton's refusals of `reference_image` call them.
     """
 
     kind: str
@@ -53,6 +56,7 @@ class ImagesRequest:
     quality: str = "auto"
     background: str = "opaque"
     warnings: tuple[str, ...] = ()
+    field: str = "reference_image"
 
 
 class RequestParser:
@@ -60,7 +64,7 @@ class RequestParser:
 
     Args:
         settings: what `quality` and variations stand for.
-        served_model: which models a request may name.
+        served_model: which models a request may name, and what becomes of the images of an edit.
     """
 
     def __init__(self, settings: Settings, served_model: ServedModel) -> None:
@@ -69,7 +73,7 @@ class RequestParser:
 
     def generation(self, given: Mapping[str, Any]) -> ImagesRequest:
         """From the JSON object of /v1/images/generations."""
-        return self._with_prompt("image_generation", parse_fields(GenerationFields, given), {})
+        return self._with_prompt("image_generation", parse_fields(GenerationFields, given), {}, "reference_image")
 
     def edit(self, given: Mapping[str, Any], *, as_json: bool) -> ImagesRequest:
         """From the JSON object or the form of /v1/images/edits."""
@@ -77,9 +81,9 @@ class RequestParser:
             fields = parse_fields(EditJson, given)
             addresses = [_address(image, f"images[{index}]") for index, image in enumerate(fields.images)]
             mask = None if fields.mask is None else _address(fields.mask, "mask")
-            return self._with_prompt("image_edit", fields, _images(addresses, mask))
+            return self._edit(fields, addresses, mask, "images")
         images, upload, rest = _uploads(given)
-        return self._with_prompt("image_edit", parse_fields(EditFields, rest), _images(images, upload))
+        return self._edit(parse_fields(EditFields, rest), images, upload, "image")
 
     def variation(self, given: Mapping[str, Any]) -> ImagesRequest:
         """From the form of /v1/images/variations."""
@@ -89,15 +93,26 @@ class RequestParser:
         fields = parse_fields(VariationFields, rest)
         _annotated(fields, False)
         values = self._values(fields)
+        _refuse_references(values, "image")
         values |= {"prompt": self._settings.variation_prompt, "image": images}
         if values["strength"] is None:
             values["strength"] = self._settings.variation_strength
         return ImagesRequest("image_variation", values)
 
-    def _with_prompt(self, kind: str, fields: GenerationFields, images: dict[str, Any]) -> ImagesRequest:
-        values = self._values(fields) | {"prompt": fields.prompt} | images
+    def _edit(self, fields: EditFields, images: list[Any], mask: Any, field: str) -> ImagesRequest:
+        described = self._served_model.description
+        return self._with_prompt("image_edit", fields, edit_tensors(described, images, mask, field), field)
+
+    def _with_prompt(self, kind: str, fields: GenerationFields, images: dict[str, Any], field: str) -> ImagesRequest:
+        values = self._values(fields)
+        if images:
+            _refuse_references(values, field)
+        values |= {"prompt": fields.prompt} | images
         judged = ((name, getattr(fields, name, None)) for name in JUDGED_FIELDS)
-        warnings = [warning_of(name, value) for name, value in judged if value is not None]
+        has_references = values["reference_image"] is not None
+        warnings = [
+            warning_of(name, value, with_references=has_references) for name, value in judged if value is not None
+        ]
         quality = "auto" if fields.quality is None else fields.quality
         if quality != "auto":
             if quality not in self._settings.quality_steps:
@@ -117,7 +132,7 @@ class RequestParser:
             raise BadRequest(f"n: {fields.n} with stream; a stream carries 1 image", "n")
         progress = _annotated(fields, stream)
         said = tuple(warning for warning in warnings if warning is not None)
-        return ImagesRequest(kind, values, stream, partial_images, progress, quality, warnings=said)
+        return ImagesRequest(kind, values, stream, partial_images, progress, quality, warnings=said, field=field)
 
     def _values(self, fields: VariationFields) -> dict[str, Any]:
         """The public tensors that all three routes share."""
@@ -141,7 +156,8 @@ class RequestParser:
                 raise BadRequest(
                     f"nvext.{name}: given twice, here and as {name}", f"nvext.{name}", code="duplicate_field"
                 )
-            values[name] = inner if outer is None else outer
+            value = inner if outer is None else outer
+            values[name] = [value] if name in _IMAGES and isinstance(value, str | bytes) else value
         field = "lora" if fields.lora is not None else "nvext.lora"
         loras = parse_lora(values.pop("lora"), field)
         return values | lora_tensors(loras if adapter is None else (LoraChoice(adapter), *loras))
@@ -157,8 +173,10 @@ def _annotated(fields: VariationFields, stream: bool) -> bool:
     return bool(annotations)
 
 
-def _images(images: list[Any], mask: Any) -> dict[str, Any]:
-    return {"image": images, "mask": tensors.MASK_FROM_ALPHA if mask is None else mask}
+def _refuse_references(values: Mapping[str, Any], field: str) -> None:
+    if values["reference_image"] is not None:
+        problem = f"given with {field}, which are the references of a model that edits by them"
+        raise BadRequest(f"reference_image: {problem}", "reference_image")
 
 
 def _uploads(form: Mapping[str, Any]) -> tuple[list[bytes], bytes | None, dict[str, Any]]:

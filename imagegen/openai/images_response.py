@@ -147,7 +147,7 @@ class ImagesResponse(Response):
         """The error to send; where that does not say why, the log line does."""
         if isinstance(error, ServerUnreachable):
             self._state.health.lost()
-        failure = to_api_error(error)
+        failure = to_api_error(error, self._request.field)
         if failure.status >= Failed.status:
             scope["state"]["log_context"]["reason"] = str(error)
         return failure

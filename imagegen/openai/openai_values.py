@@ -31,15 +31,19 @@ class Rule:
         values: as JSON has them.
         treatment: of them.
         meaning: what they do here, or why they are not honoured; part of the warning or the refusal.
+        with_references: of requests whose images are references, or of those whose images are not; None for all.
     """
 
     field: str
     values: tuple[Any, ...]
     treatment: Treatment
     meaning: str
+    with_references: bool | None = None
 
 
 RESPONSE_FORMATS = ("b64_json", "url")
+_STRENGTH = "strength says how near an image stays to its input"
+_REFERENCES = "a model that edits by references takes them in full"
 _LEGACY_SIZES = ("256x256", "512x512", "1792x1024", "1024x1792")
 
 RULES = (
@@ -49,8 +53,10 @@ RULES = (
     Rule("moderation", ("low",), Treatment.WARNED, "what is moderated is up to the deployment"),
     Rule("style", ("vivid", "natural"), Treatment.WARNED, "the style is what the prompt asks for"),
     Rule("complexity", ("low", "medium", "high"), Treatment.WARNED, "an image is not planned before it is generated"),
-    Rule("input_fidelity", ("low",), Treatment.HONOURED, "strength says how near an image stays to its input"),
-    Rule("input_fidelity", ("high",), Treatment.REFUSED, "strength says how near an image stays to its input"),
+    Rule("input_fidelity", ("high",), Treatment.HONOURED, _REFERENCES, with_references=True),
+    Rule("input_fidelity", ("low",), Treatment.REFUSED, _REFERENCES, with_references=True),
+    Rule("input_fidelity", ("low",), Treatment.HONOURED, _STRENGTH, with_references=False),
+    Rule("input_fidelity", ("high",), Treatment.REFUSED, _STRENGTH, with_references=False),
     Rule(
         "quality",
         ("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
@@ -82,14 +88,19 @@ JUDGED_FIELDS = ("background", "moderation", "style", "complexity", "input_fidel
 """Those of which the table alone says what becomes of them; the others are tensors, or mean something here."""
 
 
-def warning_of(field: str, value: str) -> str | None:
+def warning_of(field: str, value: str, *, with_references: bool = False) -> str | None:
     """The warning for a value of one of `JUDGED_FIELDS`, if it gets one.
+
+    Args:
+        field: its name.
+        value: of the request.
+        with_references: whether the images of the request are references.
 
     Raises:
         BadRequest: it is refused, or no value of the field.
     """
     for rule in RULES:
-        if rule.field == field and value in rule.values:
+        if rule.field == field and value in rule.values and rule.with_references in (None, with_references):
             if rule.treatment is Treatment.REFUSED:
                 raise BadRequest(f"{field}: {value!r} cannot be honoured: {rule.meaning}", field)
             return f"{field}: {value!r} changes nothing: {rule.meaning}" if rule.treatment is Treatment.WARNED else None
@@ -97,6 +108,6 @@ def warning_of(field: str, value: str) -> str | None:
 
 
 def accepted_values(field: str) -> tuple[Any, ...]:
-    """The values of a field that are not refused."""
+    """The values of a field that are not refused, or not with every model."""
     rules = [rule for rule in RULES if rule.field == field and rule.treatment is not Treatment.REFUSED]
-    return tuple(value for rule in rules for value in rule.values)
+    return tuple(dict.fromkeys(value for rule in rules for value in rule.values))

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from imagegen_client import INPAINTING, TASKS, TEXT_TO_IMAGE, ModelDescription
+from imagegen_client import EDITING, INPAINTING, TASKS, TEXT_TO_IMAGE, ModelDescription
 
 _SIDE_PX = 64  # with less, nothing would be left at the lowest level of a UNet
 
@@ -32,6 +32,9 @@ def probe_values(description: ModelDescription | None, steps: int) -> dict[str, 
     task = TEXT_TO_IMAGE if description is None else next((t for t in TASKS if t in description.tasks), TEXT_TO_IMAGE)
     if description is None or task == TEXT_TO_IMAGE:
         return values
+    if task == EDITING:
+        reference_side_px = max(side_px, description.least_reference_px)
+        return values | {"reference_image": _gradient(reference_side_px, reference_side_px)}
     input_side_px = side_px // description.upscaling
     values["image"] = _gradient(input_side_px, input_side_px)
     if task == INPAINTING:

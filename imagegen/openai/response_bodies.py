@@ -11,11 +11,14 @@ from imagegen.openai.images_request import ImagesRequest
 from imagegen.openai.triton_images import Completed, Preview, Progress
 from imagegen.openai.usage import usage
 
+_INPUTS = ("image", "reference_image", "control_image")
+
 
 def images_body(request: ImagesRequest, done: Completed, text_tokens: int | None) -> dict[str, Any]:
     """The response to a request without stream.
 
-    Beyond OpenAI's fields: `seed` of each image, and `metadata` as the server reports it.
+    Beyond OpenAI's fields: `seed` of each image, `metadata` as the server reports it, and `used_control_images` where
+    they were asked for.
     """
     data = [_image(request, image) | {"seed": seed} for image, seed in zip(done.images, done.seeds, strict=True)]
     return {"created": int(time.time()), "data": data, **_about(request, done, text_tokens)}
@@ -69,8 +72,11 @@ def _about(request: ImagesRequest, done: Completed, text_tokens: int | None) -> 
         "output_format": done.metadata["output_format"],
         "metadata": _metadata(request, done),
     }
+    if request.values.get("return_control"):
+        about["used_control_images"] = [_image(request, image) for image in done.control_images]
     if text_tokens is not None:
-        about["usage"] = usage(text_tokens, len(request.values.get("image") or ()), len(done.images), size)
+        inputs = sum(len(request.values.get(name) or ()) for name in _INPUTS)
+        about["usage"] = usage(text_tokens, inputs, len(done.images), size)
     return about
 
 

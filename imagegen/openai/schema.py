@@ -27,6 +27,14 @@ from imagegen.openai.lora_field import FORM_SCHEMA
 
 _BODIES = (GenerationFields, EditJson, EditFields, VariationFields, SleepFields, LoadLoraFields, UnloadLoraFields)
 _FILE = {"type": "string", "format": "binary", "description": "the file's bytes: PNG, JPEG or WebP"}
+# Without an image there is nothing to move away from, without a stream no progress; the images of an edit are the
+# references of a model that takes some.
+_NOT_OF_ROUTE = {
+    "GenerationFields": ("strength",),
+    "EditJson": ("reference_image",),
+    "EditFields": ("reference_image",),
+    "VariationFields": ("annotations", "reference_image"),
+}
 _SSE = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}, "required": ["data"]}
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -61,6 +69,13 @@ class InputTokens(BaseModel):
     image_tokens: int
 
 
+class ControlImageObject(BaseModel):
+    """One control image as it was used: base64 text or an address."""
+
+    b64_json: str | None = None
+    url: str | None = None
+
+
 class Usage(BaseModel):
     """Text tokens of the prompt; image tokens: one for each 16x16 pixels generated."""
 
@@ -83,10 +98,12 @@ class ImagesObject(BaseModel):
     output_format: str
     usage: Usage | None = None
     metadata: dict[str, Any]
+    used_control_images: list[ControlImageObject] | None = None
 
 
 class Capabilities(BaseModel):
-    """What the model does: its tasks, each with the optional inputs that it takes, its sizes in pixels, schedulers."""
+    """What the model does: its tasks, each with the optional inputs that it takes, its sizes in pixels, schedulers,
+    adapters, and how many references and which controls a request may have."""
 
     tasks: dict[str, list[str]]
     native_size: str
@@ -97,6 +114,12 @@ class Capabilities(BaseModel):
     previews: bool
     takes_loras: bool
     loras: list[str]
+    max_references: int
+    least_reference_px: int
+    control_types: list[str]
+    max_controls: int
+    has_control_end: bool
+    control_preprocessors: list[str]
 
 
 class Model(BaseModel):
@@ -193,11 +216,11 @@ def openapi(app: FastAPI, qualities: Iterable[str]) -> dict[str, Any]:
         "image_url": _only_text(schemas["ImageReference"]["properties"]["image_url"]),
         "file_id": {"type": "null", "description": "not supported: there is no files API here"},
     }
-    # Without an image there is nothing to move away from, and without a stream no progress.
-    for kind, field in (("GenerationFields", "strength"), ("VariationFields", "annotations")):
-        schemas[f"{kind}NvExt"] = _without(field, schemas["NvExt"])
-        schemas[kind] = _without(field, schemas[kind])
+    for kind, fields in _NOT_OF_ROUTE.items():
+        schemas[f"{kind}NvExt"] = _without(fields, schemas["NvExt"])
+        schemas[kind] = _without(fields, schemas[kind])
         _refer_to(schemas[kind]["properties"]["nvext"], f"{kind}NvExt")
+    del schemas["NvExt"]
     schemas[schema_rules.NAME] = schema_rules.request_rules()
     for body in (GenerationFields, EditJson):
         schemas[body.__name__]["allOf"] = [{"$ref": _REFERENCE.format(model=schema_rules.NAME)}]
@@ -218,8 +241,8 @@ def openapi(app: FastAPI, qualities: Iterable[str]) -> dict[str, Any]:
     return document
 
 
-def _without(field: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return schema | {"properties": {name: value for name, value in schema["properties"].items() if name != field}}
+def _without(fields: Iterable[str], schema: dict[str, Any]) -> dict[str, Any]:
+    return schema | {"properties": {name: value for name, value in schema["properties"].items() if name not in fields}}
 
 
 def _only_text(schema: dict[str, Any]) -> dict[str, Any]:
@@ -249,8 +272,11 @@ def _as_form(schema: Any) -> Any:
 
 def _add_files(schema: dict[str, Any], *, mask: bool) -> None:
     """The files of a form."""
+    several = {"type": "array", "items": _FILE, "minItems": 1}
     schema["properties"]["image"] = _FILE
-    schema["properties"]["image[]"] = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": limits.MAX_IMAGES}
+    schema["properties"]["control_image"] |= several
+    schema["properties"]["control_image"].pop("anyOf")
+    schema["properties"]["image[]"] = several | {"maxItems": limits.MAX_IMAGES}
     schema["anyOf"] = [{"required": ["image"]}, {"required": ["image[]"]}]
     if mask:
         schema["properties"]["mask"] = _FILE

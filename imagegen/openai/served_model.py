@@ -41,9 +41,15 @@ class ServedModel:
         self._checkpoint = description.model
         self._description = description
 
+    @property
+    def description(self) -> ModelDescription | None:
+        """What the model does; None as long as it is not known of this checkpoint."""
+        described = self._description
+        return None if described is None or described.model != self._checkpoint else described
+
     def capabilities(self) -> dict[str, Any] | None:
         """What the model does, for /v1/models; None as long as it is not known of this checkpoint."""
-        if (described := self._described()) is None:
+        if (described := self.description) is None:
             return None
         return {name: value for name, value in asdict(described).items() if name not in ("model", "quiet_s", "asleep")}
 
@@ -90,9 +96,5 @@ class ServedModel:
 
     def _loras(self) -> tuple[str, ...]:
         """The adapters on offer; one of the model's own name is not to be had by its name."""
-        described = self._described()
+        described = self.description
         return () if described is None else tuple(name for name in described.loras if not self._is_model(name))
-
-    def _described(self) -> ModelDescription | None:
-        described = self._description
-        return None if described is None or described.model != self._checkpoint else described

@@ -40,16 +40,21 @@ class Preview:
 
 @dataclass(frozen=True)
 class Completed:
-    """The end: `images` are base64 texts or addresses, one for each of `seeds`; `metadata` is the server's report."""
+    """The end: `images` are base64 texts or addresses, one for each of `seeds`; `metadata` is the server's report.
+
+    `control_images` are those that were used, as `images` are handed over; none unless `return_control` asks for them.
+    """
 
     images: list[bytes]
     seeds: list[int]
     metadata: dict[str, Any]
+    control_images: tuple[bytes, ...] = ()
 
 
 # Without `step` among them, the model sends no progress.
 _OUTPUTS = ("event", "preview", "preview_index", "generated_image", "used_seed", "metadata")
 _PROGRESS_OUTPUTS = ("step", "total_steps")
+_CONTROL_OUTPUTS = ("used_control_image",)  # a server of an earlier release has not
 _OFFER_TIMEOUT_S = 1.0
 
 Event: TypeAlias = Progress | Preview | Completed
@@ -129,7 +134,9 @@ class TritonImages:
         """
         given = {name: value for name, value in values.items() if value is not None}
         arguments = StreamArguments(**given, partial_images=partial_images, request_id=request_id, timeout_s=None)
-        outputs = _OUTPUTS + _PROGRESS_OUTPUTS if progress else _OUTPUTS
+        outputs = _OUTPUTS + (_PROGRESS_OUTPUTS if progress else ())
+        if given.get("return_control"):
+            outputs += _CONTROL_OUTPUTS
         async with aclosing(self._client.stream_tensors(arguments, outputs)) as responses:
             async for tensors in responses:
                 event = _event(tensors)
@@ -156,6 +163,7 @@ def _event(tensors: Mapping[str, npt.NDArray[Any]]) -> Event:
             return Preview(bytes(tensors["preview"][0]), int(tensors["preview_index"][0]))
         images = [bytes(image) for image in tensors["generated_image"]]
         seeds = [int(seed) for seed in tensors["used_seed"]]
-        return Completed(images, seeds, json.loads(bytes(tensors["metadata"][0])))
+        controls = tuple(bytes(image) for image in tensors.get("used_control_image", ()))
+        return Completed(images, seeds, json.loads(bytes(tensors["metadata"][0])), controls)
     except (ValueError, LookupError) as error:
         raise InternalError(f"the server's response cannot be read: {error}") from error

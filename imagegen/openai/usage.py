@@ -3,7 +3,8 @@
 - Text tokens: those of the prompt in the model's own tokenizer, without begin and end marks, not cut to what the text
   encoder reads.
 - Image tokens: one for each 16x16 pixels of an image as it is generated, parts of such a square rounded up: each image
-  of the response counts as output, each input image (brought to the same size) as input. A mask counts nothing.
+  of the response counts as output, each input image, reference and control image (as if brought to the same size) as
+  input. A mask counts nothing.
 """
 
 from __future__ import annotations

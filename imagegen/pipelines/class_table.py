@@ -125,7 +125,8 @@ _ROWS = (
         references=References(16, Form.PIL_LIST, least_px=64, keeps_size=True),
     ),
     PipelineClass("PixArtSigmaPipeline", "pixart-sigma", _TEXT, size=_as_asked),
-    PipelineClass("PixArtAlphaPipeline", "pixart-alpha", _TEXT, size=_as_asked),
+    # In a single step it takes a second result of the scheduler, which none but a few have.
+    PipelineClass("PixArtAlphaPipeline", "pixart-alpha", _TEXT, size=_as_asked, least_steps=2),
     PipelineClass("SanaPipeline", "sana", _TEXT, size=_as_asked),
     PipelineClass("Lumina2Pipeline", "lumina2", _TEXT),
     PipelineClass("QwenImagePipeline", "qwen-image", _TEXT),

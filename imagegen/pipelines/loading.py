@@ -18,7 +18,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline, ModelMixin
+from diffusers import ConfigMixin, DiffusionPipeline, ModelMixin
 from transformers import PreTrainedModel
 
 from imagegen.pipelines.mapped_weights import reading_in_pieces
@@ -77,7 +77,7 @@ def network_class(source: Path | str) -> str:
     Raises:
         OSError: there is no such network.
     """
-    config = ModelMixin.load_config(str(source)) if isinstance(source, str) else _saved_config(source)
+    config = _NetworkConfig.load_config(source) if isinstance(source, str) else _saved_config(source)
     return str(config.get("_class_name"))
 
 
@@ -89,6 +89,12 @@ def load_network(kind: str, source: Path | str, *, dtype: torch.dtype, device: t
     """
     with _ONE_AT_A_TIME, reading_in_pieces():
         return getattr(diffusers, kind).from_pretrained(str(source), dtype=dtype).to(device)
+
+
+class _NetworkConfig(ConfigMixin):
+    """Finds the configuration of a network on the hub."""
+
+    config_name = "config.json"
 
 
 def _saved_config(folder: Path) -> dict[str, Any]:

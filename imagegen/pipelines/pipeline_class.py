@@ -82,6 +82,7 @@ class PipelineClass:
         upscaling: how many times larger than its input image an image is, by the pipeline; None for not at all.
         samples_unseeded: whether its call samples latents of a control image from the process's own random numbers, so
             that the seed does not settle the image.
+        least_steps: least num_inference_steps of which its call makes an image.
         own_scheduler_only: whether its call computes with the noise levels of the scheduler that it was trained with.
     """
 
@@ -94,4 +95,5 @@ class PipelineClass:
     image: Form = Form.TENSOR_AT_SIZE
     upscaling: Callable[[Any], int] | None = None
     samples_unseeded: bool = False
+    least_steps: int = 1
     own_scheduler_only: bool = False

@@ -193,6 +193,11 @@ def _step_cache(
 
 def _steps(request: ImageRequest, pipeline: TaskPipeline, settings: PipelineSettings) -> int:
     if request.num_inference_steps is not None:
+        least = pipeline.row.least_steps
+        if request.num_inference_steps < least:
+            raise InvalidArgument(
+                "num_inference_steps", f"{request.num_inference_steps}; {least} is this model's least"
+            )
         return request.num_inference_steps
     if settings.default_num_inference_steps is not None:
         return settings.default_num_inference_steps

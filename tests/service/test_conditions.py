@@ -8,6 +8,7 @@ import json
 import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tritonclient.utils import InferenceServerException
 from imagegen.launch.embedded_server import EmbeddedServer
 from imagegen.launch.model_repository import MODEL_REPOSITORY
 from imagegen_client import ImageClient
+from tests.image_server import image_server
 from tests.service.conftest import png, tensors
 
 Call = Callable[..., dict[str, Any]]
@@ -39,7 +41,11 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     shutil.copytree(MODEL_REPOSITORY, repository, ignore=shutil.ignore_patterns("checkpoint*", "loras"))
     shutil.copy(Path(__file__).with_name("echo_diffusion.py"), repository / "diffusion" / "1" / "model.py")
     store = folder / "store"
-    parameters = {"image_postprocess.output_url": f"file://{store}", "image_postprocess.public_base_url": "http://h"}
+    parameters = {
+        "image_preprocess.allow_private_addresses": "true",
+        "image_postprocess.output_url": f"file://{store}",
+        "image_postprocess.public_base_url": "http://h",
+    }
     with EmbeddedServer(repository, parameters=parameters) as server:
         yield server
 
@@ -176,6 +182,21 @@ def test_generate_takes_lists_and_flags_as_json(echo: EmbeddedServer) -> None:
             assert Image.open(io.BytesIO(base64.b64decode(control))).size == (64, 32)
         else:
             assert control == []
+
+
+@pytest.mark.parametrize("field", ["reference_image", "control_image"])
+def test_a_slow_host_holds_up_nobody_else(echo: EmbeddedServer, field: str) -> None:
+    infer = ways(echo)["grpc"]
+    further = {"control_type": "depth"} if field == "control_image" else {}
+    with image_server() as host, ThreadPoolExecutor(1) as callers:
+        held, released = host.hold(f"/{field}.png", GREY)
+        waiting = callers.submit(infer, **{field: held}, **further)
+        host.wait_for_requests(1)
+        infer(reference_image=GREY)
+        infer()
+        assert not waiting.done()
+        released.set()
+        assert len(waiting.result()["generated_image"]) == 1
 
 
 def test_the_description_says_what_can_be_given(echo: EmbeddedServer) -> None:

@@ -82,7 +82,11 @@ def option_rows() -> list[str]:
 
 
 def openai_value_rows() -> list[str]:
-    rows = [(rule.field, ", ".join(map(str, rule.values)), str(rule.treatment), rule.meaning) for rule in RULES]
+    where = {True: "of references: ", False: "of other images: ", None: ""}
+    rows = [
+        (rule.field, ", ".join(map(str, rule.values)), str(rule.treatment), where[rule.with_references] + rule.meaning)
+        for rule in RULES
+    ]
     rows += [(field, "any", "refused", reason) for field, reason in UNSUPPORTED_FIELDS.items()]
     return [f"| {' | '.join(row)} |" for row in rows]
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from imagegen.api.errors import InvalidArgument
 from imagegen.engine.adapters.adapter_table import AdapterTable, ComponentAdapter
 from imagegen.engine.adapters.row_updates import applied
 from imagegen.engine.merge_rules import MergeRule
@@ -122,13 +123,20 @@ class RankGroup:
         self._store.unlink(missing_ok=True)
         _log.info("%d devices share each forward by %s", self.count, self._settings.parallelism)
 
-    def check_size(self, size: tuple[int, int], granularity_px: int) -> None:
-        """Refuse a size, (width, height) in pixels, whose tokens cannot be divided.
+    def check_size(self, size: tuple[int, int], granularity_px: int, *, has_references: bool = False) -> None:
+        """Refuse a request whose tokens cannot be divided.
+
+        Args:
+            size: (width, height) in pixels.
+            granularity_px: side of a token.
+            has_references: whether there are reference images, whose tokens are not known here.
 
         Raises:
-            InvalidArgument: it is such a size.
+            InvalidArgument: it is such a request.
         """
         if self._by_context:
+            if has_references:
+                raise InvalidArgument("reference_image", "not with parallelism context; rows takes references")
             check_tokens(size, granularity_px, self.count)
 
     def run(

@@ -32,6 +32,8 @@ KEYS = [
         "scheduler",
     ),
     "loras",
+    "references",
+    "controls",
     *("mean_batch_rows", "warnings", "milliseconds"),
 ]
 

@@ -33,6 +33,13 @@ EVERYTHING: dict[str, Any] = {
     "negative_prompt": "",
     "image": [b"\x89PNG", "https://example.org/a.png"],
     "mask": b"\x00\xff",
+    "reference_image": [b"\xff\xd8", "data:image/png;base64,AA=="],
+    "control_image": [b"\x89PNG", "https://example.org/edges.png"],
+    "control_type": ["canny", "depth"],
+    "control_scale": [0.5, 2],
+    "control_end": [1, 0.25],
+    "control_preprocess": True,
+    "return_control": False,
     "n": 2,
     "size": "128x64",
     "num_inference_steps": 3,
@@ -92,12 +99,16 @@ def test_values_that_look_like_nothing_are_sent() -> None:
 def test_every_argument_becomes_a_tensor_of_its_type() -> None:
     arrays = GenerateArguments(**EVERYTHING).tensors()
     kinds = {"BYTES": np.dtype(np.object_), "INT32": np.dtype("<i4"), "INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
+    kinds["BOOL"] = np.dtype(np.bool_)
     assert {name: array.dtype for name, array in arrays.items()} == {n: kinds[t] for n, t in DATA_TYPES.items()}
     assert all(array.ndim == 1 for array in arrays.values())
     assert arrays["prompt"].tolist() == ["ein roter Kreis ●".encode()]
     assert arrays["image"].tolist() == [b"\x89PNG", b"https://example.org/a.png"]
     assert arrays["seed"].tolist() == [0, 2**63 - 1]
     assert (arrays["lora"].tolist(), arrays["lora_scale"].tolist()) == ([b"outline", b"dusk"], [0.5])
+    assert arrays["reference_image"].tolist() == [b"\xff\xd8", b"data:image/png;base64,AA=="]
+    assert (arrays["control_scale"].tolist(), arrays["control_end"].tolist()) == ([0.5, 2.0], [1.0, 0.25])
+    assert (arrays["control_preprocess"].tolist(), arrays["return_control"].tolist()) == ([True], [False])
 
 
 def test_an_adapter_and_its_scale_may_be_several() -> None:
@@ -110,7 +121,7 @@ def test_an_adapter_and_its_scale_may_be_several() -> None:
 def test_both_protocols_get_every_tensor_the_priority_and_the_id(kind: type[Any]) -> None:
     options = infer_options(kind, GenerateArguments(**EVERYTHING, priority=1, request_id="a"))
     sent = {tensor.name(): (tensor.datatype(), list(tensor.shape())) for tensor in options["inputs"]}
-    shapes = {name: [2] if name in ("image", "lora", "seed") else [1] for name in DATA_TYPES}
+    shapes = {name: [2] if isinstance(EVERYTHING[name], list) else [1] for name in DATA_TYPES}
     assert sent == {name: (data_type, shapes[name]) for name, data_type in DATA_TYPES.items()}
     assert (options["priority"], options["request_id"]) == (1, "a")
 
@@ -147,6 +158,10 @@ def test_image_bytes_arrive_unchanged(image: bytes | list[bytes]) -> None:
         ("lora", 7, "not text"),
         ("lora_scale", "much", "not a number"),
         ("lora_scale", [1.0, "much"], "not a number"),
+        ("reference_image", [], "empty"),
+        ("control_scale", [1.0, "much"], "not a number"),
+        ("control_preprocess", 1, "1 is not True or False"),
+        ("return_control", "yes", "not True or False"),
         ("guidance_scale", 1e39, "1e\\+39 does not fit a 32-bit float"),
         ("guidance_scale", 10**309, "does not fit a 32-bit float"),
     ],

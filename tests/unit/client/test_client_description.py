@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from imagegen_client import ModelDescription
+from imagegen_client import EDITING, ModelDescription
 
 DESCRIPTION = ModelDescription(
     model="toy",
@@ -20,7 +20,20 @@ DESCRIPTION = ModelDescription(
     previews=True,
 )
 
-REQUIRED = [name for name in asdict(DESCRIPTION) if name not in ("takes_loras", "loras", "quiet_s", "asleep")]
+LATER = {
+    "takes_loras": False,
+    "loras": (),
+    "max_references": 0,
+    "least_reference_px": 1,
+    "control_types": (),
+    "max_controls": 0,
+    "has_control_end": True,
+    "control_preprocessors": (),
+    "quiet_s": None,
+    "asleep": False,
+}
+"""What a server of an earlier release does not say, and what that means."""
+REQUIRED = [name for name in asdict(DESCRIPTION) if name not in LATER]
 
 
 def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> None:
@@ -31,14 +44,22 @@ def test_it_is_the_same_after_the_wire_and_a_later_version_may_say_more() -> Non
     assert ModelDescription.from_json(replace(DESCRIPTION, asleep=True).to_json()).asleep
     offering = replace(DESCRIPTION, takes_loras=True, loras=("dusk", "outline"))
     assert ModelDescription.from_json(offering.to_json()) == offering
+    edits = replace(DESCRIPTION, tasks={EDITING: ("control_image",)}, max_references=3, least_reference_px=64)
+    assert ModelDescription.from_json(edits.to_json()) == edits
+    controlled = replace(
+        DESCRIPTION,
+        control_types=("canny", "depth"),
+        max_controls=2,
+        has_control_end=False,
+        control_preprocessors=("canny",),
+    )
+    assert ModelDescription.from_json(controlled.to_json()) == controlled
 
 
-def test_a_server_of_an_earlier_release_offers_no_adapters() -> None:
-    said = json.loads(DESCRIPTION.to_json())
-    for name in ("takes_loras", "loras"):
-        del said[name]
-    earlier = ModelDescription.from_json(json.dumps(said).encode())
-    assert (earlier.takes_loras, earlier.loras) == (False, ())
+def test_a_server_of_an_earlier_release_offers_neither_adapters_nor_references_nor_controls() -> None:
+    said = {name: value for name, value in json.loads(DESCRIPTION.to_json()).items() if name in REQUIRED}
+    earlier = asdict(ModelDescription.from_json(json.dumps(said).encode()))
+    assert {name: earlier[name] for name in LATER} == LATER
 
 
 @pytest.mark.parametrize(
@@ -52,6 +73,8 @@ def test_a_server_of_an_earlier_release_offers_no_adapters() -> None:
         json.dumps(asdict(DESCRIPTION) | {"tasks": ["inpainting"]}),
         json.dumps(asdict(DESCRIPTION) | {"granularity_px": "many"}),
         json.dumps(asdict(DESCRIPTION) | {"loras": 7}),
+        json.dumps(asdict(DESCRIPTION) | {"control_types": 7}),
+        json.dumps(asdict(DESCRIPTION) | {"max_references": "many"}),
     ],
 )
 def test_what_is_none_is_a_value_error(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import socket
@@ -10,13 +9,13 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from imagegen_client.arguments import GenerateArguments
 from imagegen_client.cli import main
-from imagegen_client.generate_command import _print_metadata, build_parser
+from imagegen_client.generate_command import _print_metadata, _write_controls, build_parser
+from imagegen_client.results import GenerateResult
 
 CLIENT = Path(__file__).resolve().parents[3] / "client"
 Captured = pytest.CaptureFixture[str]
@@ -36,13 +35,21 @@ def test_every_argument_has_an_option() -> None:
         "--negative-prompt blurry --image a.png --image https://example.org/b.png --mask m.png -n 2 --size 128x64"
         " --num-inference-steps 3 --guidance-scale 0 --strength 0.5 --scheduler euler --timeout-ms 1000 --seed 7"
         " --seed 9 --output-format webp --output-compression 80 --response-format url --user someone --priority 1"
-        " --timeout-s 5 --request-id mine --lora outline --lora dusk:0.8 --step-cache fast"
+        " --timeout-s 5 --request-id mine --lora outline --lora dusk:0.8 --step-cache fast --reference c.png d.png"
+        " --control canny=e.png:0.8 depth=f.png --control-end 0.5 --control-preprocess --return-control"
     )
     expected = GenerateArguments(
         "a red circle",
         negative_prompt="blurry",
         image=[Path("a.png"), "https://example.org/b.png"],
         mask=Path("m.png"),
+        reference_image=[Path("c.png"), Path("d.png")],
+        control_image=[Path("e.png"), Path("f.png")],
+        control_type=["canny", "depth"],
+        control_scale=[0.8, 1.0],
+        control_end=[0.5],
+        control_preprocess=True,
+        return_control=True,
         n=2,
         size="128x64",
         num_inference_steps=3,
@@ -67,40 +74,20 @@ def test_every_argument_has_an_option() -> None:
     assert arguments_of("a red circle", *line.split()) == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "name", "scale"),
-    [
-        ("outline", "outline", 1.0),
-        ("outline:0.8", "outline", 0.8),
-        ("outline:-2", "outline", -2.0),
-        ("outline:.5", "outline", 0.5),
-        ("a:b:1.", "a:b", 1.0),
-        ("org/name:file.safetensors", "org/name:file.safetensors", 1.0),
-        ("org/name:file.safetensors:0", "org/name:file.safetensors", 0.0),
-        ("a:1:1", "a:1", 1.0),
-        ("a:", "a:", 1.0),
-        (":1", ":1", 1.0),
-        ("a:nan", "a:nan", 1.0),
-        ("a:1_0", "a:1_0", 1.0),
-        ("a:.", "a:.", 1.0),
-        ("a:\u0661", "a:\u0661", 1.0),
-    ],
-)
-def test_only_a_number_behind_the_last_colon_is_a_scale(text: str, name: str, scale: float) -> None:
-    arguments = arguments_of("x", f"--lora={text}")
-    assert (arguments.lora, arguments.lora_scale) == ([name], [scale])
-
-
 def test_the_adapters_of_an_image_are_printed(capsys: Captured) -> None:
     loras = [{"name": "outline", "scale": 0.8}, {"name": "dusk", "scale": 1.0}]
     _print_metadata({"model": "toy", "loras": loras, "warnings": []})
     assert capsys.readouterr().err == "model toy, lora outline:0.8, lora dusk:1\n"
 
 
-def test_image_from_standard_input_and_data_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"\x89PNG")))
-    assert arguments_of("x", "--image", "-").image == [b"\x89PNG"]
-    assert arguments_of("x", "--image", "data:image/png;base64,AA==").image == ["data:image/png;base64,AA=="]
+def test_the_used_control_images_lie_beside_the_images(tmp_path: Path) -> None:
+    options = build_parser().parse_args(["A cat", "--out", str(tmp_path), "--output-format", "webp"])
+    result = GenerateResult((b"image",), (), (7,), {}, used_control_images=(b"edges", b"depth"))
+    for suffix in ("", "-2"):  # nothing is overwritten
+        paths = [str(tmp_path / f"a-cat-seed7-control-{index}{suffix}.webp") for index in (0, 1)]
+        assert _write_controls(result, options) == paths
+        assert [Path(path).read_bytes() for path in paths] == [b"edges", b"depth"]
+    assert _write_controls(GenerateResult((b"image",), (), (7,), {}), options) == []
 
 
 @pytest.mark.parametrize(
@@ -110,6 +97,8 @@ def test_image_from_standard_input_and_data_url(monkeypatch: pytest.MonkeyPatch)
         (["generate", "x", "--seed", "seven"], "seed"),
         (["generate", "x", "--output-format", "gif"], "gif"),
         (["generate", "x", "--colour", "red"], "--colour"),
+        (["generate", "x", "--control", "canny=a.png", "b.png"], "--control"),
+        (["generate", "x", "--control"], "--control"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(argv: list[str], problem: str, capsys: Captured) -> None:

@@ -39,6 +39,18 @@ def test_base64_is_decoded() -> None:
     assert parse_result(outputs(base64.b64encode(b"\x89PNG")), "b64_json").images == (b"\x89PNG",)
 
 
+def test_the_control_images_that_were_used_come_as_the_images_do() -> None:
+    for asked, sent in ((None, b"\x89PNG"), ("b64_json", base64.b64encode(b"\x89PNG")), ("url", b"http://store/1.png")):
+        response = outputs(sent)
+        response["used_control_image"] = np.array([sent, sent], dtype=np.object_)
+        result = parse_result(response, asked)
+        assert (result.used_control_images, result.used_control_urls) == (result.images * 2, result.urls * 2)
+        response["used_control_image"] = np.array([], dtype=np.object_)  # not asked for
+        nothing = parse_result(response, asked)
+        assert (nothing.used_control_images, nothing.used_control_urls) == ((), ())
+    assert parse_result(outputs(b"x"), None).used_control_images == ()  # of an earlier release
+
+
 def test_urls_are_text_and_no_images() -> None:
     result = parse_result(outputs(b"http://store/1.png"), "url")
     assert (result.images, result.urls) == ((), ("http://store/1.png",))

@@ -6,9 +6,8 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -124,8 +123,8 @@ class Together:
 def _forwards_of_equal_cost() -> Iterator[None]:
     """No clock decides which calls share a forward while the block runs."""
     with (
-        mock.patch.object(ForwardCosts, "seconds", lambda costs, batch_key, rows: 0.001),
-        mock.patch.object(ForwardCosts, "fixed_rows", lambda costs, batch_key: math.inf),
+        mock.patch.object(ForwardCosts, "seconds", return_value=0.001),
+        mock.patch.object(ForwardCosts, "fixed_rows", return_value=math.inf),
     ):
         yield
 

@@ -45,6 +45,8 @@ class AnyModel:
         ({"inpainting": ("strength",)}, ["inpainting"]),
         ({"image-to-image": ("guidance_scale",)}, ["image-to-image"]),
         ({"image-to-image": ("strength",), "text-to-image": ()}, ["text-to-image", "image-to-image"]),
+        ({"editing": ("guidance_scale",)}, ["editing"]),
+        ({"text-to-image": (), "editing": ()}, ["text-to-image", "editing"]),
     ],
 )
 def test_the_demo_shows_what_the_model_does_and_names_what_it_does_not(
@@ -57,11 +59,20 @@ def test_the_demo_shows_what_the_model_does_and_names_what_it_does_not(
     for task, asked in zip(shown, client.asked, strict=True):
         assert {"strength", "guidance_scale"} & asked.keys() == {"strength", "guidance_scale"} & set(tasks[task])
         assert ("mask" in asked) == (task == "inpainting")
+        assert ("reference_image" in asked) == (task == "editing")
+        assert ("image" in asked) == (task in ("image-to-image", "inpainting"))
     assert isinstance(console.file, io.StringIO)
     printed = console.file.getvalue()
     assert f"The model toy does {', '.join(tasks)}" in printed
     for task in TASKS:
         assert (f"{task:15} not shown: the model does not do it" in printed) == (task not in tasks)
+
+
+@pytest.mark.parametrize(("least_px", "size"), [(1, (64, 32)), (32, (64, 32)), (33, (128, 64)), (100, (256, 128))])
+def test_a_reference_is_as_large_as_the_model_takes_it(least_px: int, size: tuple[int, int], tmp_path: Path) -> None:
+    client = AnyModel(replace(DESCRIPTION, tasks={"editing": ()}, least_reference_px=least_px))
+    demo._generate(cast(ImageClient, client), tmp_path, Console(file=io.StringIO()), {})
+    assert Image.open(io.BytesIO(client.asked[0]["reference_image"])).size == size
 
 
 def test_the_table_adds_up_the_stages() -> None:

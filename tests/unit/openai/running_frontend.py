@@ -22,13 +22,19 @@ from tests.unit.openai.grpc_stand_in import Behaviour, completed, failure, trito
 
 
 @contextmanager
-def running_frontend(behave: Behaviour, *options: str) -> Iterator[str]:
-    """Serve it with these options of its command line; its URL, once it is ready."""
+def running_frontend(behave: Behaviour, *options: str, description: bytes | None = None) -> Iterator[str]:
+    """Serve it with these options of its command line; its URL, once it is ready.
+
+    Args:
+        behave: of the server that it asks for images.
+        options: of its command line.
+        description: of the model, as that server gives it; None where it has none to give.
+    """
     started: list[Any] = []
     ready = threading.Event()
 
     async def serve() -> None:
-        async with triton_stand_in(behave) as triton:
+        async with triton_stand_in(behave, description) as triton:
             settings = parse_command_line(["--port", "0", "--triton-url", triton, *options])
             frontend = Frontend(settings)
             server = make_server(settings, frontend)

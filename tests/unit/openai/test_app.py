@@ -12,7 +12,10 @@ import pytest
 from fastapi import FastAPI
 
 from imagegen.openai.app import Frontend
+from imagegen.openai.health import Health
+from imagegen.openai.images_response import AppState
 from imagegen.openai.settings import Settings
+from imagegen.openai.triton_images import TritonImages
 from tests.unit.client.test_client_description import DESCRIPTION
 from tests.unit.openai.grpc_stand_in import Behaviour, completed, completes, triton_stand_in
 from tests.unit.openai.running_frontend import arrays_of
@@ -141,6 +144,28 @@ def test_the_server_is_asked_only_where_a_name_is_not_known() -> None:
         return offer.asked - asked
 
     assert run(exchange, behave=offer, described=offer.described) <= 1  # that of the health, every two seconds
+
+
+def test_an_edit_asks_first_what_its_images_are_where_that_is_not_known() -> None:
+    """The first request may come before the first look at the server's health."""
+    given: dict[str, Any] = {}
+    description = replace(DESCRIPTION, model="a-checkpoint", tasks={"editing": ()}, max_references=2)
+
+    async def behave(request: Any, _: Any) -> AsyncIterator[Any]:
+        given.update(arrays_of(request))
+        yield completed()
+
+    async def exchange(client: httpx2.AsyncClient, frontend: Frontend) -> None:
+        triton = TritonImages(frontend._settings.triton_url, "m", frontend._served_model)
+        health = Health(triton, frontend._settings, frontend._metrics)
+        frontend._state = AppState(triton, frontend._limiter, None, health, frontend._metrics)
+        sent = await client.post("/v1/images/edits", data={"prompt": "x"}, files={"image[]": ("a.png", b"a")})
+        assert sent.status_code == 200
+        await triton.close()
+
+    run(exchange, started=False, behave=behave, described=description.to_json)
+    assert given["reference_image"].tolist() == [b"a"]
+    assert "mask" not in given
 
 
 def test_what_is_known_is_listed_where_the_server_does_not_tell() -> None:

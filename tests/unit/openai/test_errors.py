@@ -49,6 +49,21 @@ def test_each_has_its_status_and_field(message: str, status: int, param: str | N
     assert (error.headers.get("x-should-retry") == "false") == (status in (408, 499) or code == "non_finite")
 
 
+def test_references_are_named_as_the_request_has_them() -> None:
+    refused = client_error(
+        InferenceServerException(msg="image_rejected: reference_image[0]: is damaged; reference_image[2]: is damaged")
+    )
+    error = to_api_error(refused, "image")
+    assert (error.param, str(error)) == ("image", "image[0]: is damaged; image[2]: is damaged")
+    assert to_api_error(refused).param == "reference_image"
+    mixed = "image_rejected: control_image[0]: is damaged; reference_image[2]: https://a/reference_image: status 404"
+    error = to_api_error(client_error(InferenceServerException(msg=mixed)), "images")
+    assert error.param == "control_image"
+    assert str(error) == "control_image[0]: is damaged; images[2]: https://a/reference_image: status 404"
+    other = client_error(InferenceServerException(msg="invalid_argument: prompt: 'reference_image' is too long"))
+    assert str(to_api_error(other, "image")) == "prompt: 'reference_image' is too long"
+
+
 def test_a_server_that_is_not_there_is_503_without_its_address() -> None:
     lost = InferenceServerException(msg="failed to connect to all addresses 10.1.2.3", status="StatusCode.UNAVAILABLE")
     error = to_api_error(client_error(lost))

@@ -27,6 +27,14 @@ def parse(**given: Any) -> GenerationFields:
         ({"stream": "true"}, "stream"),
         ({"seed": "7"}, "seed"),
         ({"seed": [1, "7"]}, "seed"),
+        ({"reference_image": 7}, "reference_image"),
+        ({"control_image": ["a", 7]}, "control_image"),
+        ({"control_image": ""}, "control_image"),
+        ({"control_type": {"canny": 1}}, "control_type"),
+        ({"control_scale": "1"}, "control_scale"),
+        ({"control_preprocess": 1}, "control_preprocess"),
+        ({"return_control": "true"}, "return_control"),
+        ({"nvext": {"control_end": [True]}}, "nvext.control_end"),
         ({"nvext": []}, "nvext"),
         ({"nvext": {"seed": 1.5}}, "nvext.seed"),
         ({"nvext": {"x": 1}}, "nvext.x"),
@@ -123,7 +131,7 @@ def test_a_text_of_a_form_that_is_no_integer_is_refused(name: str, text: str) ->
         assert "as in 10" in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["guidance_scale", "strength"])
+@pytest.mark.parametrize("name", ["guidance_scale", "strength", "control_scale", "control_end"])
 @pytest.mark.parametrize("text", NO_NUMBERS)
 def test_a_text_of_a_form_that_is_no_number_is_refused(name: str, text: str) -> None:
     with pytest.raises(BadRequest, match=f"{name}: .* as in 7.5") as refused:
@@ -176,5 +184,5 @@ def test_the_schema_shows_the_rules() -> None:
     properties = GenerationFields.model_json_schema()["properties"]
     assert properties["n"]["maximum"] == limits.MAX_N
     for tensor in tensors.INPUTS:
-        if tensor.name in properties and tensor.name != "response_format":
+        if tensor.name in properties and tensor.name not in ("response_format", "return_control"):
             assert properties[tensor.name]["description"] == tensor.rule

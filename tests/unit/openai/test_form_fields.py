@@ -36,6 +36,13 @@ def test_a_mask_as_clients_name_it(name: str) -> None:
     assert read((name, b"m")) == {"mask": b"m"}
 
 
+@pytest.mark.parametrize("field", ["control_image", "reference_image"])
+def test_other_images_are_files_too_and_texts_in_nvext(field: str) -> None:
+    assert read((field, b"\xff"), (f"{field}[]", b"b")) == {field: [b"\xff", b"b"]}
+    assert read((f"nvext[{field}]", b"a")) == {"nvext": {field: "a"}}
+    assert read((f"nvext[{field}]", b"a"), (f"nvext[{field}]", b"b")) == {"nvext": {field: ["a", "b"]}}
+
+
 def test_lists_of_texts() -> None:
     fields = read(("seed[]", b"1"), ("seed[]", b"2"), ("nvext[seed][1]", b"4"), ("nvext[seed][0]", b"3"))
     assert fields == {"seed": ["1", "2"], "nvext": {"seed": ["3", "4"]}}
@@ -44,6 +51,8 @@ def test_lists_of_texts() -> None:
 def test_a_list_as_openapi_has_it() -> None:
     assert read(("seed", b"1"), ("seed", b"2"), ("seed", b"")) == {"seed": ["1", "2"]}
     assert read(("nvext[seed]", b"1"), ("nvext[seed]", b"2")) == {"nvext": {"seed": ["1", "2"]}}
+    for name in ("control_type", "control_scale", "control_end"):
+        assert read((name, b"1"), (name, b"2")) == {name: ["1", "2"]}
     for name in ("lora", "lora[]"):
         assert read((name, b"a"), (name, b'{"name": "b"}')) == {"lora": ["a", '{"name": "b"}']}
     assert read(("lora", b"a")) == {"lora": "a"}

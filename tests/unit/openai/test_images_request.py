@@ -14,7 +14,7 @@ from imagegen.openai.form_fields import FormText
 from imagegen.openai.images_request import ImagesRequest, RequestParser
 from imagegen.openai.served_model import ServedModel
 from imagegen.openai.settings import Settings
-from imagegen_client import GenerateArguments
+from imagegen_client import EDITING, INPAINTING, GenerateArguments
 from tests.unit.client.test_client_description import DESCRIPTION
 
 SETTINGS = Settings(quality_steps={"low": 5, "ultra": 80})
@@ -50,8 +50,10 @@ def test_every_value_is_a_public_tensor() -> None:
 
 @pytest.mark.parametrize("name", list(OwnFields.model_fields))
 def test_own_fields_at_top_level_and_in_nvext(name: str) -> None:
-    value: Any = "euler" if name in ("scheduler", "step_cache", "negative_prompt", "lora") else 1
-    arrives = ["euler"] if name == "lora" else value
+    flags, lists = ("control_preprocess", "return_control"), ("lora", "reference_image", "control_image")
+    texts = ("scheduler", "step_cache", "negative_prompt", "control_type", *lists)
+    value: Any = "euler" if name in texts else True if name in flags else 1
+    arrives = ["euler"] if name in lists else value
     assert parse(**{name: value}).values[name] == parse(nvext={name: value}).values[name] == arrives
     with pytest.raises(BadRequest, match=f"nvext.{name}: given twice") as refused:
         parse(**{name: value}, nvext={name: value})
@@ -156,6 +158,69 @@ def test_a_form_gives_texts() -> None:
         "mask": "alpha",
     }
     assert made.kind == "image_edit"
+
+
+def editor(*others: str) -> RequestParser:
+    """Of a model that edits by references."""
+    served = ServedModel("some/model")
+    served.learn_description(replace(DESCRIPTION, tasks=dict.fromkeys((EDITING, *others), ())))
+    return RequestParser(SETTINGS, served)
+
+
+def test_the_images_of_an_edit_are_references_of_a_model_that_edits_by_them() -> None:
+    of_form = editor().edit({"prompt": "x", "image": [b"a", b"b"]}, as_json=False)
+    assert given_values(of_form) == {"prompt": "x", "response_format": "b64_json", "reference_image": [b"a", b"b"]}
+    assert (of_form.kind, of_form.field) == ("image_edit", "image")
+    addresses = [{"image_url": "https://a/"}, {"image_url": "data:image/png;base64,AA=="}]
+    of_json = editor().edit({"prompt": "x", "images": addresses, "input_fidelity": "high"}, as_json=True)
+    assert of_json.values["reference_image"] == ["https://a/", "data:image/png;base64,AA=="]
+    assert (of_json.values.get("image"), of_json.values.get("mask"), of_json.field) == (None, None, "images")
+    with pytest.raises(BadRequest, match="takes them in full"):
+        editor().edit({"prompt": "x", "images": addresses, "input_fidelity": "low"}, as_json=True)
+
+
+def test_a_mask_of_such_a_model_is_for_inpainting() -> None:
+    form = {"prompt": "x", "image": [b"a"], "mask": b"m", "strength": FormText("0.5"), "input_fidelity": "low"}
+    values = editor(INPAINTING).edit(form, as_json=False).values
+    assert (values["image"], values["mask"], values["reference_image"]) == ([b"a"], b"m", None)
+    with pytest.raises(BadRequest) as refused:
+        editor().edit(form, as_json=False)
+    assert refused.value.param == "mask"
+
+
+def test_references_of_a_generation_are_one_or_several() -> None:
+    assert parse(reference_image="https://a/").values["reference_image"] == ["https://a/"]
+    made = parse(nvext={"reference_image": ["https://a/", "QUJD"]})
+    assert (made.values["reference_image"], made.field) == (["https://a/", "QUJD"], "reference_image")
+
+
+@pytest.mark.parametrize("parser", [PARSER, editor()])
+def test_the_images_of_other_routes_are_all_that_there_are(parser: RequestParser) -> None:
+    own: dict[str, Any]
+    for own in ({"reference_image": [b"r"]}, {"nvext": {"reference_image": "https://r/"}}):
+        for route in (lambda given: parser.edit({"prompt": "x"} | given, as_json=False), parser.variation):
+            with pytest.raises(BadRequest, match="given with image") as refused:
+                route({"image": [b"a"]} | own)
+            assert refused.value.param == "reference_image"
+
+
+def test_controls_of_all_routes() -> None:
+    of_json = {"control_image": ["https://a/", "QUJD"], "control_type": ["canny", "depth"], "control_scale": [0.5, 1]}
+    assert {name: parse(**of_json).values[name] for name in of_json} == of_json
+    one = {"control_image": "https://a/", "control_type": "canny", "control_end": 0.5, "control_preprocess": True}
+    assert parse(nvext=one | {"return_control": True}).values["control_image"] == ["https://a/"]
+    form = {
+        "control_image": [b"a", b"b"],
+        "control_scale": [FormText("0.5"), FormText("1")],
+        "control_preprocess": FormText("true"),
+    }
+    for made in (
+        PARSER.edit({"prompt": "x", "image": b"i"} | form, as_json=False),
+        PARSER.variation({"image": b"i"} | form),
+    ):
+        arrays = GenerateArguments(**given_values(made)).tensors()
+        assert arrays["control_image"].tolist() == [b"a", b"b"]
+        assert (arrays["control_scale"].tolist(), arrays["control_preprocess"].tolist()) == ([0.5, 1.0], [True])
 
 
 def test_a_mask_goes_before_alpha() -> None:

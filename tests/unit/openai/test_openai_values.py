@@ -13,7 +13,7 @@ from openai.types.image_generate_params import ImageGenerateParamsNonStreaming
 
 from imagegen.openai.errors import BadRequest
 from imagegen.openai.fields import EditFields, GenerationFields, VariationFields
-from imagegen.openai.openai_values import RULES, UNSUPPORTED_FIELDS, Treatment, warning_of
+from imagegen.openai.openai_values import RULES, UNSUPPORTED_FIELDS, Treatment, accepted_values, warning_of
 from tests.service.http_pieces import form_request, json_request
 from tests.unit.openai.http_exchange import exchange
 
@@ -56,7 +56,7 @@ def test_every_value_of_openais_client_is_in_the_table(route: str) -> None:
 
 
 def test_a_value_is_in_the_table_once() -> None:
-    listed = [(rule.field, repr(value)) for rule in RULES for value in rule.values]
+    listed = [(rule.field, repr(value), rule.with_references) for rule in RULES for value in rule.values]
     assert len(set(listed)) == len(listed)
     assert {rule.treatment for rule in RULES} == set(Treatment)
 
@@ -66,7 +66,7 @@ CASES = {
     for route, (_, fields) in PARAMS.items()
     for rule in RULES
     for value in rule.values
-    if rule.field in fields.model_fields
+    if rule.field in fields.model_fields and not rule.with_references
 }
 
 
@@ -118,6 +118,14 @@ def test_the_warnings_come_with_the_last_event_of_a_stream(url: str) -> None:
     response = exchange(url, json_request("/v1/images/generations", fields))
     completed = json.loads(response.body.partition(b"data: ")[2])
     assert [warning.partition(":")[0] for warning in completed["metadata"]["warnings"]] == ["moderation", "style"]
+
+
+def test_references_are_taken_in_full() -> None:
+    assert warning_of("input_fidelity", "high", with_references=True) is None
+    with pytest.raises(BadRequest, match="references takes them in full") as refused:
+        warning_of("input_fidelity", "low", with_references=True)
+    assert refused.value.param == "input_fidelity"
+    assert accepted_values("input_fidelity") == ("high", "low")
 
 
 def test_a_value_of_nobody_is_refused() -> None:

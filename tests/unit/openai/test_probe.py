@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imagegen.api.limits import RequestLimits
+from imagegen.api.request import parse_request
 from imagegen.openai.probe import probe_values
-from imagegen_client import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, StreamArguments
+from imagegen_client import EDITING, IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, StreamArguments
 from tests.unit.client.test_client_description import DESCRIPTION
 
 COMMON = {
@@ -50,6 +52,15 @@ def test_a_model_that_follows_instructions_gets_an_image_and_no_strength() -> No
     values = probe(tasks={IMAGE_TO_IMAGE: ("guidance_scale",), INPAINTING: ()})
     assert sizes(values) == {"image": (64, 64)}
     assert "strength" not in values
+
+
+@pytest.mark.parametrize(("least_px", "side_px"), [(1, 64), (96, 96)])
+def test_a_model_that_only_edits_gets_a_reference_that_is_large_enough(least_px: int, side_px: int) -> None:
+    values = probe(tasks={EDITING: ("guidance_scale",)}, max_references=3, least_reference_px=least_px)
+    assert sizes(values) == {"reference_image": (side_px, side_px)}
+    assert {n: v for n, v in values.items() if n != "reference_image"} == COMMON
+    assert parse_request(StreamArguments(**values).tensors(), RequestLimits(), granularity_px=8).references
+    assert probe(tasks={EDITING: (), TEXT_TO_IMAGE: ()}, max_references=1) == COMMON
 
 
 @pytest.mark.parametrize(

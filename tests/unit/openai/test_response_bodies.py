@@ -38,6 +38,17 @@ def test_the_whole_response() -> None:
     assert "usage" not in images_body(REQUEST, DONE, None)
 
 
+def test_the_control_images_that_were_used_come_where_they_were_asked_for() -> None:
+    done = replace(DONE, control_images=(b"QUJD", b"REVG"))
+    for response_format, name in (("b64_json", "b64_json"), ("url", "url")):
+        values = {"response_format": response_format, "control_image": [b"a", b"b"], "reference_image": [b"c"]}
+        asked = ImagesRequest("image_generation", values | {"return_control": True})
+        for body in (images_body(asked, done, 3), completed_event(asked, done, 3)[1]):
+            assert plain(body)["used_control_images"] == [{name: "QUJD"}, {name: "REVG"}]
+            assert plain(body)["usage"]["input_tokens"] == 3 + 3 * 2
+        assert "used_control_images" not in images_body(ImagesRequest("image_generation", values), DONE, None)
+
+
 def test_addresses_are_escaped_as_they_need() -> None:
     request = ImagesRequest("image_generation", {"response_format": "url"})
     done = Completed([b'https://x/"a"?b&c'], [1], DONE.metadata)

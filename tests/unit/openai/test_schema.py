@@ -24,8 +24,17 @@ def test_a_form_has_files_and_no_null() -> None:
     edit, variation = schemas["EditFields"], schemas["VariationFields"]
     assert {"image", "image[]", "mask"} <= set(edit["properties"])
     assert "mask" not in variation["properties"]
+    for form in (edit, variation):
+        assert form["properties"]["control_image"]["items"]["format"] == "binary"
     assert '"null"' not in json.dumps([edit, variation])
     assert '"null"' in json.dumps(schemas["EditJson"])
+
+
+def test_references_are_a_field_of_generations_alone() -> None:
+    schemas = json.loads(Frontend(Settings())._document)["components"]["schemas"]
+    having = {name for name, schema in schemas.items() if "reference_image" in schema.get("properties", ())}
+    assert having == {"GenerationFields", "GenerationFieldsNvExt"}
+    assert schemas["GenerationFields"]["properties"]["reference_image"]["maxItems"] == 16
 
 
 def test_only_errors_that_pass_by_themselves_say_when_to_retry() -> None:
@@ -44,7 +53,7 @@ def test_a_body_that_is_read_by_hand_is_described_by_content_type() -> None:
 
 def test_adapters_have_other_forms_in_a_form_than_in_json() -> None:
     schemas = json.loads(Frontend(Settings())._document)["components"]["schemas"]
-    of_json = [schemas[name]["properties"]["lora"] for name in ("GenerationFields", "EditJson", "NvExt")]
+    of_json = [schemas[name]["properties"]["lora"] for name in ("GenerationFields", "EditJson", "EditJsonNvExt")]
     assert [{kind["type"] for kind in schema["anyOf"]} for schema in of_json] == [
         {"string", "object", "array", "null"}
     ] * 3

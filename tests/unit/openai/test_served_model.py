@@ -52,6 +52,7 @@ def test_what_the_model_does_is_known_until_another_one_is_served() -> None:
     assert capabilities["tasks"] == {"inpainting": ("negative_prompt", "strength")}
     assert "model" not in capabilities
     assert Capabilities(**capabilities).upscaling == 1
+    assert set(capabilities) == set(Capabilities.model_fields)
     served.learn({"model": "another"})  # loaded in its place
     assert served.capabilities() is None
 

@@ -26,8 +26,8 @@ from tests.unit.openai.grpc_stand_in import Behaviour, completed, completes, fai
 VALUES = {"prompt": "a red circle", "n": None, "seed": 7}
 
 
-async def collect(triton: TritonImages, **options: Any) -> list[Event]:
-    async with aclosing(triton.events(VALUES, 2, "order-66", **options)) as events:
+async def collect(triton: TritonImages, values: dict[str, Any] = VALUES, **options: Any) -> list[Event]:
+    async with aclosing(triton.events(values, 2, "order-66", **options)) as events:
         return [event async for event in events]
 
 
@@ -72,6 +72,22 @@ def test_what_is_sent(progress: bool) -> None:
     asked = {tensor.name for tensor in request.outputs}
     assert {"event", "generated_image", "used_seed", "metadata"} <= asked
     assert ("step" in asked) == progress  # without it the model sends none
+
+
+@pytest.mark.parametrize("asked", [None, False, True])
+def test_control_images_come_back_only_where_they_are_asked_for(asked: bool | None) -> None:
+    """A server of an earlier release has no such output, and would refuse a request for it."""
+    sent: list[Any] = []
+
+    async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
+        sent.append(request)
+        used = {"used_control_image": ["QQ==", "Qg=="]} if asked else {}
+        yield message(event=["completed"], generated_image=["QUJD"], used_seed=[7], metadata=["{}"], **used)
+
+    (done,) = generate(behave, values=VALUES | {"control_image": [b"a", b"b"], "return_control": asked})
+    assert isinstance(done, Completed)
+    assert done.control_images == ((b"QQ==", b"Qg==") if asked else ())
+    assert ("used_control_image" in {tensor.name for tensor in sent[0].outputs}) == bool(asked)
 
 
 def test_the_checkpoints_name_is_learnt() -> None:

@@ -89,7 +89,7 @@ def sd3_net() -> Any:
             joint_attention_dim=2 * WIDTH,
             caption_projection_dim=16,
             pooled_projection_dim=2 * WIDTH,
-            pos_embed_max_size=16,
+            pos_embed_max_size=32,
         )
     )
 

@@ -91,12 +91,12 @@ def decoder_text_model(model_type: Any, config_type: Any, layers: int = 2) -> An
     return seeded(model_type, config=config)
 
 
-def kl_autoencoder(channels: int = 4) -> Any:
+def kl_autoencoder(channels: int = 4, blocks: int = 2) -> Any:
     return seeded(
         AutoencoderKL,
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8,) * blocks,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
         latent_channels=channels,
         norm_num_groups=2,
         sample_size=SIDE_PX,

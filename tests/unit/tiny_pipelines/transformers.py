@@ -54,7 +54,7 @@ def sd3() -> Any:
         joint_attention_dim=2 * WIDTH,
         caption_projection_dim=16,
         pooled_projection_dim=2 * WIDTH,
-        pos_embed_max_size=16,
+        pos_embed_max_size=32,
     )
     t5_wide = T5Config(
         vocab_size=len(VOCABULARY), d_model=2 * WIDTH, d_kv=8, d_ff=WIDTH, num_layers=1, num_heads=2, pad_token_id=0
@@ -172,7 +172,7 @@ def lumina2() -> Any:
         Lumina2Pipeline(
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-            vae=kl_autoencoder(),
+            vae=kl_autoencoder(blocks=4),  # its pipeline knows none but the factor 8
             text_encoder=decoder_text_model(Gemma2Model, Gemma2Config),
             tokenizer=tokenizer(),
         )

@@ -16,7 +16,7 @@ class Parts:
 
     count = 3
 
-    def check_size(self, size: tuple[int, int], granularity_px: int) -> None:
+    def check_size(self, size: tuple[int, int], granularity_px: int, *, has_references: bool = False) -> None:
         """Any will do."""
 
     def run(

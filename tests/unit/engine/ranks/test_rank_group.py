@@ -259,3 +259,5 @@ def test_by_context_sizes_are_refused_whose_tokens_cannot_be_parted(group_of: An
     group.check_size((16, 8), 8)
     with pytest.raises(InvalidArgument, match="size"):
         group.check_size((8, 8), 8)
+    with pytest.raises(InvalidArgument, match="reference_image: not with parallelism context"):
+        group.check_size((16, 8), 8, has_references=True)

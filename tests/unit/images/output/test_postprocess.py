@@ -38,6 +38,8 @@ def test_bytes_in_the_order_of_the_frames(new: New) -> None:
         ("strength", None),
         ("scheduler", "euler"),
         ("loras", []),
+        ("references", 0),
+        ("controls", []),
         ("mean_batch_rows", 2.0),
         ("warnings", ["slow"]),
         ("output_format", "png"),
