@@ -30,12 +30,8 @@ def load(folder: Path, control: Path) -> StableDiffusionControlNetPipeline:
     """The checkpoint with a control model, in float32."""
     pipeline = evaluate.load(folder)
     model = ControlNetModel.from_pretrained(control, torch_dtype=torch.float32)
-<<<<<<< HEAD
-    controlled = StableDiffusionControlNetPipeline.from_pipe(pipeline, controlnet=model)
-=======
     parts = pipeline.components
     controlled = StableDiffusionControlNetPipeline(**parts, controlnet=model, requires_safety_checker=False)
->>>>>>> i23-train
     controlled.set_progress_bar_config(disable=True)
     return controlled
 

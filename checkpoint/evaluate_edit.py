@@ -23,11 +23,7 @@ from checkpoint.scenes import Placed
 from checkpoint.sheet import sheet
 
 KINDS = ("colour", "background", "outline")
-<<<<<<< HEAD
-_STEPS, _GUIDANCE, _IMAGE_GUIDANCE = 10, 5.0, 1.5
-=======
 _STEPS, _GUIDANCE, _IMAGE_GUIDANCE = 10, 2.0, 1.5
->>>>>>> i23-train
 _DIFFERS = 40  # of 255 levels: what an edit was to change
 _SAME_PLACE = 0.1  # of the image's side
 _SHOWN = 16
@@ -132,11 +128,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=EDIT)
-<<<<<<< HEAD
-    parser.add_argument("--edits", type=int, default=32, help="of each kind")
-=======
     parser.add_argument("--edits", type=int, default=24, help="of each kind")
->>>>>>> i23-train
     parser.add_argument("--guidance", type=float, default=_GUIDANCE)
     parser.add_argument("--sheet", type=Path, help="where to write an image of some, in place of the table")
     arguments = parser.parse_args()

@@ -7,8 +7,6 @@ as it is. One core takes half an hour. What a step sees depends on the step alon
 from __future__ import annotations
 
 import argparse
-import csv
-import time
 from pathlib import Path
 from random import Random
 
@@ -19,12 +17,11 @@ from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionM
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
-from tqdm import tqdm
 
 from checkpoint import BUNDLED, data, edges, evaluate
-from checkpoint.rates import ramp_and_cosine
 from checkpoint.scattered import Scattered, scattered
 from checkpoint.train_denoiser import timesteps
+from checkpoint.training_loop import trained
 
 STEPS = 2200
 _BATCHES = ((128, 3), (64, 12), (128, 3), (96, 5), (128, 3), (64, 12), (128, 3), (192, 1))  # pixels a side, images
@@ -35,7 +32,6 @@ _TURNED = 0.4  # of the images: their things have no shape that the checkpoint k
 _THINGS_ALONE = 0.25  # of the edges
 _CAPTION_DROPOUT = 0.25  # guidance is the difference of two guesses: both have to follow
 _EDGE_WEIGHT = 4.0  # an edge is a small part of an image
-_LOG_EVERY = 50
 
 Batch = tuple[Tensor, Tensor, list[str]]
 """Images float32 [b, 3, h, w] in -1..1, their edges float32 [b, 3, h, w] in 0..1, captions."""
@@ -107,27 +103,14 @@ def train(folder: Path, steps: int = STEPS) -> list[float]:
     pipeline = evaluate.load(BUNDLED)
     pipeline.unet.requires_grad_(False)
     control = make(pipeline.unet)
-    optimizer = torch.optim.AdamW(control.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
     noise = torch.Generator().manual_seed(0)
-    losses: list[float] = []
-    began = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "control_loss.csv").open("w", newline="") as file:
-        log = csv.writer(file, lineterminator="\n")
-        log.writerow(("step", "running_loss", "seconds"))
-        for step in (bar := tqdm(range(steps), desc="control", unit="step", mininterval=5)):
-            optimizer.param_groups[0]["lr"] = ramp_and_cosine(_PEAK_RATE, step, steps)
-            value = loss(pipeline, control, batch(step), noise)
-            value.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(control.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(value.item())
-            bar.set_postfix(loss=f"{np.mean(losses[-_LOG_EVERY:]):.4f}", refresh=False)
-            if (step + 1) % _LOG_EVERY == 0:
-                mean = np.mean(losses[-_LOG_EVERY:])
-                log.writerow((step + 1, f"{mean:.4f}", round(time.monotonic() - began)))
-                file.flush()
+    losses = trained(
+        control,
+        lambda step: loss(pipeline, control, batch(step), noise),
+        steps=steps,
+        peak_rate=_PEAK_RATE,
+        log=folder / "control_loss.csv",
+    )
     control.half().save_pretrained(folder / "edges")
     return losses
 

@@ -7,8 +7,6 @@ checkpoint's own. One core takes half an hour. What a step sees depends on the s
 from __future__ import annotations
 
 import argparse
-import csv
-import time
 from pathlib import Path
 from random import Random
 
@@ -18,12 +16,11 @@ import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from scipy import ndimage
 from torch import Tensor
-from tqdm import tqdm
 
 from checkpoint import BUNDLED, data, evaluate
 from checkpoint.edits import random_edit
-from checkpoint.rates import ramp_and_cosine
 from checkpoint.train_denoiser import timesteps
+from checkpoint.training_loop import trained
 
 STEPS = 1300
 _BATCHES = ((128, 3), (64, 12), (128, 3), (96, 5), (128, 3), (64, 12), (128, 3), (192, 1))  # pixels a side, images
@@ -33,7 +30,6 @@ _PEAK_RATE = 1e-3
 _TEXT_DROPOUT = 0.1  # guidance by the text and by the image are differences of guesses with and without them
 _IMAGE_DROPOUT = 0.1
 _CHANGE_WEIGHT = 5.0  # what changes is mostly a small part of an image
-_LOG_EVERY = 50
 
 Batch = tuple[Tensor, Tensor, Tensor, list[str], Tensor]
 """Images float32 [b, 3, h, w] in -1..1, edited ones, how much a pixel counts float32 [b, 1, h, w], instructions, and
@@ -47,12 +43,8 @@ def make(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     torch.manual_seed(0)
     without = {"mid_block_type": None, "up_block_types": ("UpBlock2D",) * len(unet.config.block_out_channels)}
     channels = unet.config.in_channels
-<<<<<<< HEAD
-    edit = UNet2DConditionModel.from_config({**unet.config, **without, "in_channels": 2 * channels})
-=======
     config = {name: value for name, value in unet.config.items() if name != "_name_or_path"}
     edit = UNet2DConditionModel.from_config({**config, **without, "in_channels": 2 * channels})
->>>>>>> i23-train
     own, shared = edit.state_dict(), unet.state_dict()
     own["conv_in.weight"].zero_()  # of the image nothing at first
     own["conv_in.weight"][:, :channels] = shared.pop("conv_in.weight")
@@ -95,27 +87,14 @@ def train(folder: Path, steps: int = STEPS) -> list[float]:
     """Write the denoiser to FOLDER/unet in half precision, and FOLDER/edit_loss.csv; returns the losses."""
     pipeline = evaluate.load(BUNDLED)
     edit = make(pipeline.unet)
-    optimizer = torch.optim.AdamW(edit.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
     noise = torch.Generator().manual_seed(0)
-    losses: list[float] = []
-    began = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "edit_loss.csv").open("w", newline="") as file:
-        log = csv.writer(file, lineterminator="\n")
-        log.writerow(("step", "running_loss", "seconds"))
-        for step in (bar := tqdm(range(steps), desc="edit", unit="step", mininterval=5)):
-            optimizer.param_groups[0]["lr"] = ramp_and_cosine(_PEAK_RATE, step, steps)
-            value = loss(pipeline, edit, batch(step), noise)
-            value.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(edit.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(value.item())
-            bar.set_postfix(loss=f"{np.mean(losses[-_LOG_EVERY:]):.4f}", refresh=False)
-            if (step + 1) % _LOG_EVERY == 0:
-                mean = np.mean(losses[-_LOG_EVERY:])
-                log.writerow((step + 1, f"{mean:.4f}", round(time.monotonic() - began)))
-                file.flush()
+    losses = trained(
+        edit,
+        lambda step: loss(pipeline, edit, batch(step), noise),
+        steps=steps,
+        peak_rate=_PEAK_RATE,
+        log=folder / "edit_loss.csv",
+    )
     edit.half().save_pretrained(folder / "unet")
     return losses
 

@@ -56,6 +56,9 @@ PARTS = {
     "baselines-adapters": Part(
         "the same where each request has an adapter", _compare, baselines.ADAPTERS, baselines.QUICK_ADAPTERS
     ),
+    "baselines-control": Part(
+        "the same where half of the requests have a control image", _compare, baselines.CONTROL, baselines.QUICK_CONTROL
+    ),
     "stages": Part("where does each millisecond of one request go?", stages.measure, stages.Settings(), stages.QUICK),
     "scaling": Part(
         "how does a request's cost grow with n, size and steps?",

@@ -6,6 +6,7 @@ This server and the baselines run at the same time and take turns with the same 
 from __future__ import annotations
 
 import asyncio
+import functools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 
+from checkpoint import CONTROLS
 from imagegen.launch.child_process import ServerError
 from imagegen.launch.compile import main as build_packages
 from imagegen.launch.embedded_server import EmbeddedServer
@@ -30,12 +32,13 @@ from perf.own_server import own_server
 from perf.report import Section
 from perf.result_check import ResultCheck
 from perf.summaries import Record, summarize
-from perf.traces import Planned, own_request
-from perf.trials import Trial, closed_trial, open_trial, run_trials
+from perf.traces import Planned, own_request, with_adapters, with_controls
+from perf.trials import Change, Trial, closed_trial, open_trial, run_trials
 from perf.turns import rotated
 from perf.workload import SHORT_STEPS
 from tests.unit.engine.adapters.made import write_adapter
 
+_CONTROL = "edges"
 _FORWARD_ROWS = (2, 4, 8, 16)
 _WARMUP_CLIENTS, _WARMUP_EACH = 3, 5  # BentoML's batching trains itself on the first 11 requests
 _CALIBRATION_CLIENTS = 2  # so that there always is a next request
@@ -62,7 +65,13 @@ def measure(settings: Settings, checkpoint: Path) -> Section:
                 write_adapter(pipeline, adapters / f"{name}.safetensors", number, rank=ADAPTER_RANK)
         del pipeline
         own, others, left_out = stack.enter_context(
-            _running(settings.baselines, checkpoint, adapters, settings.side_px if settings.compiled else None)
+            _running(
+                settings.baselines,
+                checkpoint,
+                adapters,
+                settings.side_px if settings.compiled else None,
+                CONTROLS / _CONTROL if settings.controls else None,
+            )
         )
         versions = triton_version(own.http_url)
         capacity_per_s, records = asyncio.run(_measure(own, others, settings))
@@ -71,7 +80,7 @@ def measure(settings: Settings, checkpoint: Path) -> Section:
 
 @contextmanager
 def _running(
-    names: Sequence[str], checkpoint: Path, adapters: Path | None, compiled_px: int | None
+    names: Sequence[str], checkpoint: Path, adapters: Path | None, compiled_px: int | None, control: Path | None
 ) -> Iterator[tuple[EmbeddedServer, dict[str, BaselineServer | PlainTritonServer], dict[str, str]]]:
     """This server, the baselines by name, and why others of `names` are left out."""
     others: dict[str, BaselineServer | PlainTritonServer] = {}
@@ -83,7 +92,7 @@ def _running(
             if name == TRITON:
                 server: BaselineServer | PlainTritonServer = PlainTritonServer(checkpoint, compiled_px)
             else:
-                server = BaselineServer(name, checkpoint, adapters, compiled_px)
+                server = BaselineServer(name, checkpoint, adapters, compiled_px, control)
             stack.callback(server.stop)
             server.__enter__()
             return server
@@ -97,6 +106,8 @@ def _running(
         if ONE_AT_A_TIME not in others:
             raise ServerError(f"nothing to compare with: {left_out.get(ONE_AT_A_TIME, 'it was left out')}")
         more = {"diffusion.lora_folder": str(adapters)} if adapters else {}
+        if control is not None:
+            more["diffusion.controlnets"] = f"{control.name}={control}"
         if compiled_px is not None:
             packages = stack.enter_context(tempfile.TemporaryDirectory(prefix="imagegen-perf-"))
             more |= _with_packages(checkpoint, packages, f"{compiled_px}x{compiled_px}")
@@ -114,13 +125,13 @@ def _with_packages(checkpoint: Path, folder: str, size: str) -> dict[str, str]:
 async def _measure(
     own: EmbeddedServer, others: Mapping[str, BaselineServer | PlainTritonServer], settings: Settings
 ) -> tuple[float, list[Record]]:
-    check = ResultCheck()
+    check, change = ResultCheck(), _change(settings)
     async with AsyncExitStack() as stack:
         clients: dict[str, Client] = {}
         clients[OWN] = await stack.enter_async_context(AsyncImageClient(own.grpc_url))
         for name, other in others.items():
             clients[name] = await stack.enter_async_context(other.client())
-        await run_trials([_warmup(name, settings.side_px) for name in clients], clients, check)
+        await run_trials([_warmup(name, settings.side_px, change) for name in clients], clients, check)
         each = settings.calibration // _CALIBRATION_CLIENTS
         alone = closed_trial(
             "calibration",
@@ -130,7 +141,7 @@ async def _measure(
             each,
             settings.seed,
             settings.side_px,
-            _adapter_names(settings),
+            change,
         )
         capacity_per_s = summarize(await run_trials([alone], clients, check)).requests_per_s
         if not capacity_per_s:
@@ -138,9 +149,10 @@ async def _measure(
         return capacity_per_s, await run_trials(_trials(list(clients), settings, capacity_per_s), clients, check)
 
 
-def _warmup(name: str, side_px: int) -> Trial:
+def _warmup(name: str, side_px: int, change: Change) -> Trial:
     """Short requests, of which some come together."""
-    trace = [Planned(0.0, own_request(i, SHORT_STEPS, 0, side_px)) for i in range(_WARMUP_CLIENTS * _WARMUP_EACH)]
+    short = [Planned(0.0, own_request(i, SHORT_STEPS, 0, side_px)) for i in range(_WARMUP_CLIENTS * _WARMUP_EACH)]
+    trace = change(short)
     return Trial(
         "warm-up", name, 0, lambda client, notify: closed_loop(client, trace, _WARMUP_CLIENTS, notify), len(trace)
     )
@@ -148,19 +160,26 @@ def _warmup(name: str, side_px: int) -> Trial:
 
 def _trials(names: Sequence[str], settings: Settings, capacity_per_s: float) -> list[Trial]:
     """Everything to measure, in order: all take turns, and another one begins in each round."""
-    trials, side_px, adapters = [], settings.side_px, _adapter_names(settings)
+    trials, side_px, change = [], settings.side_px, _change(settings)
     rate_per_s = settings.load * capacity_per_s
     for number in range(settings.rounds):
         order, seed = rotated(names, number), settings.seed + number
         trials += [
-            open_trial(settings.open_name, name, number, settings.requests, rate_per_s, seed, side_px, adapters)
+            open_trial(settings.open_name, name, number, settings.requests, rate_per_s, seed, side_px, change)
             for name in order
         ]
         trials += [
-            closed_trial(settings.closed_name, name, number, settings.clients, settings.each, seed, side_px, adapters)
+            closed_trial(settings.closed_name, name, number, settings.clients, settings.each, seed, side_px, change)
             for name in order
         ]
     return trials
+
+
+def _change(settings: Settings) -> Change:
+    """What each request of the mix has beside its text."""
+    if settings.controls:
+        return with_controls
+    return functools.partial(with_adapters, names=_adapter_names(settings))
 
 
 def _adapter_names(settings: Settings) -> tuple[str, ...]:

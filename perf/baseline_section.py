@@ -37,6 +37,7 @@ class Settings:
             is not full.
         layers: of that checkpoint.
         adapters: LoRA adapters, of which each request has one; 0 for none.
+        controls: half of the requests, of the short ones as of the long ones, have a control image.
         compiled: all have the denoiser compiled: the others by torch.compile for any number of rows, this server by
             `compile = aot`, with packages that are there.
         side_px: width and height of the images. At 128, for which the bundled checkpoint was trained, one image
@@ -54,6 +55,7 @@ class Settings:
     launch_bound: bool = False
     layers: int = 8
     adapters: int = 0
+    controls: bool = False
     compiled: bool = False
     side_px: int = 64
     baselines: tuple[str, ...] = tuple(_ALL)
@@ -74,7 +76,8 @@ class Settings:
     def of(self) -> str:
         """What the requests are for."""
         checkpoint = f"{'launch-bound' if self.launch_bound else 'bundled'} checkpoint"
-        more = [f"{self.adapters} adapters"] * bool(self.adapters) + ["compiled"] * self.compiled
+        more = [f"{self.adapters} adapters"] * bool(self.adapters)
+        more += ["half with a control image"] * self.controls + ["compiled"] * self.compiled
         return ", ".join([checkpoint, *more])
 
     @property
@@ -92,9 +95,13 @@ _FEW = (ONE_AT_A_TIME, "engine_library", "litserve", TRITON)
 LAUNCH_BOUND = Settings(launch_bound=True, baselines=_FEW)
 QUICK = Settings(baselines=_FEW, rounds=1, requests=8, each=1, calibration=6)
 ADAPTERS = Settings(adapters=8, baselines=(ONE_AT_A_TIME,), rounds=3)
+CONTROL = Settings(controls=True, baselines=(ONE_AT_A_TIME, "litserve"), rounds=3)
 COMPILED = Settings(compiled=True, baselines=_FEW)
 QUICK_COMPILED = Settings(compiled=True, baselines=(ONE_AT_A_TIME,), rounds=1, requests=8, each=1, calibration=6)
 QUICK_ADAPTERS = Settings(adapters=2, baselines=(ONE_AT_A_TIME,), rounds=1, requests=8, each=1, calibration=6)
+QUICK_CONTROL = Settings(
+    controls=True, baselines=(ONE_AT_A_TIME, "litserve"), rounds=1, requests=8, each=1, calibration=6
+)
 QUICK_LAUNCH_BOUND = Settings(
     launch_bound=True, layers=1, baselines=(ONE_AT_A_TIME,), rounds=1, requests=8, each=1, calibration=6
 )
@@ -176,6 +183,14 @@ def section(settings: Settings, found: Found, versions: Mapping[str, str]) -> Se
             2,
             f"Each request has one of {settings.adapters} LoRA adapters of rank {ADAPTER_RANK}. FastAPI has all of them"
             " in its pipeline and calls `set_adapters` behind its lock; here they share forwards.",
+        )
+    if settings.controls:
+        paragraphs.insert(
+            2,
+            "Half of the requests, of the short ones as of the long ones, have a control image: edges, each other "
+            "ones. The baselines have a StableDiffusionPipeline and a StableDiffusionControlNetPipeline that share "
+            "weights: one for requests without a control image, the other for those with one. Here the two kinds "
+            "are in flight together.",
         )
     for scenario, servers in summaries.items():
         chosen = [record for record in found.records if record.scenario == scenario]

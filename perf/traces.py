@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from perf.control_images import edges_png
 from perf.workload import LONG_STEPS, SHORT_SHARE, SHORT_STEPS, TEXT_TO_IMAGE, Request
 
 GUIDANCE_SCALE = 7.5
@@ -67,6 +69,19 @@ def with_adapters(trace: Sequence[Planned], names: Sequence[str]) -> list[Planne
         replace(planned, request=replace(planned.request, lora=names[index % len(names)]))
         for index, planned in enumerate(trace)
     ]
+
+
+def with_controls(trace: Sequence[Planned]) -> list[Planned]:
+    """The trace with a control image of its own in every second request of each length, from the first on."""
+    seen: Counter[int] = Counter()
+    changed = []
+    for planned in trace:
+        request = planned.request
+        if seen[request.num_inference_steps] % 2 == 0:
+            request = replace(request, control_image=edges_png(request.seed, request.size[0]))
+        seen[request.num_inference_steps] += 1
+        changed.append(replace(planned, request=request))
+    return changed
 
 
 def mixed_steps(requests: int, dice: random.Random) -> Sequence[int]:

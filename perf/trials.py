@@ -9,7 +9,10 @@ from perf.load import Client, Completed, Notify, closed_loop, open_loop
 from perf.progress import quiet_progress
 from perf.result_check import ResultCheck, WrongResult
 from perf.summaries import Record
-from perf.traces import closed_loop_trace, poisson_trace, with_adapters
+from perf.traces import Planned, closed_loop_trace, poisson_trace
+
+Change = Callable[[Sequence[Planned]], list[Planned]]
+"""Makes a trace of the plain mix what is to be sent."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,10 @@ def open_trial(
     rate_per_s: float,
     seed: int,
     side_px: int,
-    adapters: Sequence[str] = (),
+    change: Change = list,
 ) -> Trial:
-    """Poisson arrivals; with `adapters` by name each request has one of them."""
-    trace = with_adapters(poisson_trace(requests, rate_per_s, seed, side_px), adapters)
+    """Poisson arrivals of the mix, as `change` makes it."""
+    trace = change(poisson_trace(requests, rate_per_s, seed, side_px))
     return Trial(scenario, server, number, lambda client, notify: open_loop(client, trace, notify), requests)
 
 
@@ -54,10 +57,13 @@ def closed_trial(
     each: int,
     seed: int,
     side_px: int,
-    adapters: Sequence[str] = (),
+    change: Change = list,
 ) -> Trial:
-    """Clients that send their next request when the last one is answered; `each` is how many each sends on average."""
-    trace = with_adapters(closed_loop_trace(clients * each, seed, side_px), adapters)
+    """Clients that send their next request when the last one is answered; `each` is how many each sends on average.
+
+    They send the mix as `change` makes it.
+    """
+    trace = change(closed_loop_trace(clients * each, seed, side_px))
     return Trial(
         scenario, server, number, lambda client, notify: closed_loop(client, trace, clients, notify), len(trace)
     )

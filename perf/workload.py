@@ -46,6 +46,7 @@ class Request:
         prompt: what the images are to show.
         guidance_scale: None for the server's default.
         lora: the adapter's name; empty for none.
+        control_image: PNG file that the image has to follow; empty for none.
     """
 
     task: str
@@ -56,6 +57,7 @@ class Request:
     prompt: str
     guidance_scale: float | None = None
     lora: str = ""
+    control_image: bytes = dataclasses.field(default=b"", repr=False)
 
     @property
     def name(self) -> str:
@@ -84,6 +86,8 @@ class Request:
             values["guidance_scale"] = self.guidance_scale
         if self.lora:
             values["lora"] = self.lora
+        if self.control_image:
+            values["control_image"] = self.control_image
         if self.task != TEXT_TO_IMAGE:
             values["image"] = scene_png()
         if self.task == INPAINTING:

@@ -29,12 +29,17 @@ def image_on_device(image: Pixels, size: tuple[int, int], device: torch.device) 
         size: (width, height) that it is scaled to.
         device: of the result.
     """
-    tensor: torch.Tensor = to_device(torch.from_numpy(image), device).permute(2, 0, 1)[None].float().div(255)
+    tensor: torch.Tensor = to_device(_tensor(image), device).permute(2, 0, 1)[None].float().div(255)
     width, height = size
     if tensor.shape[-2:] == (height, width):
         return tensor
     resized = torch.nn.functional.interpolate(tensor, (height, width), mode="bicubic", antialias=True)
     return resized.clamp(0, 1)
+
+
+def _tensor(pixels: Pixels) -> torch.Tensor:
+    """The pixels as a tensor; of read-only ones a copy, since a tensor could be written to."""
+    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
 
 
 def image_as_pil(image: Pixels, size: tuple[int, int]) -> Image.Image:
@@ -47,7 +52,7 @@ def image_as_pil(image: Pixels, size: tuple[int, int]) -> Image.Image:
 
 def mask_on_host(mask: Pixels, size: tuple[int, int]) -> torch.Tensor:
     """uint8 [H, W] to float32 [1, 1, height, width], 1 = repaint, nothing in between; `size` is (width, height)."""
-    tensor = torch.from_numpy(mask)[None, None].float().div(255)
+    tensor = _tensor(mask)[None, None].float().div(255)
     width, height = size
     if tensor.shape[-2:] != (height, width):
         tensor = torch.nn.functional.interpolate(tensor, (height, width), mode="nearest")

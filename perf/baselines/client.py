@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -52,14 +53,14 @@ class BaselineClient:
         self._baseline = baseline
 
     async def generate(self, *, timeout_s: float, **values: Any) -> GenerateResult:
-        """The image for public tensors by name, of which baselines know those of `GenerateRequest`.
+        """The image for public tensors by name, of which baselines know those of `GenerateRequest`; files as base64.
 
         Baselines do not return its seed: what they generate with another one is another image.
 
         Raises:
             ImageGenerationError: there is none.
         """
-        body = self._baseline.body({name: values[name] for name in _FIELDS if name in values})
+        body = self._baseline.body({name: _json(values[name]) for name in _FIELDS if name in values})
         try:
             timeout = aiohttp.ClientTimeout(total=timeout_s)
             async with self._session.post(self._url, json=body, timeout=timeout) as response:
@@ -80,3 +81,7 @@ class BaselineClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._session.close()
+
+
+def _json(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value

@@ -5,6 +5,7 @@ Runs in the baselines' environments too, so it imports nothing of this project.
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import io
 import os
@@ -16,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import ControlNetModel, DiffusionPipeline, StableDiffusionControlNetPipeline
 from PIL import Image
 
 CHECKPOINT, PORT = "BASELINE_CHECKPOINT", "BASELINE_PORT"
-ADAPTERS, COMPILED = "BASELINE_ADAPTERS", "BASELINE_COMPILED"
-"""Environment variables that a baseline is set up by: a folder, a port on loopback, a folder of adapters or none, and
-the side of the images for which torch.compile is to be used or none."""
+ADAPTERS, COMPILED, CONTROL = "BASELINE_ADAPTERS", "BASELINE_COMPILED", "BASELINE_CONTROL"
+"""Environment variables that a baseline is set up by: a folder, a port on loopback, a folder of adapters or none, the
+side of the images for which torch.compile is to be used or none, and the folder of a control network or none."""
 
 MAX_BATCH = 8
 """Requests of one batch: as many as the closed loop has clients."""
@@ -44,6 +45,7 @@ class GenerateRequest:
         seed: of its noise.
         size: "WxH" in pixels.
         lora: the adapter, by its file's stem; empty for none.
+        control_image: PNG file in base64 that the image has to follow; empty for none.
     """
 
     prompt: str
@@ -52,13 +54,18 @@ class GenerateRequest:
     seed: int
     size: str
     lora: str = ""
+    control_image: str = ""
 
 
 def equal_groups(requests: Sequence[GenerateRequest]) -> list[list[int]]:
-    """Places in `requests` that one pipeline call can do: equal but for prompt and seed. The oldest come first."""
-    groups: dict[tuple[int, float, str, str], list[int]] = {}
+    """Places in `requests` that one pipeline call can do: equal but for prompt, seed and what a control image shows.
+
+    The oldest come first.
+    """
+    groups: dict[tuple[int, float, str, str, bool], list[int]] = {}
     for place, request in enumerate(requests):
-        key = (request.num_inference_steps, request.guidance_scale, request.size, request.lora)
+        controlled = bool(request.control_image)
+        key = (request.num_inference_steps, request.guidance_scale, request.size, request.lora, controlled)
         groups.setdefault(key, []).append(place)
     return list(groups.values())
 
@@ -81,6 +88,8 @@ class BaselinePipeline:
         self._has_adapters = False
         if os.environ.get(ADAPTERS):
             self._load_adapters(Path(os.environ[ADAPTERS]))
+        if os.environ.get(CONTROL):
+            self._load_control(os.environ[CONTROL])
         side = compiled_px or os.environ.get(COMPILED)
         if side:
             self._compile(f"{side}x{side}")
@@ -90,13 +99,17 @@ class BaselinePipeline:
         if self._has_adapters:
             self._choose(requests[0].lora)
         width, height = map(int, requests[0].size.split("x"))
-        images: list[Image.Image] = self._pipeline(
+        pipeline, control = self._pipeline, {}
+        if requests[0].control_image:
+            pipeline, control = self._controlled, {"image": [_opened(request.control_image) for request in requests]}
+        images: list[Image.Image] = pipeline(
             prompt=[request.prompt for request in requests],
             width=width,
             height=height,
             num_inference_steps=requests[0].num_inference_steps,
             guidance_scale=requests[0].guidance_scale,
             generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
+            **control,
         ).images
         return images
 
@@ -105,6 +118,12 @@ class BaselinePipeline:
         self._pipeline.unet.compile(dynamic=True)
         for count in (MAX_BATCH, 1, 2):
             self.generate([GenerateRequest("a star", 1, 7.5, seed, size) for seed in range(count)])
+
+    def _load_control(self, folder: str) -> None:
+        """A second pipeline that shares the first one's weights, as diffusers recommends it."""
+        network = ControlNetModel.from_pretrained(folder, dtype=torch.float32)
+        self._controlled = StableDiffusionControlNetPipeline.from_pipe(self._pipeline, controlnet=network)
+        self._controlled.set_progress_bar_config(disable=True)
 
     def _load_adapters(self, folder: Path) -> None:
         with warnings.catch_warnings():
@@ -128,6 +147,11 @@ class BaselinePipeline:
             images = self.generate([requests[place] for place in places])
             files |= {place: encode_png(image) for place, image in zip(places, images, strict=True)}
         return [files[place] for place in range(len(requests))]
+
+
+def _opened(file: str) -> Image.Image:
+    """The image of a PNG file in base64."""
+    return Image.open(io.BytesIO(base64.b64decode(file, validate=True))).convert("RGB")
 
 
 def encode_png(image: Image.Image) -> bytes:

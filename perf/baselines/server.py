@@ -66,13 +66,19 @@ class BaselineServer(ChildProcess):
         checkpoint: folder of a diffusers checkpoint.
         adapters: folder of LoRA adapters; None for none.
         compiled_px: side of the images for which torch.compile is used; None where it is not.
+        control: folder of a control network; None for none.
 
     Raises:
         ServerError: when it cannot be installed, and on entering, when it does not get ready.
     """
 
     def __init__(
-        self, name: str, checkpoint: Path, adapters: Path | None = None, compiled_px: int | None = None
+        self,
+        name: str,
+        checkpoint: Path,
+        adapters: Path | None = None,
+        compiled_px: int | None = None,
+        control: Path | None = None,
     ) -> None:
         ready_timeout_s = _READY_TIMEOUT_S if compiled_px is None else COMPILED_TIMEOUT_S
         super().__init__(name, log_file=None, ready_timeout_s=ready_timeout_s, exit_timeout_s=_EXIT_TIMEOUT_S)
@@ -80,6 +86,7 @@ class BaselineServer(ChildProcess):
         self._checkpoint = checkpoint
         self._adapters = adapters
         self._compiled_px = compiled_px
+        self._control = control
         self._python = make_environment(name)
         self._port = 0
 
@@ -115,6 +122,7 @@ class BaselineServer(ChildProcess):
             generate.PORT: port,
             generate.ADAPTERS: str(self._adapters or ""),
             generate.COMPILED: str(self._compiled_px or ""),
+            generate.CONTROL: str(self._control or ""),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}",
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",

@@ -10,18 +10,21 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from imagegen.launch.embedded_frontend import EmbeddedFrontend
 from imagegen.launch.embedded_server import EmbeddedServer
-from imagegen.launch.model_repository import MODEL_REPOSITORY
+from imagegen.launch.model_repository import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, other_checkpoint
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PICTURES: Mapping[str, Sequence[str]] = {
     "control.png": ("heart.png", "edges.png", "green.png", "purple-0.0.png", "purple-0.5.png", "purple-1.0.png"),
+    "edit.png": ("disc.png", "yellow.png", "night.png", "grass.png"),
 }
 _FENCE = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LEVELS = 4.0  # of 255 on the average: other processors round otherwise
@@ -54,23 +57,40 @@ def sheet(folder: Path, names: Sequence[str]) -> Image.Image:
     return made
 
 
-def ports_of(server: EmbeddedServer) -> dict[str, str]:
+def controlled(folder: Path) -> Image.Image:
+    """The picture of the section on control images, made in a folder."""
+    with EmbeddedServer(MODEL_REPOSITORY) as server:
+        run(section("Control images"), _ports(server), folder)
+    return sheet(folder, PICTURES["control.png"])
+
+
+def edited(folder: Path) -> Image.Image:
+    """That of the section on edits."""
+    parameters = other_checkpoint(str(BUNDLED_CHECKPOINT.parent / "edit_checkpoint"))
+    with EmbeddedServer(MODEL_REPOSITORY, parameters=parameters) as server, EmbeddedFrontend(server.grpc_url) as front:
+        run(section("Edits by references"), _ports(server) | {"9000": front.url.rpartition(":")[2]}, folder)
+    return sheet(folder, PICTURES["edit.png"])
+
+
+MADE_BY: Mapping[str, Callable[[Path], Image.Image]] = {"control.png": controlled, "edit.png": edited}
+
+
+def _ports(server: EmbeddedServer) -> dict[str, str]:
     return {"8000": server.http_url.rpartition(":")[2], "8001": server.grpc_url.rpartition(":")[2]}
 
 
-def test_control_images(tmp_path: Path) -> None:
-    with EmbeddedServer(MODEL_REPOSITORY) as server:
-        run(section("Control images"), ports_of(server), tmp_path)
-    made, documented = sheet(tmp_path, PICTURES["control.png"]), Image.open(DOCS / "control.png").convert("RGB")
+@pytest.mark.parametrize("name", MADE_BY)
+def test_the_commands_make_the_picture(name: str, tmp_path: Path) -> None:
+    made, documented = MADE_BY[name](tmp_path), Image.open(DOCS / name).convert("RGB")
     assert made.size == documented.size
     assert np.abs(np.asarray(made, float) - np.asarray(documented, float)).mean() < _LEVELS
 
 
 def write() -> None:
     """Make the pictures anew."""
-    with tempfile.TemporaryDirectory() as name, EmbeddedServer(MODEL_REPOSITORY) as server:
-        run(section("Control images"), ports_of(server), Path(name))
-        sheet(Path(name), PICTURES["control.png"]).save(DOCS / "control.png", optimize=True)
+    for name, make in MADE_BY.items():
+        with tempfile.TemporaryDirectory() as folder:
+            make(Path(folder)).save(DOCS / name, optimize=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from checkpoint import BUNDLED, EDIT, evaluate, evaluate_edit, train_edit
+from checkpoint import BUNDLED, EDIT, evaluate, evaluate_edit, train_edit, training_loop
 
 LARGEST_BYTES = 5_000_000
 
@@ -40,7 +40,7 @@ def test_an_untrained_one_starts_as_the_checkpoint_and_sees_no_image() -> None:
 
 def test_training_writes_a_small_denoiser_in_half_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_edit, "_BATCHES", ((32, 4),))
-    monkeypatch.setattr(train_edit, "ramp_and_cosine", lambda peak, step, steps: peak)  # no ramp in three steps
+    monkeypatch.setattr(training_loop, "ramp_and_cosine", lambda peak, step, steps: peak)  # no ramp in three steps
     once, twice = (train_edit.train(tmp_path / folder, steps=3) for folder in ("once", "twice"))
     assert once == pytest.approx(twice, rel=1e-2)  # torch rounds by where in memory a tensor lies
     assert (tmp_path / "once" / "edit_loss.csv").read_text().startswith("step,running_loss,seconds\n")

@@ -57,6 +57,13 @@ def test_a_pil_image_is_the_same_image() -> None:
     assert levels(np.asarray(image_as_pil(image()[0], SIZE)), scaled) <= 1
 
 
+def test_read_only_pixels_are_taken_without_a_warning() -> None:
+    """Of what comes from another process, or from a PIL image."""
+    frozen = image()[0].copy()
+    frozen.setflags(write=False)
+    assert torch.equal(image_on_device(frozen, (32, 32), CPU), image_on_device(image()[0], (32, 32), CPU))
+
+
 def test_a_mask_has_nothing_in_between() -> None:
     shades = np.linspace(0, 255, 32 * 32).reshape(32, 32).astype(np.uint8)
     assert set(mask_on_host(shades, SIZE).flatten().tolist()) == {0.0, 1.0}

@@ -71,3 +71,19 @@ def test_with_adapters_the_targets_are_about_a_lock_and_set_adapters() -> None:
     assert all("8 adapters" in target.meaning and "set_adapters" in target.meaning for target in targets)
     text = "\n".join(section(settings, Found({2: 0.01}, 2.0, records({OWN: 0.1, "fastapi": 1.0}), {}), {}).paragraphs)
     assert "Each request has one of 8 LoRA adapters" in text
+
+
+def test_with_controls_the_targets_are_those_of_the_plain_mix_and_the_text_says_who_shares_what() -> None:
+    settings = replace(SETTINGS, controls=True, baselines=("fastapi", "litserve"))
+    found = records({OWN: 0.1, "fastapi": 1.0, "litserve": 0.5})
+    targets = reached_targets(settings, found)
+    assert [target.reached for target in targets] == [
+        "10.00x (FastAPI)",
+        "5.00x (LitServe)",
+        "5.00x (LitServe)",
+        "10.00x (FastAPI)",
+    ]
+    assert all("half with a control image" in target.meaning for target in targets)
+    text = "\n".join(section(settings, Found({2: 0.01}, 2.0, found, {}), {}).paragraphs)
+    assert "Half of the requests, of the short ones as of the long ones, have a control image" in text
+    assert "StableDiffusionControlNetPipeline that share weights" in text

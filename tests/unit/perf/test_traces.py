@@ -6,7 +6,8 @@ import statistics
 
 import pytest
 
-from perf.traces import closed_loop_trace, poisson_trace, with_adapters
+from perf.control_images import edges_png
+from perf.traces import closed_loop_trace, poisson_trace, with_adapters, with_controls
 from perf.workload import LONG_STEPS, SHORT_STEPS
 
 
@@ -59,3 +60,19 @@ def test_adapters_take_turns_and_nothing_else_changes() -> None:
     assert [one.request.lora for one in planned] == ["a", "b", "a", "b", "a"]
     assert planned[1].request.values() == plain[1].request.values() | {"lora": "b"}
     assert with_adapters(plain, ()) == plain
+
+
+@pytest.mark.parametrize("requests", [40, 48, 60])
+def test_half_of_the_short_and_half_of_the_long_ones_get_a_control_image_and_nothing_else_changes(
+    requests: int,
+) -> None:
+    plain = closed_loop_trace(requests, 1, 64)
+    planned = with_controls(plain)
+    assert planned == with_controls(plain)
+    for steps in (SHORT_STEPS, LONG_STEPS):
+        images = [one.request.control_image for one in planned if one.request.num_inference_steps == steps]
+        assert [bool(image) for image in images] == [True, False] * (len(images) // 2)
+    for before, after in zip(plain, planned, strict=True):
+        more = {"control_image": edges_png(before.request.seed, 64)} if after.request.control_image else {}
+        assert after.request.values() == before.request.values() | more
+        assert after.due_s == before.due_s

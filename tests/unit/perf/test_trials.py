@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
 from imagegen_client import GenerateResult, Unavailable
 from perf.result_check import ResultCheck
+from perf.traces import Planned, with_adapters
 from perf.trials import closed_trial, open_trial, run_trials
 
 
@@ -41,3 +43,20 @@ def test_what_is_wrong_is_recorded() -> None:
     clients = {"small": Server(size=(32, 32)), "full": Server("the queue is full")}
     records = asyncio.run(run_trials(trials, clients, ResultCheck()))
     assert [one.error for one in records] == ["wrong size: 32x32 instead of 64x64", "unavailable: the queue is full"]
+
+
+def test_a_changed_mix_is_what_is_sent() -> None:
+    sent: list[Any] = []
+
+    class Listening(Server):
+        async def generate(self, *, seed: int, **values: Any) -> GenerateResult:
+            sent.append(values["lora"])
+            return await super().generate(seed=seed, **values)
+
+    def change(trace: Sequence[Planned]) -> list[Planned]:
+        return with_adapters(trace, ["a", "b"])
+
+    trials = [closed_trial("closed", "a", 0, 1, 2, 1, 64, change), open_trial("open", "a", 0, 3, 1e6, 1, 64, change)]
+    asyncio.run(run_trials(trials, {"a": Listening()}, ResultCheck()))
+    assert sent[:2] == ["a", "b"]
+    assert sorted(sent[2:]) == ["a", "a", "b"]  # all due at once

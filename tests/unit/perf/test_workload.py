@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -67,6 +68,14 @@ def test_images_are_sent_where_the_task_needs_them(task: str, images: set[str]) 
     for name in images:
         with Image.open(io.BytesIO(values[name])) as image:
             assert image.size == (128, 128)
+
+
+def test_a_control_image_is_sent_where_there_is_one_and_told_apart_but_not_shown() -> None:
+    plain = Request(TEXT_TO_IMAGE, (64, 64), SHORT_STEPS, 1, 0, "a star")
+    controlled = replace(plain, control_image=b"a file")
+    assert controlled.values() == plain.values() | {"control_image": b"a file"}
+    assert controlled != plain
+    assert "file" not in repr(controlled)
 
 
 def test_short_and_long_requests_are_counted_apart() -> None:

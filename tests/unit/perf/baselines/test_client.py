@@ -52,8 +52,9 @@ def stand_in(status: int, body: bytes, late: threading.Event | None = None) -> I
             thread.join()
 
 
-def generate(url: str, name: str, timeout_s: float = 30) -> GenerateResult:
+def generate(url: str, name: str, timeout_s: float = 30, **more: Any) -> GenerateResult:
     values = {"prompt": "a star", "num_inference_steps": 4, "guidance_scale": 7.5, "seed": 3, "size": "64x64", "n": 1}
+    values |= more
 
     async def one() -> GenerateResult:
         async with BaselineClient(url, BASELINES[name]) as client:
@@ -67,6 +68,12 @@ def test_a_file_is_the_image() -> None:
         result = generate(url, "fastapi")
     assert (result.images, result.seeds) == ((IMAGE,), (3,))
     assert sent == [{"prompt": "a star", "num_inference_steps": 4, "guidance_scale": 7.5, "seed": 3, "size": "64x64"}]
+
+
+def test_a_control_image_is_sent_as_base64() -> None:
+    with stand_in(200, IMAGE) as (url, sent):
+        generate(url, "litserve", control_image=b"edges")
+    assert sent[0]["control_image"] == base64.b64encode(b"edges").decode()
 
 
 def test_bentoml_gets_and_gives_lists() -> None:
