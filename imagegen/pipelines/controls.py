@@ -109,7 +109,7 @@ def load_controls(
     places = dict(each.partition("=")[::2] for each in settings.controlnets)
     rows = [each for each in rows_of_weights(row.weights) if each.control is not None and set(each.tasks) & set(tasks)]
     by_kind: dict[str, Control] = {each.control.network: each.control for each in rows if each.control is not None}
-    denoiser = next(iter(denoisers_of(base).values()))  # other components may be of another dtype
+    denoiser: Any = next(iter(denoisers_of(base).values()))  # other components may be of another dtype
     types: dict[str, ControlType] = {}
     loaded: dict[str, Any] = {}  # a network may have several names
     for name, place in places.items():
