@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from imagegen.api.errors import Cancelled, Unavailable
+from imagegen.api.input_images import InputImages
 from imagegen.api.request import ImageRequest
 from imagegen.engine.worker.messages import Counted
 from imagegen.engine.worker.remote_metrics import REASONS, RemoteMetrics
@@ -32,8 +33,7 @@ class Backend:
 
 class Request:
     asked = ImageRequest(prompt="x", n=3)
-    images = np.zeros((1, 8, 8, 3), np.uint8)
-    mask = None
+    images = InputImages(np.zeros((1, 8, 8, 3), np.uint8))
 
 
 def test_numbers_arrive_each_by_its_kind() -> None:
