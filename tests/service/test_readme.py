@@ -85,6 +85,8 @@ def test_the_demo_makes_three_kinds_of_images(tmp_path: Path) -> None:
     paths = [Path(line.split()[-1]) for line in ended.stdout.splitlines() if line.endswith(".png")]
     assert {re.sub(r"(-[0-9])?\.png$", "", path.name) for path in paths} == {
         "text-to-image",
+        "control-edges",
+        "controlled",
         "image-to-image",
         "inpainting",
     }
