@@ -106,31 +106,8 @@ def load_controls(
         OSError: there is no such network; it is named.
         ValueError: one does not fit the checkpoint, or gives a type that another one gives too; it is named.
     """
-    places = dict(each.partition("=")[::2] for each in settings.controlnets)
     rows = [each for each in rows_of_weights(row.weights) if each.control is not None and set(each.tasks) & set(tasks)]
-    by_kind: dict[str, Control] = {each.control.network: each.control for each in rows if each.control is not None}
-    denoiser: Any = next(iter(denoisers_of(base).values()))  # other components may be of another dtype
-    types: dict[str, ControlType] = {}
-    loaded: dict[str, Any] = {}  # a network may have several names
-    for name, place in places.items():
-        source = folder / native(place)
-        where = source if source.is_dir() else place
-        if isinstance(where, str) and (where.startswith("/") or where.count("/") > 1):
-            raise OSError(f"parameter controlnets: {name}={place} is neither a folder that is there nor a hub id")
-        with _named(f"parameter controlnets: {name}={place}"):
-            kind = network_class(where)
-        if kind not in by_kind:
-            fitting = " or ".join(by_kind) or "none"
-            raise ValueError(
-                f"parameter controlnets: {name} is of class {kind}; a {type(base).__name__} takes {fitting}"
-            )
-        if place not in loaded:
-            with _named(f"parameter controlnets: {name}={place}"):
-                loaded[place] = load_network(kind, where, dtype=denoiser.dtype, device=denoiser.device)
-        given = _types(name, loaded[place], kind, by_kind[kind])
-        if twice := given.keys() & types.keys():
-            raise ValueError(f"parameter controlnets: {', '.join(sorted(twice))} of {name} is there already")
-        types |= given
+    types = _load_types(base, {each.control.network: each.control for each in rows if each.control}, settings, folder)
     pipelines = {}
     for each in rows:
         assert each.control is not None
@@ -139,6 +116,34 @@ def load_controls(
             made = TaskPipeline.of(derived(base, each, {each.control.component: network}), each)
             pipelines.update({(task, each.control.network): made for task in each.tasks if task in tasks})
     return Controls(types, pipelines)
+
+
+def _load_types(
+    base: Any, kinds: Mapping[str, Control], settings: PipelineSettings, folder: Path
+) -> dict[str, ControlType]:
+    """The types of all networks that are named; `kinds` are those that fit, by class."""
+    denoiser: Any = next(iter(denoisers_of(base).values()))  # other components may be of another dtype
+    types: dict[str, ControlType] = {}
+    loaded: dict[str, Any] = {}  # a network may have several names
+    for name, _, place in (each.partition("=") for each in settings.controlnets):
+        parameter = f"parameter controlnets: {name}"
+        source = folder / native(place)
+        where = source if source.is_dir() else place
+        if isinstance(where, str) and (where.startswith("/") or where.count("/") > 1):
+            raise OSError(f"{parameter}={place} is neither a folder that is there nor a hub id")
+        with _named(f"{parameter}={place}"):
+            kind = network_class(where)
+        if kind not in kinds:
+            fitting = " or ".join(kinds) or "none"
+            raise ValueError(f"{parameter} is of class {kind}; a {type(base).__name__} takes {fitting}")
+        if place not in loaded:
+            with _named(f"{parameter}={place}"):
+                loaded[place] = load_network(kind, where, dtype=denoiser.dtype, device=denoiser.device)
+        given = _types(name, loaded[place], kind, kinds[kind])
+        if twice := given.keys() & types.keys():
+            raise ValueError(f"parameter controlnets: {', '.join(sorted(twice))} of {name} is there already")
+        types |= given
+    return types
 
 
 @contextmanager
