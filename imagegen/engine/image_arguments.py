@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import diffusers
@@ -15,7 +16,8 @@ from imagegen.api.tensors import Pixels
 from imagegen.engine.family_rules import SCALE_DIMENSIONS
 from imagegen.engine.transfer import to_device
 from imagegen.pipelines.controls import ControlType
-from imagegen.pipelines.pipeline_class import Control, Form, References
+from imagegen.pipelines.pipeline_class import Control, Form, PipelineClass, References
+from imagegen.pipelines.plan import Plan
 from imagegen.pipelines.plan_images import PlannedControl
 
 _LEAST_SIDE_PX = 32  # pipelines round sides down to whole tokens, of up to 16 pixels
@@ -57,6 +59,49 @@ def mask_on_host(mask: Pixels, size: tuple[int, int]) -> torch.Tensor:
     if tensor.shape[-2:] != (height, width):
         tensor = torch.nn.functional.interpolate(tensor, (height, width), mode="nearest")
     return (tensor >= 0.5).float()
+
+
+@dataclass(frozen=True, eq=False)
+class StartImage:
+    """What an image starts from.
+
+    Attributes:
+        image: float32 [1, 3, H, W] in 0..1 on the device, or None.
+        mask: float32 [1, 1, H, W], 1 = repaint, on the device, or None.
+        argument: the image in the form that the pipeline's class takes, or None.
+        mask_argument: the mask where the pipeline wants it, or None.
+        repaints_nothing: whether there is a mask that says so.
+    """
+
+    image: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    argument: Any = None
+    mask_argument: torch.Tensor | None = None
+    repaints_nothing: bool = False
+
+
+def start_image(plan: Plan, index: int, row: PipelineClass, upscaling: int, device: torch.device) -> StartImage:
+    """What image `index` of a plan starts from.
+
+    Args:
+        plan: the request.
+        index: which of its images.
+        row: of the pipeline's class.
+        upscaling: how many times larger than its input image an image is.
+        device: of the tensors.
+    """
+    if plan.images is None:
+        return StartImage()
+    width, height = plan.size
+    given, size = plan.images[index % len(plan.images)], (width // upscaling, height // upscaling)
+    image = image_on_device(given, size, device)
+    argument: Any = image_as_pil(given, size) if row.image is Form.PIL else image
+    if plan.mask is None:
+        return StartImage(image, argument=argument)
+    on_host = mask_on_host(plan.mask, plan.size)
+    mask = to_device(on_host, device)
+    # Beside a PIL image the pipeline multiplies the mask on the host.
+    return StartImage(image, mask, argument, on_host if row.image is Form.PIL else mask, not on_host.any())
 
 
 def reference_argument(

@@ -19,19 +19,16 @@ from imagegen.engine.device_clock import mark, seconds_between
 from imagegen.engine.finite_check import FiniteCheck
 from imagegen.engine.image_arguments import (
     control_arguments,
-    image_as_pil,
-    image_on_device,
-    mask_on_host,
     reference_argument,
+    start_image,
     with_control_networks,
 )
 from imagegen.engine.prompt_truncation import PromptTruncation
 from imagegen.engine.seeded_generator import seeded_generator
 from imagegen.engine.seeded_vae import SeededVae
 from imagegen.engine.step_forecast import StepForecast
-from imagegen.engine.transfer import receive, to_device
+from imagegen.engine.transfer import receive
 from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
-from imagegen.pipelines.pipeline_class import Form
 from imagegen.pipelines.plan import Plan
 from imagegen.pipelines.steps import Step, followed
 
@@ -109,21 +106,9 @@ def generate_image(
     pixels = width * height
     forecast = None if plan.step_interval == 1 else StepForecast(plan.step_interval)
     pipeline = attach(base, timer.run_call, pixels, check, truncation, scheduler, pipelines.device, updates, forecast)
-    argument: Any = None
-    image = mask = mask_argument = None
-    if plan.images is not None:
-        given = plan.images[index % len(plan.images)]
-        input_size = width // pipelines.upscaling, height // pipelines.upscaling
-        argument = image = image_on_device(given, input_size, pipelines.device)
-        if task.row.image is Form.PIL:
-            argument = image_as_pil(given, input_size)
-    if plan.mask is not None:
-        mask_argument = mask_on_host(plan.mask, plan.size)
-        if image is not None and not mask_argument.any():
-            return timer.image(_received(image[0], check), (_REPAINTS_NOTHING,), ())
-        mask = to_device(mask_argument, pipelines.device)
-        if task.row.image is not Form.PIL:  # beside which the pipeline multiplies the mask on the host
-            mask_argument = mask
+    start = start_image(plan, index, task.row, pipelines.upscaling, pipelines.device)
+    if start.repaints_nothing and start.image is not None:
+        return timer.image(_received(start.image[0], check), (_REPAINTS_NOTHING,), ())
     asked = {
         "prompt": plan.prompt,
         "negative_prompt": plan.negative_prompt,
@@ -132,8 +117,8 @@ def generate_image(
         "num_inference_steps": plan.num_inference_steps,
         task.guidance_argument: plan.guidance_scale,
         "strength": plan.strength,
-        "image": argument,
-        "mask_image": mask_argument,
+        "image": start.argument,
+        "mask_image": start.mask_argument,
         "generator": seeded_generator(plan.seeds[index]),
         "output_type": "pt",
         **({} if task.row.size is None else task.row.size(width, height)),
@@ -149,8 +134,8 @@ def generate_image(
         output = pipeline(**arguments)
     sample = _first_image(output.images)  # [3, H, W], 0..1
     check.finished(sample)
-    if image is not None and mask is not None:
-        sample = torch.where(mask[0] >= 0.5, sample.float(), image[0])
+    if start.image is not None and start.mask is not None:
+        sample = torch.where(start.mask[0] >= 0.5, sample.float(), start.image[0])
     frame = _received(sample, check)
     warnings = truncation.warnings
     if any(getattr(output, "nsfw_content_detected", None) or ()):

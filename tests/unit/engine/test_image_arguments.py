@@ -10,18 +10,24 @@ import torch
 from diffusers import MultiControlNetModel
 from PIL import Image
 
+from imagegen.api.input_images import NO_IMAGES, InputImages
+from imagegen.api.request import ImageRequest
 from imagegen.engine.image_arguments import (
     control_arguments,
     image_as_pil,
     image_on_device,
     mask_on_host,
     reference_argument,
+    start_image,
     with_control_networks,
 )
+from imagegen.pipelines.checkpoint import describe_pipelines
 from imagegen.pipelines.class_table import TABLE
 from imagegen.pipelines.controls import ControlType
 from imagegen.pipelines.pipeline_class import Control, Form, References
+from imagegen.pipelines.plan import make_plan
 from imagegen.pipelines.plan_images import PlannedControl
+from imagegen.pipelines.settings import PipelineSettings
 from tests.unit import tiny_pipelines as tiny
 from tests.unit.tiny_engine import image, levels
 from tests.unit.tiny_pipelines.control_networks import sd_net
@@ -143,3 +149,22 @@ def test_a_reference_that_is_made_of_the_images_size_is_cut_and_not_bent() -> No
 def test_of_a_thin_reference_a_few_tokens_are_left() -> None:
     made = reference_argument((image(1, height=2, width=800)[0],), References(1, Form.PIL_OF_AREA), (64, 64), CPU)
     assert min(made.size) == 32
+
+
+def test_what_an_image_starts_from_comes_as_the_class_takes_it() -> None:
+    request = ImageRequest(prompt="a cat", seeds=(1, 2), n=2)
+    pixels = np.concatenate([image(1), image(2)])
+    pipelines = describe_pipelines(tiny.sd(), PipelineSettings(), CPU)
+    plan = make_plan(request, InputImages(pixels), pipelines, PipelineSettings())
+    start = start_image(plan, 1, TABLE["StableDiffusionImg2ImgPipeline"], 1, CPU)
+    assert start.image is start.argument
+    assert torch.equal(start.image, image_on_device(pixels[1], plan.size, CPU))
+    assert (start.mask, start.mask_argument, start.repaints_nothing) == (None, None, False)
+    keeps_all = np.zeros((1, *pixels.shape[1:3]), np.uint8)
+    masked = make_plan(request, InputImages(pixels, keeps_all), pipelines, PipelineSettings())
+    start = start_image(masked, 0, TABLE["QwenImageEditInpaintPipeline"], 1, CPU)
+    assert isinstance(start.argument, Image.Image)
+    assert start.repaints_nothing
+    of_text = make_plan(ImageRequest("a cat"), NO_IMAGES, pipelines, PipelineSettings())
+    nothing = start_image(of_text, 0, TABLE["StableDiffusionPipeline"], 1, CPU)
+    assert (nothing.image, nothing.argument) == (None, None)
