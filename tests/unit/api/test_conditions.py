@@ -18,8 +18,10 @@ SEVERAL = Conditions(control_types=("canny", "depth"), max_controls=2, control_t
 
 
 def test_references_within_the_limits_are_taken() -> None:
-    check_references([(64, 64), (64, 512), (100, 80)], EDITS, "toy")
     check_references([], NO_CONDITIONS, "toy")
+    check_references([(64, 64), (64, 512), (100, 80)], EDITS, "toy")
+    with pytest.raises(InvalidArgument, match=r"reference_image\[1\]: .*64x513"):
+        check_references([(64, 64), (64, 513)], EDITS, "toy")
 
 
 @pytest.mark.parametrize(
