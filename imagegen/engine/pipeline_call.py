@@ -29,6 +29,7 @@ from imagegen.engine.seeded_vae import SeededVae
 from imagegen.engine.step_forecast import StepForecast
 from imagegen.engine.transfer import receive
 from imagegen.pipelines.checkpoint import Pipelines, TaskPipeline
+from imagegen.pipelines.controls import ControlType
 from imagegen.pipelines.plan import Plan
 from imagegen.pipelines.steps import Step, followed
 
@@ -100,7 +101,8 @@ def generate_image(
     check = FiniteCheck(tolerate_non_finite)
     timer = _StageTimer(run_call, pipelines.device, check.called)
     width, height = plan.size
-    task, base = _pipeline_of(plan, pipelines)
+    control_types = pipelines.controls.of(plan.control_types)
+    task, base = _pipeline_of(plan, pipelines, control_types)
     truncation = PromptTruncation(plan.prompt, plan.negative_prompt, task.defaults.get("max_sequence_length"))
     scheduler = None if plan.scheduler is None else pipelines.schedulers[plan.scheduler]
     pixels = width * height
@@ -126,9 +128,7 @@ def generate_image(
     if task.row.references is not None and plan.references:
         asked["image"] = reference_argument(plan.references, task.row.references, plan.size, pipelines.device)
     if task.row.control is not None:
-        asked |= control_arguments(
-            plan.controls, task.row.control, pipelines.controls.of(plan.control_types), plan.size, pipelines.device
-        )
+        asked |= control_arguments(plan.controls, task.row.control, control_types, plan.size, pipelines.device)
     arguments = {name: value for name, value in asked.items() if value is not None and name in task.accepts}
     with nullcontext() if on_step is None else followed(getattr(pipeline, "scheduler", None), on_step):
         output = pipeline(**arguments)
@@ -146,14 +146,13 @@ def generate_image(
     return replace(made, computed_steps=forecast.computed_steps, forecast_steps=forecast.forecast_steps)
 
 
-def _pipeline_of(plan: Plan, pipelines: Pipelines) -> tuple[TaskPipeline, Any]:
+def _pipeline_of(plan: Plan, pipelines: Pipelines, control_types: Sequence[ControlType]) -> tuple[TaskPipeline, Any]:
     """What is known of the pipeline of a plan, and the pipeline with the control networks that the plan names."""
     task = pipelines.pipeline_of(plan.task, plan.control_types)
     assert task is not None, "a plan has a pipeline"
     pipeline = task.pipeline
     if task.row.control is not None:
-        types = pipelines.controls.of(plan.control_types)
-        pipeline = with_control_networks(pipeline, task.row.control, types)
+        pipeline = with_control_networks(pipeline, task.row.control, control_types)
         if task.row.samples_unseeded:
             pipeline.__dict__["vae"] = SeededVae(pipeline.vae)
     return task, pipeline

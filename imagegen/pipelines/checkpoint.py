@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline
 
 from imagegen.api.limits import Conditions
 from imagegen.file_names import native, with_plain_name
-from imagegen.pipelines.classes import check_pipeline, tasks_of
+from imagegen.pipelines.classes import tasks_of
 from imagegen.pipelines.controls import NO_CONTROLS, Controls, load_controls
 from imagegen.pipelines.denoisers import DENOISERS
 from imagegen.pipelines.loading import load_base, load_networks, readable_size
@@ -214,8 +214,9 @@ def describe_pipelines(base: Any, settings: PipelineSettings, device: torch.devi
         ValueError: no request can use it; the message names its class and the reason. Or a control does not fit it.
     """
     base.set_progress_bar_config(disable=True)
-    row = check_pipeline(base)
-    tasks = {task: TaskPipeline.of(pipeline, row) for task, (row, pipeline) in tasks_of(base).items()}
+    found = tasks_of(base)
+    row, _ = next(iter(found.values()))  # its own
+    tasks = {task: TaskPipeline.of(pipeline, its_row) for task, (its_row, pipeline) in found.items()}
     schedulers = fitting_schedulers(base.scheduler, settings.max_num_inference_steps)
     own = [public for public, scheduler in schedulers.items() if scheduler is base.scheduler]
     width, height = settings.native_size_px or _native_size_px(base)

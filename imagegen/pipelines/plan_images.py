@@ -62,7 +62,7 @@ def planned_controls(request: ImageRequest, given: InputImages, pipelines: Pipel
     """The controls of a request whose images have been checked, each with its image and the type that it means."""
     if given.controls is None:
         return ()
-    (only, *_) = pipelines.conditions.control_types
+    only = next(iter(pipelines.controls.types))
     return tuple(
         PlannedControl(choice.type or only, choice.scale, choice.end, image)
         for choice, image in zip(request.controls, given.controls, strict=True)
