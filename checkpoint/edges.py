@@ -58,7 +58,7 @@ def canny(image: NDArray[np.uint8], low: int = LOW, high: int = HIGH) -> NDArray
     return found
 
 
-def drawn(edges: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def as_image(edges: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """White lines on black, as control models take them: uint8 [height, width, 3]."""
     return np.repeat(edges[..., None], 3, axis=2).astype(np.uint8) * np.uint8(255)
 

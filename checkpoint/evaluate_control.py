@@ -50,7 +50,7 @@ def follow(
     steps: int = _STEPS,
 ) -> list[NDArray[np.uint8]]:
     """An image of each caption along the edges of each scene; scale 0 is without control."""
-    lines = [Image.fromarray(edges.drawn(edges.canny(scene.image))) for scene in scenes]
+    lines = [Image.fromarray(edges.as_image(edges.canny(scene.image))) for scene in scenes]
     return evaluate.generate(
         pipeline,
         captions,
@@ -107,7 +107,7 @@ def draw_sheet(pipeline: StableDiffusionControlNetPipeline) -> Image.Image:
     rng = Random("sheet of the control check")
     scenes = [scattered(128, rng, turned=0.4) for _ in range(_SHOWN)]
     captions = [scene.caption for scene in scenes]
-    given = [edges.drawn(edges.canny(scene.image)) for scene in scenes]
+    given = [edges.as_image(edges.canny(scene.image)) for scene in scenes]
     rows = [given, follow(pipeline, scenes, captions, 1.0), follow(pipeline, scenes, captions, 0.0)]
     labels = [*captions, *("along the edges",) * _SHOWN, *("without",) * _SHOWN]
     return sheet([image for row in rows for image in row], tuple(labels), columns=_SHOWN)

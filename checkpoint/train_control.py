@@ -66,7 +66,7 @@ def batch(step: int) -> Batch:
     rng = Random(f"control {step}")
     side, count = _BATCHES[step % len(_BATCHES)]
     shown = [scattered(side, rng, _TURNED) for _ in range(count)]
-    lines = np.stack([edges.drawn(edges.canny(_edged(each, rng))) for each in shown])
+    lines = np.stack([edges.as_image(edges.canny(_edged(each, rng))) for each in shown])
     captions = ["" if rng.random() < _CAPTION_DROPOUT else each.caption for each in shown]
     return data.normalised(np.stack([each.image for each in shown])), (data.normalised(lines) + 1) / 2, captions
 

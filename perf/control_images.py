@@ -7,7 +7,7 @@ from random import Random
 
 from PIL import Image
 
-from checkpoint.edges import canny, drawn
+from checkpoint.edges import as_image, canny
 from checkpoint.scattered import scattered
 
 
@@ -15,5 +15,5 @@ def edges_png(seed: int, side_px: int) -> bytes:
     """The edges of the scene of a seed, white on black, as a PNG file of `side_px` by `side_px` pixels."""
     scene = scattered(side_px, Random(seed))
     file = io.BytesIO()
-    Image.fromarray(drawn(canny(scene.image))).save(file, "PNG")
+    Image.fromarray(as_image(canny(scene.image))).save(file, "PNG")
     return file.getvalue()

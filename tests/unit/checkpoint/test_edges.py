@@ -57,7 +57,7 @@ def test_red_and_blue_of_one_brightness_have_an_edge_between_them() -> None:
 
 def test_drawn_edges_are_white_on_black() -> None:
     found = edges.canny(square(10))
-    lines = edges.drawn(found)
+    lines = edges.as_image(found)
     assert lines.shape == (64, 64, 3)
     assert lines.dtype == np.uint8
     assert set(np.unique(lines)) == {0, 255}
