@@ -38,6 +38,19 @@ class ImageServer:
     stopped: threading.Event = field(default_factory=threading.Event)
     _arrival: threading.Condition = field(default_factory=threading.Condition)
 
+    def serve_together(self, path: str, body: bytes, count: int) -> str:
+        """Respond to `path` with `body` as soon as `count` requests for it are there, and to none before; its URL."""
+        together = threading.Barrier(count, timeout=30)
+        url = self.serve(path, body)
+        respond = self.responses[path]
+
+        def respond_together(handler: BaseHTTPRequestHandler) -> None:
+            together.wait()
+            respond(handler)
+
+        self.responses[path] = respond_together
+        return url
+
     def serve(self, path: str, body: bytes, status: int = 200, **headers: str) -> str:
         """Respond to `path` with `body`; the URL to fetch it from. `_` in a header's name stands for `-`."""
 

@@ -15,7 +15,9 @@ from diffusers import (
     ZImageControlNetModel,
 )
 
-from tests.unit.tiny_pipelines.parts import SIDE_PX, WIDTH, seeded
+from tests.unit.tiny_pipelines.parts import WIDTH, seeded
+from tests.unit.tiny_pipelines.qwen import QWEN_SHAPE
+from tests.unit.tiny_pipelines.transformers import SD3_SHAPE
 
 _UNET: dict[str, Any] = {
     "in_channels": 4,
@@ -77,38 +79,12 @@ def flux_union(guidance_embeds: bool = True) -> Any:
 
 def sd3_net() -> Any:
     """Of Stable Diffusion 3."""
-    return strong(
-        seeded(
-            SD3ControlNetModel,
-            sample_size=SIDE_PX // 2,
-            patch_size=2,
-            in_channels=16,
-            num_layers=1,
-            attention_head_dim=8,
-            num_attention_heads=2,
-            joint_attention_dim=2 * WIDTH,
-            caption_projection_dim=16,
-            pooled_projection_dim=2 * WIDTH,
-            pos_embed_max_size=32,
-        )
-    )
+    return strong(seeded(SD3ControlNetModel, **SD3_SHAPE, num_layers=1))
 
 
 def qwen_net() -> Any:
     """Of Qwen-Image."""
-    return strong(
-        seeded(
-            QwenImageControlNetModel,
-            patch_size=2,
-            in_channels=16,
-            out_channels=4,
-            num_layers=1,
-            attention_head_dim=8,
-            num_attention_heads=2,
-            joint_attention_dim=WIDTH,
-            axes_dims_rope=(4, 2, 2),
-        )
-    )
+    return strong(seeded(QwenImageControlNetModel, **QWEN_SHAPE, num_layers=1))
 
 
 def z_image_net() -> Any:

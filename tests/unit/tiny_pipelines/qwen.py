@@ -47,6 +47,18 @@ def _tokenizer() -> Any:
     return made
 
 
+QWEN_SHAPE: dict[str, Any] = {
+    "patch_size": 2,
+    "in_channels": 16,
+    "out_channels": 4,
+    "attention_head_dim": 8,
+    "num_attention_heads": 2,
+    "joint_attention_dim": WIDTH,
+    "axes_dims_rope": (4, 2, 2),
+}
+"""Of the denoiser of Qwen-Image, and of networks that fit it."""
+
+
 def qwen_image() -> Any:
     """Qwen-Image: two transformer calls a step with guidance, text of the prompt's own length."""
     return quiet(QwenImagePipeline(**_parts(), tokenizer=tokenizer(length=128)))
@@ -63,17 +75,7 @@ def qwen_edit_plus() -> Any:
 
 
 def _parts() -> dict[str, Any]:
-    transformer = seeded(
-        QwenImageTransformer2DModel,
-        patch_size=2,
-        in_channels=16,
-        out_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=WIDTH,
-        axes_dims_rope=(4, 2, 2),
-    )
+    transformer = seeded(QwenImageTransformer2DModel, **QWEN_SHAPE, num_layers=2)
     vae = seeded(
         AutoencoderKLQwenImage,
         base_dim=8,

@@ -39,23 +39,23 @@ from tests.unit.tiny_pipelines.parts import (
     tokenizer,
 )
 
+SD3_SHAPE: dict[str, Any] = {
+    "sample_size": SIDE_PX // 2,
+    "patch_size": 2,
+    "in_channels": 16,
+    "attention_head_dim": 8,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 2 * WIDTH,
+    "caption_projection_dim": 16,
+    "pooled_projection_dim": 2 * WIDTH,
+    "pos_embed_max_size": 32,
+}
+"""Of the denoiser of Stable Diffusion 3, and of networks that fit it."""
+
 
 def sd3() -> Any:
     """Stable Diffusion 3."""
-    transformer = seeded(
-        SD3Transformer2DModel,
-        sample_size=SIDE_PX // 2,
-        patch_size=2,
-        in_channels=16,
-        out_channels=16,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=2 * WIDTH,
-        caption_projection_dim=16,
-        pooled_projection_dim=2 * WIDTH,
-        pos_embed_max_size=32,
-    )
+    transformer = seeded(SD3Transformer2DModel, **SD3_SHAPE, out_channels=16, num_layers=2)
     t5_wide = T5Config(
         vocab_size=len(VOCABULARY), d_model=2 * WIDTH, d_kv=8, d_ff=WIDTH, num_layers=1, num_heads=2, pad_token_id=0
     )

@@ -34,17 +34,8 @@ def colours(pixels: Any) -> list[tuple[int, ...]]:
 def test_the_images_of_a_request_are_loaded_at_once(loader: ImageLoader, encoded: Write, server: Any) -> None:
     """The server responds to none of the requests before all of them have arrived."""
     data = encoded(Image.new("RGB", (8, 8), RED))
-    together = threading.Barrier(6, timeout=30)
-
-    def respond(handler: Any) -> None:
-        together.wait()
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
-
-    server.responses["/a.png"] = respond
-    *urls, mask = [f"{server.url}/a.png?{index}".encode() for index in range(6)]
+    url = server.serve_together("/a.png", data, 6)
+    *urls, mask = [f"{url}?{index}".encode() for index in range(6)]
     assert colours(load_images(loader, urls, mask, None, ANY_SIZE).pixels) == [RED] * 5
 
 

@@ -114,17 +114,8 @@ def test_warnings_and_kept_files_name_the_field(no_metrics: Any, encoded: Write,
 def test_sixteen_slow_hosts_cost_one_wait(loader: ImageLoader, encoded: Write, server: Any) -> None:
     """With those of controls too: the server responds to none of the requests before all have arrived."""
     data = encoded(Image.new("RGB", (8, 8), RED))
-    together = threading.Barrier(20, timeout=30)
-
-    def respond(handler: Any) -> None:
-        together.wait()
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
-
-    server.responses["/a.png"] = respond
-    urls = [f"{server.url}/a.png?{index}".encode() for index in range(20)]
+    url = server.serve_together("/a.png", data, 20)
+    urls = [f"{url}?{index}".encode() for index in range(20)]
     loaded = loader.load(ImageBlobs(references=urls[:16], controls=urls[16:]), None, ANY_SIZE).images
     assert len(loaded.references) == 16
     assert loaded.control_count == 4
